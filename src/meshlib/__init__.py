@@ -1,0 +1,32 @@
+"""meshlib: an embeddable, proxyless service mesh for Python."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import CallError, CallReport, ConfigError, MeshError
+    from .mesh import Mesh, explain
+
+__version__ = "0.1.0"
+
+__all__ = ["CallError", "CallReport", "ConfigError", "Mesh", "MeshError", "__version__", "explain"]
+
+_HOMES = {
+    "Mesh": "mesh",
+    "explain": "mesh",
+    "CallError": "errors",
+    "CallReport": "errors",
+    "ConfigError": "errors",
+    "MeshError": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the rooms when they are first entered: importing meshlib must cost next to nothing."""
+    from importlib import import_module
+
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,41 @@
+"""Listeners as data (``envoy.config.listener.v3``, HttpConnectionManager)."""
+
+from dataclasses import dataclass
+
+from .endpoint import Address
+from .filter import ROUTER, HttpFilter
+from .metadata import Metadata
+from .route import RouteConfiguration
+
+
+@dataclass(frozen=True, slots=True)
+class Rds:
+    """Routes come by RDS under this name."""
+
+    route_config_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpConnectionManager:
+    routes: Rds | RouteConfiguration
+    http_filters: tuple[HttpFilter, ...] = (ROUTER,)
+    stat_prefix: str = "mesh"
+    max_stream_duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """``address`` ``None`` makes it an API listener: it is called by name, nothing listens."""
+
+    name: str
+    http: HttpConnectionManager
+    address: Address | None = None
+    metadata: Metadata = Metadata()
+
+    @property
+    def route_config_name(self) -> str | None:
+        """The RDS resource that this listener needs, or ``None``."""
+        match self.http.routes:
+            case Rds(name):
+                return name
+        return None

@@ -1,0 +1,115 @@
+"""Everything one member of the mesh knows, as one value."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeVar
+
+from ..errors import ConfigError, Problem
+from .cluster import Cluster
+from .endpoint import ClusterLoadAssignment
+from .listener import Listener
+from .route import RouteAction, RouteConfiguration, WeightedClusters
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Listeners, routes, clusters and endpoints that belong together (gRFC A74).
+
+    Compared and hashed by value; ``version`` is a label and takes no part in it.
+    """
+
+    listeners: Mapping[str, Listener] = field(default_factory=dict)
+    routes: Mapping[str, RouteConfiguration] = field(default_factory=dict)
+    clusters: Mapping[str, Cluster] = field(default_factory=dict)
+    endpoints: Mapping[str, ClusterLoadAssignment] = field(default_factory=dict)
+    version: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("listeners", "routes", "clusters", "endpoints"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __hash__(self) -> int:
+        kinds = (self.listeners, self.routes, self.clusters, self.endpoints)
+        return hash(tuple(frozenset(kind.items()) for kind in kinds))
+
+    def problems(self) -> Iterator[Problem]:
+        """References that lead nowhere, each with the path of the field that holds it."""
+        for listener in self.listeners.values():
+            wanted = listener.route_config_name
+            if wanted is not None and wanted not in self.routes:
+                yield Problem(
+                    f"listeners/{listener.name}: rds", f"no route configuration {wanted!r}"
+                )
+        for table in self.all_routes():
+            for where, cluster in referenced_clusters(table):
+                if cluster not in self.clusters:
+                    yield Problem(f"routes/{table.name}: {where}", f"no cluster {cluster!r}")
+        for cluster_config in self.clusters.values():
+            service = cluster_config.load_assignment_name
+            if service is not None and service not in self.endpoints:
+                yield Problem(f"clusters/{cluster_config.name}: eds", f"no endpoints {service!r}")
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` with every dangling reference."""
+        problems = tuple(self.problems())
+        if problems:
+            raise ConfigError(*problems)
+
+    def all_routes(self) -> Iterator[RouteConfiguration]:
+        """The tables by name, then those that stand inside a listener."""
+        yield from self.routes.values()
+        for listener in self.listeners.values():
+            if isinstance(listener.http.routes, RouteConfiguration):
+                yield listener.http.routes
+
+
+def gather(
+    *,
+    listeners: Iterable[Listener] = (),
+    routes: Iterable[RouteConfiguration] = (),
+    clusters: Iterable[Cluster] = (),
+    endpoints: Iterable[ClusterLoadAssignment] = (),
+    version: str = "",
+) -> Snapshot:
+    """Make a :class:`Snapshot` of loose resources.
+
+    Raises :class:`ConfigError` where one name stands for two different resources.
+    """
+    problems: list[Problem] = []
+
+    def by_name(kind: str, resources: Iterable[T], name_of: Callable[[T], str]) -> dict[str, T]:
+        named: dict[str, T] = {}
+        for resource in resources:
+            name = name_of(resource)
+            if named.setdefault(name, resource) != resource:
+                problems.append(Problem(f"{kind}/{name}", "two different resources of one name"))
+        return named
+
+    made = Snapshot(
+        listeners=by_name("listeners", listeners, lambda r: r.name),
+        routes=by_name("routes", routes, lambda r: r.name),
+        clusters=by_name("clusters", clusters, lambda r: r.name),
+        endpoints=by_name("endpoints", endpoints, lambda r: r.cluster_name),
+        version=version,
+    )
+    if problems:
+        raise ConfigError(*problems)
+    return made
+
+
+def referenced_clusters(table: RouteConfiguration) -> Iterator[tuple[str, str]]:
+    """Each cluster that the table sends to, with the path of the field that names it."""
+    for host in table.virtual_hosts:
+        for index, route in enumerate(host.routes):
+            if not isinstance(route.action, RouteAction):
+                continue
+            where = f"virtual_hosts[{host.name}].routes[{index}].route"
+            match route.action.cluster:
+                case WeightedClusters() as weighted:
+                    for choice in weighted.clusters:
+                        yield f"{where}.weighted_clusters", choice.name
+                case str() as name:
+                    yield f"{where}.cluster", name
