@@ -101,7 +101,6 @@ class Cluster:
     @property
     def load_assignment_name(self) -> str | None:
         """The name of the EDS resource that this cluster needs, or ``None``."""
-        match self.discovery:
-            case Eds(service_name):
-                return service_name or self.name
+        if isinstance(self.discovery, Eds):
+            return self.discovery.service_name or self.name
         return None

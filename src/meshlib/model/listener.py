@@ -35,7 +35,5 @@ class Listener:
     @property
     def route_config_name(self) -> str | None:
         """The RDS resource that this listener needs, or ``None``."""
-        match self.http.routes:
-            case Rds(name):
-                return name
-        return None
+        routes = self.http.routes
+        return routes.route_config_name if isinstance(routes, Rds) else None

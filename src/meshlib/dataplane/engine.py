@@ -1,0 +1,212 @@
+"""The data plane as one object: a snapshot applied, calls decided."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from ..clock import Clock, Dice
+from ..model import (
+    Cluster,
+    ClusterLoadAssignment,
+    LogicalDns,
+    OriginalDst,
+    RouteConfiguration,
+    Snapshot,
+    Static,
+    StrictDns,
+)
+from ..model.snapshot import referenced_clusters
+from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
+from .filters.router import Router, Surroundings, deliver
+from .inbound import inbound
+from .message import Cause, Failure, Outcome, Request
+from .outbound import LiveListener, stack
+from .routing.matchers import Regex
+from .routing.table import Parts, RouteTable
+from .steps import AwaitConfig, Send, Steps
+from .upstream.cluster import Balance, UpstreamCluster
+
+CONFIG_TIMEOUT = 15.0
+"""Seconds that a call without deadline waits for the first configuration of its target."""
+
+
+def _deaf(event: Event) -> None:
+    """Nobody listens."""
+
+
+def python_regex(pattern: str) -> Callable[[str], object]:
+    """The standard library's engine; floors above pass RE2's instead."""
+    return re.compile(pattern).fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``complete``: what the snapshot lacks does not exist (no control plane to ask).
+
+    ``passthrough``: hosts that are not of the mesh are called as they would be without it
+    (ALLOW_ANY); otherwise refused (REGISTRY_ONLY).
+    """
+
+    complete: bool = False
+    passthrough: bool = True
+    config_timeout: float = CONFIG_TIMEOUT
+    regex: Regex = python_regex
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The next state, built beside the one in use; :meth:`Engine.commit` swaps it in."""
+
+    snapshot: Snapshot
+    absent: frozenset[str]
+    clusters: dict[str, UpstreamCluster]
+    balances: tuple[tuple[UpstreamCluster, Balance], ...]
+    listeners: dict[str, LiveListener]
+    tables: dict[str, RouteTable] = field(default_factory=dict)
+
+
+class Engine:
+    """Decides calls by the snapshot in force.
+
+    No locks inside: steps of calls and :meth:`commit` exclude each other by the driver's lock;
+    :meth:`prepare` may run beside calls, but only on one thread at a time.
+    """
+
+    def __init__(
+        self, *, clock: Clock, dice: Dice, observe: Observer = _deaf, options: Options | None = None
+    ) -> None:
+        self.options = options or Options()
+        self.around = Surroundings(clock, dice, observe)
+        self.snapshot = Snapshot()
+        self.absent: frozenset[str] = frozenset()
+        self.clusters: dict[str, UpstreamCluster] = {}
+        self.listeners: dict[str, LiveListener] = {}
+        self._tables: dict[str, RouteTable] = {}
+
+    def apply(self, snapshot: Snapshot, absent: Collection[str] = ()) -> None:
+        """Make a consistent snapshot the one in force; ``absent`` listeners do not exist."""
+        self.commit(self.prepare(snapshot, absent))
+
+    def prepare(self, snapshot: Snapshot, absent: Collection[str] = ()) -> Prepared:
+        """Compile what changed; what is equal is kept, live state and all."""
+        clusters: dict[str, UpstreamCluster] = {}
+        balances = []
+        for config in snapshot.clusters.values():
+            live = self.clusters.get(config.name)
+            if live is None or live.passthrough != isinstance(config.discovery, OriginalDst):
+                live = UpstreamCluster(config, self.around.clock, self.around.dice)
+            clusters[config.name] = live
+            balances.append((live, live.prepare(config, assignment_of(config, snapshot.endpoints))))
+        tables: dict[str, RouteTable] = {}
+        listeners = {}
+        parts = Parts(clusters, self.options.regex, self.around.dice)
+        for listener in snapshot.listeners.values():
+            routes = listener.http.routes
+            table = (
+                routes
+                if isinstance(routes, RouteConfiguration)
+                else snapshot.routes[routes.route_config_name]
+            )
+            key = listener.route_config_name or f"listener/{listener.name}"
+            if key not in tables:
+                tables[key] = self._table(key, table, parts)
+            old = self.listeners.get(listener.name)
+            if old is not None and old.config == listener and old.router.table is tables[key]:
+                listeners[listener.name] = old
+                continue
+            router = Router(tables[key], self.around)
+            listeners[listener.name] = LiveListener(listener, router, stack(listener, router))
+        return Prepared(snapshot, frozenset(absent), clusters, tuple(balances), listeners, tables)
+
+    def _table(self, key: str, config: RouteConfiguration, parts: Parts) -> RouteTable:
+        old = self._tables.get(key)
+        if old is not None and old.config == config:
+            named = {name for _, name in referenced_clusters(config)}
+            if all(self.clusters.get(name) is parts.clusters.get(name) for name in named):
+                return old
+        return RouteTable(config, parts)
+
+    def commit(self, prepared: Prepared) -> None:
+        for cluster, balance in prepared.balances:
+            cluster.commit(balance)
+        self.clusters = prepared.clusters
+        self.listeners = prepared.listeners
+        self.absent = prepared.absent
+        self.snapshot = prepared.snapshot
+        self._tables = prepared.tables
+        version = self.around.version = prepared.snapshot.version
+        self.around.observe(ConfigApplied(version, len(self.listeners), len(self.clusters)))
+
+    def outbound(self, request: Request) -> Steps[Outcome]:
+        """The steps of a call to ``request.target``."""
+        listener = self.listeners.get(request.target)
+        return self._unknown(request) if listener is None else listener.service(request)
+
+    def inbound(self, request: Request) -> Steps[Outcome]:
+        """The steps of a call to this service."""
+        return inbound(request, self.around)
+
+    def is_foreign(self, target: str) -> bool:
+        """Is it certain that this host is not of the mesh?"""
+        if target in self.listeners:
+            return False
+        return self.options.complete or target in self.absent
+
+    def _unknown(self, request: Request) -> Steps[Outcome]:
+        around, target = self.around, request.target
+        started = around.clock()
+        limit = started + self.options.config_timeout
+        if request.deadline is not None:
+            limit = min(limit, request.deadline)
+        while target not in self.listeners and not self.is_foreign(target):
+            left = limit - around.clock()
+            if left <= 0 or not (yield AwaitConfig(target, left)):
+                missing = Failure(Cause.NO_CONFIG, self._missing(target))
+                return (yield from self._end(CallRecord(request, started), missing))
+        listener = self.listeners.get(target)
+        if listener is not None:
+            return (yield from listener.service(request))
+        return (yield from self._foreign(CallRecord(request, started)))
+
+    def _foreign(self, record: CallRecord) -> Steps[Outcome]:
+        request = record.request
+        if not self.options.passthrough:
+            blocked = f"{request.target} is not of the mesh, and REGISTRY_ONLY is in force"
+            return (yield from self._end(record, Failure(Cause.BLOCKED, blocked)))
+        deadline = request.deadline
+        left = None if deadline is None else deadline - self.around.clock()
+        record.attempts = 1
+        outcome: Outcome = Failure(Cause.CANCELLED, "the caller went away")
+        try:
+            answer = yield Send(request, None, left)
+            outcome = yield from deliver(record, answer)
+            return outcome
+        finally:
+            self._observe(record, outcome)
+
+    def _end(self, record: CallRecord, failure: Failure) -> Steps[Outcome]:
+        try:
+            return (yield from deliver(record, failure))
+        finally:
+            self._observe(record, failure)
+
+    def _observe(self, record: CallRecord, outcome: Outcome) -> None:
+        self.around.observe(CallEnded(record, outcome, self.around.clock() - record.started))
+
+    def _missing(self, target: str) -> str:
+        why = f": {self.around.problem}" if self.around.problem else ""
+        return f"no configuration for listener {target!r} in time{why}"
+
+
+def assignment_of(
+    config: Cluster, endpoints: Mapping[str, ClusterLoadAssignment]
+) -> ClusterLoadAssignment:
+    """The endpoints of a cluster, wherever they are written."""
+    match config.discovery:
+        case Static(load_assignment) | StrictDns(load_assignment) | LogicalDns(load_assignment):
+            return load_assignment
+        case _:
+            pass
+    name = config.load_assignment_name
+    empty = ClusterLoadAssignment(cluster_name=config.name)
+    return endpoints.get(name, empty) if name is not None else empty

@@ -1,0 +1,74 @@
+"""Facts about calls, for those who count, trace or print them. Observers run under the lock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import CallReport
+from .message import Failure, Outcome, Request
+
+if TYPE_CHECKING:
+    from .routing.table import LiveRoute
+    from .upstream.cluster import UpstreamCluster
+    from .upstream.endpoint import UpstreamEndpoint
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """What is known of one call so far; filled in as it goes."""
+
+    request: Request
+    started: float
+    inbound: bool = False
+    route: "LiveRoute | None" = None
+    cluster: "UpstreamCluster | None" = None
+    endpoint: "UpstreamEndpoint | None" = None
+    attempts: int = 0
+    retries_exhausted: bool = False
+    config_version: str = ""
+
+    def report(self, outcome: Outcome) -> CallReport:
+        """Make the public account of a failure (slow path only)."""
+        flags = outcome.cause.flags if isinstance(outcome, Failure) else ()
+        if self.retries_exhausted:
+            flags = (*flags, "URX")
+        return CallReport(
+            host=self.request.target,
+            cluster=self.cluster.name if self.cluster else None,
+            route=self.route.config.name if self.route else None,
+            endpoint=str(self.endpoint.address) if self.endpoint else None,
+            attempts=self.attempts,
+            flags=flags,
+            detail=outcome.detail if isinstance(outcome, Failure) else "",
+            config_version=self.config_version,
+            rule=self.route.source if self.route else None,
+        )
+
+
+@dataclass(slots=True)
+class CallEnded:
+    """A call is over: answered, failed, cancelled or dropped. ``duration`` in seconds."""
+
+    record: CallRecord
+    outcome: Outcome
+    duration: float
+
+
+@dataclass(slots=True)
+class AttemptFailed:
+    """One attempt did not do; another follows."""
+
+    record: CallRecord
+    outcome: Outcome
+    retried_as: str
+
+
+@dataclass(slots=True)
+class ConfigApplied:
+    version: str
+    listeners: int
+    clusters: int
+
+
+Event = CallEnded | AttemptFailed | ConfigApplied
+Observer = Callable[[Event], None]

@@ -1,0 +1,1 @@
+"""The stages between a listener and an upstream."""

@@ -1,0 +1,120 @@
+"""What goes in and what comes out: requests, responses and failures as values."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+Headers = tuple[tuple[str, str], ...]
+"""Names in lower case, in order, repeated where repeated; binary values are left out."""
+
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+
+
+@dataclass(slots=True)
+class Request:
+    """One call as the caller made it. Nobody changes one: :meth:`altered` makes another.
+
+    ``target`` is what the caller named, as ``host:port`` in lower case; ``path`` includes the
+    query; ``deadline`` is a moment on the mesh's clock. ``replayable`` says that the same body
+    can be sent again; ``streaming`` that either side sends more than one message.
+    """
+
+    target: str
+    method: str
+    path: str
+    authority: str = ""
+    scheme: str = "http"
+    headers: Headers = ()
+    is_grpc: bool = False
+    replayable: bool = True
+    streaming: bool = False
+    deadline: float | None = None
+
+    def header(self, name: str) -> str | None:
+        """The value of a header (lower-case name); several are joined by commas."""
+        found = [value for key, value in self.headers if key == name]
+        if found:
+            return ",".join(found)
+        return self._pseudo(name) if name[:1] == ":" else None
+
+    def _pseudo(self, name: str) -> str | None:
+        return {
+            ":method": self.method,
+            ":path": self.path,
+            ":authority": self.authority or self.target,
+            ":scheme": self.scheme,
+        }.get(name)
+
+    def altered(self, *, path: str, authority: str, headers: Headers) -> "Request":
+        return Request(
+            self.target,
+            self.method,
+            path,
+            authority,
+            self.scheme,
+            headers,
+            self.is_grpc,
+            self.replayable,
+            self.streaming,
+            self.deadline,
+        )
+
+
+class Cause(Enum):
+    """Why a call has no response of its own; the value is Envoy's response flag."""
+
+    CONNECT = "UF"
+    """No connection: not a byte was sent."""
+    REFUSED = "UR"
+    """The peer refused the stream before it processed anything."""
+    RESET = "UC"
+    """The connection or stream broke; the request may have been processed."""
+    TIMEOUT = "UT"
+    CANCELLED = "DC"
+    OVERFLOW = "UO"
+    NO_ENDPOINT = "UH"
+    NO_ROUTE = "NR"
+    NO_CLUSTER = "NC"
+    NO_CONFIG = "NR,NOCONFIG"
+    DROP_OVERLOAD = "DO"
+    BLOCKED = "NR,BLOCKED"
+    """The host is not of the mesh, and only the mesh may be called (REGISTRY_ONLY)."""
+    LOCAL = "LR"
+    """The caller's own code failed: a serializer, a body."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return tuple(self.value.split(","))
+
+
+NOTHING_SENT = frozenset({Cause.CONNECT})
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer. ``native`` is the library's own object and none of the core's business.
+
+    ``grpc_status`` is known at once when headers or trailers of a finished call carried it.
+    """
+
+    status: int = 200
+    headers: Headers = ()
+    grpc_status: int | None = None
+    body: bytes = b""
+    native: object = None
+
+    def header(self, name: str) -> str | None:
+        found = [value for key, value in self.headers if key == name]
+        return ",".join(found) if found else None
+
+
+@dataclass(slots=True)
+class Failure:
+    """No answer. ``grpc_status`` is what gRPC made of it, where it was gRPC that failed."""
+
+    cause: Cause
+    detail: str = ""
+    grpc_status: int | None = None
+    native: object = None
+
+
+Outcome = Response | Failure

@@ -1,0 +1,172 @@
+"""Matchers, compiled once when a route table is applied: predicates that read a request."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...model import (
+    Contains,
+    Exact,
+    HeaderMatcher,
+    PathExact,
+    PathPrefix,
+    PathRegex,
+    PathSeparatedPrefix,
+    Prefix,
+    Present,
+    QueryParameterMatcher,
+    Range,
+    RouteMatch,
+    SafeRegex,
+    StringMatcher,
+    Suffix,
+)
+from ..message import Request
+
+Regex = Callable[[str], Callable[[str], object]]
+"""Compile a pattern to a full match; passed in, so that the core needs no engine of its own."""
+TextTest = Callable[[str], bool]
+PSEUDO = (":method", ":path", ":authority", ":scheme")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One thing that a route asks of a request, with the words to say which."""
+
+    rule: str
+    test: Callable[[Request], bool]
+
+
+def text_test(matcher: StringMatcher, regex: Regex) -> TextTest:
+    if isinstance(matcher, SafeRegex):
+        fullmatch = regex(matcher.regex)
+        return lambda value: fullmatch(value) is not None
+    wanted = matcher.value.lower() if matcher.ignore_case else matcher.value
+    plain = _plain_test(matcher, wanted)
+    return (lambda value: plain(value.lower())) if matcher.ignore_case else plain
+
+
+def _plain_test(matcher: Exact | Prefix | Suffix | Contains, wanted: str) -> TextTest:
+    match matcher:
+        case Exact():
+            return lambda value: value == wanted
+        case Prefix():
+            return lambda value: value.startswith(wanted)
+        case Suffix():
+            return lambda value: value.endswith(wanted)
+        case Contains():
+            return lambda value: wanted in value
+
+
+def text_rule(matcher: StringMatcher | Range | Present) -> str:
+    match matcher:
+        case SafeRegex(regex):
+            return f"~{regex}"
+        case Range(start, end):
+            return f" in [{start}, {end})"
+        case Present(present):
+            return " present" if present else " absent"
+        case Exact(value):
+            return f"={value}"
+        case Prefix(value):
+            return f"={value}*"
+        case Suffix(value):
+            return f"=*{value}"
+        case Contains(value):
+            return f"=*{value}*"
+
+
+def path_test(match: RouteMatch, regex: Regex) -> TextTest:
+    """A test of the path without its query."""
+    matcher = match.path
+    if isinstance(matcher, PathRegex):
+        fullmatch = regex(matcher.regex)
+        return lambda path: fullmatch(path) is not None
+    exact = _path_test(matcher, matcher.value if match.case_sensitive else matcher.value.lower())
+    return exact if match.case_sensitive else (lambda path: exact(path.lower()))
+
+
+def _path_test(matcher: PathExact | PathPrefix | PathSeparatedPrefix, wanted: str) -> TextTest:
+    match matcher:
+        case PathExact():
+            return lambda path: path == wanted
+        case PathPrefix():
+            return lambda path: path.startswith(wanted)
+        case PathSeparatedPrefix():
+            below = wanted.rstrip("/") + "/"
+            return lambda path: path == wanted or path.startswith(below)
+
+
+def path_rule(match: RouteMatch) -> str:
+    case = "" if match.case_sensitive else " (any case)"
+    match match.path:
+        case PathExact(value):
+            return f"path={value}{case}"
+        case PathPrefix(value):
+            return f"path={value}*{case}"
+        case PathSeparatedPrefix(value):
+            return f"path={value} or below{case}"
+        case PathRegex(value):
+            return f"path~{value}"
+
+
+def header_condition(matcher: HeaderMatcher, regex: Regex) -> Condition:
+    name = matcher.name.lower()
+    inverted = matcher.invert_match
+    rule = f"{'not ' if inverted else ''}header {name}{text_rule(matcher.match)}"
+    if isinstance(matcher.match, Present):
+        wanted = matcher.match.present is not inverted
+        return Condition(rule, lambda r: (r.header(name) is not None) is wanted)
+    test = _value_test(matcher.match, regex)
+    missing = test("") is not inverted if matcher.treat_missing_header_as_empty else False
+
+    def check(request: Request) -> bool:
+        if name.endswith("-bin"):
+            return False
+        value = request.header(name)
+        return missing if value is None else test(value) is not inverted
+
+    return Condition(rule, check)
+
+
+def _value_test(matcher: StringMatcher | Range, regex: Regex) -> TextTest:
+    if not isinstance(matcher, Range):
+        return text_test(matcher, regex)
+
+    def in_range(value: str) -> bool:
+        try:
+            return matcher.start <= int(value) < matcher.end
+        except ValueError:
+            return False
+
+    return in_range
+
+
+def query_condition(matcher: QueryParameterMatcher, regex: Regex) -> Condition:
+    """A gRPC request has no query, so such a route never matches it (gRFC A28)."""
+    rule = f"query {matcher.name}{text_rule(matcher.match)}"
+    test = None if isinstance(matcher.match, Present) else text_test(matcher.match, regex)
+    name = matcher.name
+
+    def check(request: Request) -> bool:
+        if request.is_grpc:
+            return False
+        value = query_parameter(request.path, name)
+        return value is not None and (test is None or test(value))
+
+    return Condition(rule, check)
+
+
+def query_parameter(path: str, name: str) -> str | None:
+    """The first value of a parameter, still percent-encoded as Envoy compares it."""
+    _, _, query = path.partition("?")
+    for pair in query.partition("#")[0].split("&"):
+        key, _, value = pair.partition("=")
+        if key == name:
+            return value
+    return None
+
+
+def path_of(path: str) -> str:
+    """The path without query and fragment."""
+    end = path.find("?")
+    return (path if end < 0 else path[:end]).partition("#")[0]

@@ -1,0 +1,211 @@
+"""A route table, compiled: from a request to a live route."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+
+from ...clock import Dice
+from ...model import (
+    ClusterWeight,
+    HeaderMutations,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    VirtualHost,
+    WeightedClusters,
+)
+from ..deadline import route_timeout
+from ..message import Request
+from ..upstream.cluster import UpstreamCluster
+from ..upstream.retry import RetryRule
+from .matchers import (
+    Condition,
+    Regex,
+    header_condition,
+    path_of,
+    path_rule,
+    path_test,
+    query_condition,
+)
+from .rewrite import Rewrite
+from .virtual_hosts import VirtualHosts
+
+MEMO_SIZE = 1024
+Clusters = Mapping[str, UpstreamCluster]
+
+
+class Destination:
+    """One cluster that a route may send to, and what is changed on the way there."""
+
+    __slots__ = ("cluster", "name", "rewrite", "weight")
+
+    def __init__(
+        self, name: str, weight: int, cluster: UpstreamCluster | None, rewrite: Rewrite
+    ) -> None:
+        self.name = name
+        self.weight = weight
+        self.cluster = cluster
+        self.rewrite = rewrite if rewrite.is_needed else None
+
+
+class LiveRoute:
+    """A route with everything looked up and compiled that a call needs."""
+
+    __slots__ = (
+        "_bounds",
+        "conditions",
+        "config",
+        "destinations",
+        "forward",
+        "matches_path",
+        "retry",
+        "source",
+        "timeouts",
+        "virtual_host",
+    )
+
+    def __init__(
+        self, config: Route, host: VirtualHost, table: RouteConfiguration, parts: "Parts"
+    ) -> None:
+        self.config = config
+        self.virtual_host = host.name
+        self.source = config.metadata.source or f"{table.name}/{host.name}/{config.name}"
+        self.matches_path = path_test(config.match, parts.regex)
+        self.conditions = tuple(_conditions(config, parts))
+        self.forward = config.action if isinstance(config.action, RouteAction) else None
+        self.retry: RetryRule | None = None
+        self.timeouts: tuple[float | None, float | None, float | None] = (None, None, None)
+        self.destinations: tuple[Destination, ...] = ()
+        self._bounds: tuple[int, ...] = ()
+        if self.forward is not None:
+            self._compile(self.forward, host, table, parts)
+
+    def _compile(
+        self, action: RouteAction, host: VirtualHost, table: RouteConfiguration, parts: "Parts"
+    ) -> None:
+        policy = action.retry_policy or host.retry_policy
+        self.retry = RetryRule(policy) if policy is not None else None
+        self.timeouts = (
+            route_timeout(action, is_grpc=False, streaming=False),
+            route_timeout(action, is_grpc=True, streaming=False),
+            route_timeout(action, is_grpc=True, streaming=True),
+        )
+        outer = (self.config.headers, host.headers, table.headers)
+        self.destinations = tuple(
+            Destination(
+                choice.name,
+                choice.weight,
+                parts.clusters.get(choice.name),
+                Rewrite(self.config.match, action, (choice.headers, *outer)),
+            )
+            for choice in choices(action)
+        )
+        self._bounds = tuple(accumulate(d.weight for d in self.destinations))
+
+    def mismatch(self, request: Request) -> str | None:
+        """The first condition besides the path that does not hold, or ``None``."""
+        for condition in self.conditions:
+            if not condition.test(request):
+                return condition.rule
+        return None
+
+    def choose(self, dice: Dice) -> Destination:
+        """One roll a call: the same destination for all of its attempts."""
+        if len(self.destinations) == 1:
+            return self.destinations[0]
+        return self.destinations[bisect_right(self._bounds, dice() * self._bounds[-1])]
+
+    def timeout(self, request: Request) -> float | None:
+        if not request.is_grpc:
+            return self.timeouts[0]
+        return self.timeouts[2] if request.streaming else self.timeouts[1]
+
+    @property
+    def rule(self) -> str:
+        """The conditions in words."""
+        return " and ".join((path_rule(self.config.match), *(c.rule for c in self.conditions)))
+
+
+class Parts:
+    """What the compilation of a table needs from outside of it."""
+
+    __slots__ = ("clusters", "dice", "regex")
+
+    def __init__(self, clusters: Clusters, regex: Regex, dice: Dice) -> None:
+        self.clusters = clusters
+        self.regex = regex
+        self.dice = dice
+
+
+class LiveHost:
+    """The routes of one virtual host; which of them fit a path is remembered."""
+
+    __slots__ = ("_memo", "name", "routes")
+
+    def __init__(self, host: VirtualHost, table: RouteConfiguration, parts: Parts) -> None:
+        self.name = host.name
+        self.routes = tuple(LiveRoute(route, host, table, parts) for route in host.routes)
+        self._memo: dict[str, tuple[LiveRoute, ...]] = {}
+
+    def candidates(self, path: str) -> tuple[LiveRoute, ...]:
+        """The routes that the path alone allows, up to the first without other conditions."""
+        found = self._memo.get(path)
+        if found is None:
+            if len(self._memo) >= MEMO_SIZE:
+                self._memo.clear()
+            found = self._memo[path] = tuple(self._search(path_of(path)))
+        return found
+
+    def _search(self, path: str) -> list[LiveRoute]:
+        found = []
+        for route in self.routes:
+            if route.matches_path(path):
+                found.append(route)
+                if not route.conditions:
+                    break
+        return found
+
+
+class RouteTable:
+    def __init__(self, config: RouteConfiguration, parts: Parts) -> None:
+        self.config = config
+        self._hosts = VirtualHosts(
+            [(host.domains, LiveHost(host, config, parts)) for host in config.virtual_hosts],
+            ignore_port=config.ignore_port_in_host_matching,
+        )
+
+    def host(self, request: Request) -> LiveHost | None:
+        return self._hosts.find(request.authority or request.target)
+
+    def find(self, request: Request) -> LiveRoute | None:
+        """The first route that matches, in the order of the table."""
+        host = self.host(request)
+        if host is None:
+            return None
+        for route in host.candidates(request.path):
+            if not route.conditions or route.mismatch(request) is None:
+                return route
+        return None
+
+
+def choices(action: RouteAction) -> tuple[ClusterWeight, ...]:
+    match action.cluster:
+        case WeightedClusters(clusters=clusters):
+            return tuple(c for c in clusters if c.weight > 0) or clusters
+        case str() as name:
+            return (ClusterWeight(name=name, weight=1, headers=HeaderMutations()),)
+
+
+def _conditions(config: Route, parts: Parts) -> list[Condition]:
+    match = config.match
+    found = [header_condition(matcher, parts.regex) for matcher in match.headers]
+    found += [query_condition(matcher, parts.regex) for matcher in match.query_parameters]
+    fraction = match.runtime_fraction
+    if fraction is not None:
+        share = fraction.numerator / fraction.denominator
+        found.append(Condition(f"{share:.2%} of calls", _lucky(parts.dice, share)))
+    return found
+
+
+def _lucky(dice: Dice, share: float) -> Callable[[Request], bool]:
+    return lambda _request: dice() < share

@@ -1,0 +1,1 @@
+"""Where calls go: clusters, endpoints, limits and second tries."""

@@ -1,0 +1,54 @@
+"""Circuit breaking by concurrency (``envoy.config.cluster.v3.CircuitBreakers``)."""
+
+from types import TracebackType
+
+from ...model import Thresholds
+from .endpoint import Concurrency
+
+
+class CircuitBreaker:
+    """Counts what is in flight to one cluster, over all channels and threads of the process."""
+
+    __slots__ = ("concurrency", "limits", "retry_permit")
+
+    def __init__(self, limits: Thresholds) -> None:
+        self.limits = limits
+        self.concurrency = Concurrency()
+        self.retry_permit = RetryPermit(self.concurrency)
+
+    @property
+    def is_open(self) -> bool:
+        return self.concurrency.active >= self.limits.max_requests
+
+    @property
+    def may_retry(self) -> bool:
+        """Is there room for one more retry: by budget where there is one, else by number.
+
+        Retries may be ``budget_percent`` of the calls in flight, and ``min_retry_concurrency``
+        in any case (circuit_breaker.proto).
+        """
+        budget = self.limits.retry_budget
+        if budget is None:
+            return self.concurrency.retries < self.limits.max_retries
+        share = budget.budget_percent / 100 * self.concurrency.active
+        return self.concurrency.retries < max(budget.min_retry_concurrency, share)
+
+
+class RetryPermit:
+    """Borrowed while a retry waits and runs."""
+
+    __slots__ = ("_concurrency",)
+
+    def __init__(self, concurrency: Concurrency) -> None:
+        self._concurrency = concurrency
+
+    def __enter__(self) -> None:
+        self._concurrency.retries += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._concurrency.retries -= 1

@@ -1,0 +1,112 @@
+"""A live endpoint: its configuration and what was seen of it."""
+
+from types import TracebackType
+
+from ...clock import Clock
+from ...model import Address, Endpoint, HealthStatus
+
+SHUN_BASE = 0.5
+SHUN_FACTOR = 1.6
+SHUN_MAX = 10.0
+
+
+class UpstreamEndpoint:
+    """One place to send calls to. Kept while any configuration or call knows its address."""
+
+    __slots__ = (
+        "active",
+        "address",
+        "config",
+        "connect_failures",
+        "http2",
+        "key",
+        "permit",
+        "shunned_until",
+    )
+
+    def __init__(self, config: Endpoint, concurrency: "Concurrency", *, http2: bool) -> None:
+        self.config = config
+        self.address: Address = config.address
+        self.key = str(config.address)
+        self.http2 = http2
+        self.active = 0
+        self.permit = Permit(self, concurrency)
+        self.shunned_until = 0.0
+        self.connect_failures = 0
+
+    @staticmethod
+    def succeeding(
+        old: "UpstreamEndpoint | None",
+        config: Endpoint,
+        concurrency: "Concurrency",
+        *,
+        http2: bool,
+    ) -> "UpstreamEndpoint":
+        """The live endpoint for a configuration: the old one where nothing changed.
+
+        A changed one (weight, health) is a new object that inherits what was seen, so that the
+        balance in use stays as it is until the next one takes over.
+        """
+        if old is None:
+            return UpstreamEndpoint(config, concurrency, http2=http2)
+        if old.config == config and old.http2 == http2:
+            return old
+        new = UpstreamEndpoint(config, concurrency, http2=http2)
+        new.shunned_until = old.shunned_until
+        new.connect_failures = old.connect_failures
+        return new
+
+    @property
+    def usable(self) -> bool:
+        return self.config.health_status in (HealthStatus.UNKNOWN, HealthStatus.HEALTHY)
+
+    @property
+    def degraded(self) -> bool:
+        return self.config.health_status is HealthStatus.DEGRADED
+
+    def connect_failed(self, clock: Clock) -> None:
+        """Look elsewhere for a while, as gRPC does with a subchannel in backoff."""
+        delay = min(SHUN_BASE * SHUN_FACTOR**self.connect_failures, SHUN_MAX)
+        self.connect_failures += 1
+        self.shunned_until = clock() + delay
+
+    def answered(self) -> None:
+        if self.connect_failures:
+            self.connect_failures = 0
+            self.shunned_until = 0.0
+
+
+class Concurrency:
+    """How many calls and retries of one cluster are in flight, over all its endpoints."""
+
+    __slots__ = ("active", "retries")
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.retries = 0
+
+
+class Permit:
+    """Borrowed by ``with`` for as long as a call uses the endpoint; made once per endpoint.
+
+    Leaving only subtracts, so the exits of cancelled and dropped calls commute.
+    """
+
+    __slots__ = ("_concurrency", "_endpoint")
+
+    def __init__(self, endpoint: UpstreamEndpoint, concurrency: Concurrency) -> None:
+        self._endpoint = endpoint
+        self._concurrency = concurrency
+
+    def __enter__(self) -> None:
+        self._endpoint.active += 1
+        self._concurrency.active += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._endpoint.active -= 1
+        self._concurrency.active -= 1
