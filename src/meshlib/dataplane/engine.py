@@ -146,6 +146,10 @@ class Engine:
         """The steps of a call to this service."""
         return inbound(request, self.around)
 
+    def knows(self, target: str) -> bool:
+        """Is it settled whether this target is of the mesh?"""
+        return target in self.listeners or self.is_foreign(target)
+
     def is_foreign(self, target: str) -> bool:
         """Is it certain that this host is not of the mesh?"""
         if target in self.listeners:
@@ -158,7 +162,7 @@ class Engine:
         limit = started + self.options.config_timeout
         if request.deadline is not None:
             limit = min(limit, request.deadline)
-        while target not in self.listeners and not self.is_foreign(target):
+        while not self.knows(target):
             left = limit - around.clock()
             if left <= 0 or not (yield AwaitConfig(target, left)):
                 missing = Failure(Cause.NO_CONFIG, self._missing(target))

@@ -1,0 +1,1 @@
+"""The hooks: grpcio and aiohttp, clients and servers, on one engine."""

@@ -1,0 +1,249 @@
+"""The two loops that run the core's steps, and what all adapters of one mesh share."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, Protocol
+
+from ..clock import Clock
+from ..dataplane import (
+    AwaitConfig,
+    Deliver,
+    Effect,
+    Engine,
+    Headers,
+    Outcome,
+    Request,
+    Send,
+    Serve,
+    Sleep,
+    Steps,
+)
+
+Perform = Callable[[Send], Outcome]
+APerform = Callable[[Send], Awaitable[Outcome]]
+
+
+class Propagation(Protocol):
+    """What a server hook saw goes out with the calls made while it serves."""
+
+    def receive(self, headers: Headers) -> object:
+        """Remember the headers worth passing on; give the result back to :meth:`release`."""
+
+    def release(self, token: Any) -> None: ...
+
+    def outgoing(self) -> Headers:
+        """The headers to add to a call made now; mostly none."""
+
+
+class NoPropagation:
+    def receive(self, headers: Headers) -> object:
+        return None
+
+    def release(self, token: Any) -> None:
+        pass
+
+    def outgoing(self) -> Headers:
+        return ()
+
+
+class Runtime:
+    """One mesh's engine with its lock, its news of configuration, and its way to begin.
+
+    ``start`` is called before the first call, ``want`` when a call needs a listener that nothing
+    is known of yet (it subscribes). Both must be cheap when there is nothing to do.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Clock,
+        sleep: Callable[[float], None],
+        asleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        start: Callable[[], None] = lambda: None,
+        want: Callable[[str], None] = lambda _listener: None,
+        propagation: Propagation | None = None,
+    ) -> None:
+        self.engine = engine
+        self.clock = clock
+        self.lock = threading.Lock()
+        self.sleep = sleep
+        self.asleep = asleep
+        self.start = start
+        self.want = want
+        self.propagation: Propagation = propagation or NoPropagation()
+        self.resets: list[Callable[[], None]] = []
+        self._news = News()
+        self._dropped: deque[Steps[Outcome]] = deque()
+
+    def outbound(self, request: Request) -> Steps[Outcome]:
+        self.start()
+        return self.engine.outbound(request)
+
+    def inbound(self, request: Request) -> Steps[Outcome]:
+        self.start()
+        return self.engine.inbound(request)
+
+    def step(self, steps: Steps[Outcome], answer: object) -> Effect:
+        """Run the steps to their next effect."""
+        with self.lock:
+            if self._dropped:
+                self._bury()
+            return steps.send(answer)
+
+    def finish(self, steps: Steps[Outcome], end: Outcome | None = None) -> None:
+        """Say how a delivered body ended; ``None``: as it was delivered."""
+        with self.lock:
+            try:
+                steps.send(end)
+            except StopIteration:
+                return
+        raise AssertionError("an effect followed Deliver")
+
+    def close(self, steps: Steps[Outcome]) -> None:
+        """Give up a call: cancelled, or broken off by its caller."""
+        with self.lock:
+            steps.close()
+
+    def drop(self, steps: Steps[Outcome]) -> None:
+        """Give up a call from a finaliser, which may run while this very thread holds the lock."""
+        self._dropped.append(steps)
+
+    def collect(self) -> None:
+        """Close what finalisers dropped; every step does it too."""
+        with self.lock:
+            self._bury()
+
+    def _bury(self) -> None:
+        while self._dropped:
+            self._dropped.popleft().close()
+
+    def commit(self, prepared: Any) -> None:
+        """Put a prepared snapshot in force and wake the calls that wait for news."""
+        with self.lock:
+            self.engine.commit(prepared)
+        self._news.announce()
+
+    def reset(self) -> None:
+        """Begin anew in a forked child: locks, waiters and connections are the parent's."""
+        self.lock = threading.Lock()
+        self._news = News()
+        self._dropped = deque()
+        for reset in self.resets:
+            reset()
+
+    def await_config(self, effect: AwaitConfig) -> bool:
+        self.want(effect.listener)
+        return self._news.wait(lambda: self.engine.knows(effect.listener), effect.timeout)
+
+    async def aawait_config(self, effect: AwaitConfig) -> bool:
+        self.want(effect.listener)
+        return await self._news.await_(lambda: self.engine.knows(effect.listener), effect.timeout)
+
+    def wait_for(self, known: Callable[[], bool], timeout: float | None) -> bool:
+        """Block until a configuration makes ``known`` true; ``False`` after ``timeout``."""
+        return self._news.wait(known, timeout)
+
+    async def await_for(self, known: Callable[[], bool], timeout: float | None) -> bool:  # noqa: ASYNC109 - part of the effect
+        return await self._news.await_(known, timeout)
+
+
+class News:
+    """Wakes whoever waits for configuration, on any thread and any event loop."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._futures: set[asyncio.Future[None]] = set()
+
+    def announce(self) -> None:
+        with self._condition:
+            waiting, self._futures = self._futures, set()
+            self._condition.notify_all()
+        for future in waiting:
+            try:
+                future.get_loop().call_soon_threadsafe(_settle, future)
+            except RuntimeError:
+                continue  # its loop was closed, and the call with it
+
+    def wait(self, known: Callable[[], bool], timeout: float | None) -> bool:
+        with self._condition:
+            return self._condition.wait_for(known, timeout)
+
+    async def await_(self, known: Callable[[], bool], timeout: float | None) -> bool:  # noqa: ASYNC109
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    future = loop.create_future()
+                    with self._condition:
+                        self._futures.add(future)
+                    if known():
+                        self._forget(future)
+                        return True
+                    try:
+                        await future
+                    finally:
+                        self._forget(future)
+        except TimeoutError:
+            return known()
+
+    def _forget(self, future: asyncio.Future[None]) -> None:
+        with self._condition:
+            self._futures.discard(future)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _only_inbound(effect: Serve) -> NoReturn:
+    raise AssertionError(f"an outbound call does not serve: {effect}")
+
+
+def drive(runtime: Runtime, steps: Steps[Outcome], perform: Perform) -> Deliver:
+    """Run a call to its delivery, blocking. The steps stay suspended there."""
+    answer: object = None
+    try:
+        while True:
+            effect = runtime.step(steps, answer)
+            match effect:
+                case Send():
+                    answer = perform(effect)
+                case Deliver():
+                    return effect
+                case Sleep(seconds):
+                    runtime.sleep(seconds)
+                    answer = None
+                case AwaitConfig():
+                    answer = runtime.await_config(effect)
+                case Serve():
+                    _only_inbound(effect)
+    except BaseException:
+        runtime.close(steps)
+        raise
+
+
+async def adrive(runtime: Runtime, steps: Steps[Outcome], perform: APerform) -> Deliver:
+    """Run a call to its delivery, awaiting. The steps stay suspended there."""
+    answer: object = None
+    try:
+        while True:
+            effect = runtime.step(steps, answer)
+            match effect:
+                case Send():
+                    answer = await perform(effect)
+                case Deliver():
+                    return effect
+                case Sleep(seconds):
+                    await runtime.asleep(seconds)
+                    answer = None
+                case AwaitConfig():
+                    answer = await runtime.aawait_config(effect)
+                case Serve():
+                    _only_inbound(effect)
+    except BaseException:
+        runtime.close(steps)
+        raise

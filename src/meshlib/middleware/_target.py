@@ -1,0 +1,27 @@
+"""What a caller names: a host of the mesh, or a place of the library's own kind."""
+
+from dataclasses import dataclass
+
+FOREIGN_SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "vsock:", "google-c2p:")
+XDS = "xds:///"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``listener``: its name in the mesh, ``host:port`` in lower case; ``None`` for no mesh host.
+
+    ``native`` is what the library is given when the mesh does not know the host.
+    """
+
+    listener: str | None
+    native: str
+
+
+def grpc_target(text: str) -> Target:
+    """``reviews:9080`` and ``xds:///reviews:9080`` are of the mesh; other schemes are not."""
+    if text.startswith(XDS):
+        name = text.removeprefix(XDS)
+        return Target(name.lower(), name)
+    if text.startswith(FOREIGN_SCHEMES):
+        return Target(None, text)
+    return Target(text.lower(), text)
