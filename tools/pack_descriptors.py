@@ -188,6 +188,8 @@ def embedded_bytes(module: Path) -> bytes:
                 args=[ast.Constant(value=bytes(serialized))],
             ):
                 return serialized
+            case _:
+                pass
     raise SystemExit(f"no descriptor in {module}")
 
 

@@ -4,6 +4,7 @@
 first use. Messages of this pool and of protobuf's default pool do not mix; their bytes do.
 """
 
+import json
 import threading
 import zlib
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from ...errors import MeshError
+from ...errors import ConfigError, MeshError, Problem
 
 __all__ = ["from_json", "message_class", "pool", "to_json"]
 
@@ -44,18 +45,23 @@ def message_class(full_name: str) -> type[Message]:
 
 def to_json(message: Message) -> dict[str, Any]:
     """Proto-JSON with the names of the ``.proto`` files; an ``Any`` shows its ``@type``."""
-    return json_format.MessageToDict(
+    text = json_format.MessageToJson(
         message, preserving_proto_field_name=True, descriptor_pool=pool()
     )
+    plain: dict[str, Any] = json.loads(text)
+    return plain
 
 
-def from_json(resource: Mapping[str, Any]) -> Any:
+def from_json(resource: Mapping[str, Any], where: str = "") -> Any:
     """The ``google.protobuf.Any`` of a message in proto-JSON with its ``@type``.
 
-    Raises :class:`json_format.ParseError` for a field or type that does not exist.
+    Raises :class:`ConfigError` at ``where`` for a field or type that does not exist.
     """
     empty = message_class("google.protobuf.Any")()
-    return json_format.ParseDict(dict(resource), empty, descriptor_pool=pool())
+    try:
+        return json_format.ParseDict(dict(resource), empty, descriptor_pool=pool())
+    except (json_format.Error, TypeError, ValueError, AttributeError, KeyError) as wrong:
+        raise ConfigError(Problem(where, f"not a proto-JSON message: {wrong}")) from wrong
 
 
 @cache

@@ -1,0 +1,153 @@
+"""``Cluster`` ⇄ :class:`Cluster`."""
+
+from ...model import (
+    Cluster,
+    ClusterLoadAssignment,
+    ClusterProvided,
+    Discovery,
+    Eds,
+    HttpProtocolOptions,
+    LogicalDns,
+    OriginalDst,
+    Static,
+    StrictDns,
+)
+from .endpoint import decode_load_assignment, encode_load_assignment
+from .lb_policy import decode_lb_policy, encode_lb_policy
+from .metadata import decode_metadata, encode_metadata
+from .policy import (
+    decode_circuit_breakers,
+    decode_outlier_detection,
+    encode_circuit_breakers,
+    encode_outlier_detection,
+)
+from .transport import refuse_encryption
+from .wire import Fields, Reader, ads, duration, from_ads, packed, wrapped
+
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def encode_cluster(cluster: Cluster) -> Fields:
+    panic = wrapped(cluster.healthy_panic_threshold)
+    return {
+        "name": cluster.name,
+        "connect_timeout": duration(cluster.connect_timeout),
+        "circuit_breakers": encode_circuit_breakers(cluster.circuit_breakers),
+        "outlier_detection": encode_outlier_detection(cluster.outlier_detection),
+        "typed_extension_protocol_options": _encode_http_options(cluster.http_protocol_options),
+        "common_lb_config": panic and {"healthy_panic_threshold": panic},
+        "metadata": encode_metadata(cluster.metadata),
+        **_encode_discovery(cluster.discovery),
+        **encode_lb_policy(cluster.lb_policy),
+    }
+
+
+def decode_cluster(reader: Reader) -> Cluster:
+    refuse_encryption(reader)
+    cluster = Cluster(
+        name=reader.text("name", required=True),
+        discovery=_decode_discovery(reader),
+        connect_timeout=reader.seconds("connect_timeout", 5.0, positive=True),
+        lb_policy=decode_lb_policy(reader),
+        circuit_breakers=decode_circuit_breakers(reader),
+        outlier_detection=decode_outlier_detection(reader),
+        http_protocol_options=_decode_http_options(reader),
+        healthy_panic_threshold=reader.child("common_lb_config").percent("healthy_panic_threshold"),
+        metadata=decode_metadata(reader),
+    )
+    if isinstance(cluster.discovery, OriginalDst) != isinstance(cluster.lb_policy, ClusterProvided):
+        reader.problem("CLUSTER_PROVIDED and ORIGINAL_DST go together", "lb_policy")
+    return cluster
+
+
+def _encode_discovery(discovery: Discovery) -> Fields:
+    match discovery:
+        case Eds(service_name):
+            config = {"eds_config": ads(), "service_name": service_name}
+            return {"type": "EDS", "eds_cluster_config": config}
+        case Static(load_assignment):
+            return {"type": "STATIC", "load_assignment": encode_load_assignment(load_assignment)}
+        case StrictDns(load_assignment, rate):
+            return _encode_dns("STRICT_DNS", load_assignment, rate)
+        case LogicalDns(load_assignment, rate):
+            return _encode_dns("LOGICAL_DNS", load_assignment, rate)
+        case OriginalDst():
+            return {"type": "ORIGINAL_DST"}
+
+
+def _encode_dns(kind: str, assignment: ClusterLoadAssignment, rate: float) -> Fields:
+    return {
+        "type": kind,
+        "load_assignment": encode_load_assignment(assignment),
+        "dns_refresh_rate": duration(rate),
+    }
+
+
+def _decode_discovery(reader: Reader) -> Discovery:
+    if reader.has("cluster_type"):
+        type_name, _ = reader.child("cluster_type").extension("typed_config")
+        reader.problem(f"{type_name or 'without typed_config'} is not supported", "cluster_type")
+        return Eds()
+    match reader.enum("type"):
+        case "EDS":
+            return _decode_eds(reader)
+        case "ORIGINAL_DST":
+            return OriginalDst()
+        case "STRICT_DNS":
+            rate = reader.seconds("dns_refresh_rate", 5.0, positive=True)
+            return StrictDns(_decode_hosts(reader, dns=True), rate)
+        case "LOGICAL_DNS":
+            return _decode_logical_dns(reader)
+        case _:
+            return Static(_decode_hosts(reader, dns=False))
+
+
+def _decode_eds(reader: Reader) -> Eds:
+    eds = reader.child("eds_cluster_config")
+    from_ads(eds.child("eds_config"))
+    return Eds(eds.text("service_name"))
+
+
+def _decode_hosts(reader: Reader, *, dns: bool) -> ClusterLoadAssignment:
+    if not reader.has("load_assignment"):
+        reader.problem("must be set", "load_assignment")
+    return decode_load_assignment(reader.child("load_assignment"), dns=dns)
+
+
+def _decode_logical_dns(reader: Reader) -> LogicalDns:
+    rate = reader.seconds("dns_refresh_rate", 5.0, positive=True)
+    assignment = _decode_hosts(reader, dns=True)
+    if [len(group.lb_endpoints) for group in assignment.endpoints] != [1]:
+        reader.problem("LOGICAL_DNS takes exactly one endpoint", "load_assignment")
+    return LogicalDns(assignment, rate)
+
+
+def _encode_http_options(options: HttpProtocolOptions | None) -> Fields | None:
+    if options is None:
+        return None
+    protocol = "http2_protocol_options" if options.http2 else "http_protocol_options"
+    return {HTTP_OPTIONS: packed(HTTP_OPTIONS, {"explicit_http_config": {protocol: {}}})}
+
+
+def _decode_http_options(reader: Reader) -> HttpProtocolOptions | None:
+    extensions = reader.entries("typed_extension_protocol_options")
+    _, options = reader.opened(extensions.pop(HTTP_OPTIONS, None), HTTP_OPTIONS)
+    for unknown in sorted(extensions):
+        reader.drop(f"typed_extension_protocol_options[{unknown}]")
+    if options is not None:
+        return _decode_explicit(options)
+    if reader.has("http2_protocol_options"):  # how it was said before the extension
+        reader.child("http2_protocol_options")
+        return HttpProtocolOptions(http2=True)
+    return None
+
+
+def _decode_explicit(options: Reader) -> HttpProtocolOptions | None:
+    explicit = options.child("explicit_http_config")
+    if explicit.has("http2_protocol_options"):
+        explicit.child("http2_protocol_options")
+        return HttpProtocolOptions(http2=True)
+    if explicit.has("http_protocol_options"):
+        explicit.child("http_protocol_options")
+        return HttpProtocolOptions(http2=False)
+    return None
