@@ -12,7 +12,7 @@ BACKEND := build/backend
 ENVOY := build/envoy
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
-	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+	--no-header --no-annotate
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench lint docs judges lock clean
