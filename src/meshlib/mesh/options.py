@@ -1,0 +1,103 @@
+"""What a :class:`meshlib.Mesh` was asked to be, from arguments and environment."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, Problem
+
+MTLS_MODES = ("auto", "strict", "off")
+OUTBOUND_POLICIES = ("ALLOW_ANY", "REGISTRY_ONLY")
+
+Config = str | Path | Sequence[Mapping[str, Any]] | Sequence[str | Path]
+Bootstrap = str | Path | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """At most one of ``config``, ``control_plane`` and ``bootstrap`` is set."""
+
+    service: str = ""
+    namespace: str = "default"
+    version: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    config: Config | None = None
+    control_plane: str | None = None
+    bootstrap: Bootstrap | None = None
+    mtls: str = "auto"
+    outbound_traffic_policy: str | None = None
+    propagate: tuple[str, ...] = ()
+
+    @property
+    def all_labels(self) -> dict[str, str]:
+        """The workload's labels, with Istio's ``app`` and ``version`` where they are known."""
+        named = {"app": self.service, "version": self.version}
+        return {name: value for name, value in named.items() if value} | dict(self.labels)
+
+
+def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
+    *,
+    service: str | None,
+    namespace: str | None,
+    version: str | None,
+    labels: Mapping[str, str] | None,
+    config: Config | None,
+    control_plane: str | None,
+    bootstrap: Bootstrap | None,
+    mtls: str | None,
+    outbound_traffic_policy: str | None,
+    propagate: Sequence[str],
+    environ: Mapping[str, str] = os.environ,
+) -> Options:
+    """Arguments win over environment; an explicit source silences the environment's.
+
+    Raises :class:`ConfigError` for two sources at once or a word that is none of the known.
+    """
+    sources = {"config": config, "control_plane": control_plane, "bootstrap": bootstrap}
+    given = [name for name, value in sources.items() if value is not None]
+    if len(given) > 1:
+        raise ConfigError(Problem("Mesh", f"give one of {', '.join(sources)}, not {given}"))
+    if not given:
+        config, control_plane, bootstrap = _source_of(environ)
+    chosen = Options(
+        service=service or environ.get("MESHLIB_SERVICE") or environ.get("OTEL_SERVICE_NAME") or "",
+        namespace=namespace or environ.get("MESHLIB_NAMESPACE") or "default",
+        version=version or environ.get("MESHLIB_VERSION") or "",
+        labels=tuple(sorted((labels or {}).items())),
+        config=config,
+        control_plane=control_plane,
+        bootstrap=bootstrap,
+        mtls=mtls or environ.get("MESHLIB_MTLS") or "auto",
+        outbound_traffic_policy=outbound_traffic_policy,
+        propagate=tuple(name.lower() for name in propagate),
+    )
+    _check(chosen)
+    return chosen
+
+
+def _source_of(
+    environ: Mapping[str, str],
+) -> tuple[Config | None, str | None, Bootstrap | None]:
+    """The environment's source: its first in the order of the argument list."""
+    if environ.get("MESHLIB_CONFIG"):
+        return environ["MESHLIB_CONFIG"], None, None
+    if environ.get("MESHLIB_CONTROL_PLANE"):
+        return None, environ["MESHLIB_CONTROL_PLANE"], None
+    text = environ.get("GRPC_XDS_BOOTSTRAP") or environ.get("GRPC_XDS_BOOTSTRAP_CONFIG")
+    return None, None, text or None
+
+
+def _check(chosen: Options) -> None:
+    if chosen.mtls not in MTLS_MODES:
+        raise ConfigError(Problem("Mesh: mtls", f"{chosen.mtls!r} is none of {MTLS_MODES}"))
+    if chosen.mtls == "strict":
+        # Fail closed: nothing may look encrypted that is not.
+        raise ConfigError(Problem("Mesh: mtls", "'strict' is not supported by this version yet"))
+    policy = chosen.outbound_traffic_policy
+    if policy is not None and policy not in OUTBOUND_POLICIES:
+        known = ", ".join(OUTBOUND_POLICIES)
+        raise ConfigError(
+            Problem("Mesh: outbound_traffic_policy", f"{policy!r} is none of {known}")
+        )

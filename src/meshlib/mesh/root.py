@@ -1,0 +1,304 @@
+"""The composition root: options become an engine, a source of configuration, and hooks."""
+
+import asyncio
+import os
+import random  # noqa: TID251 - the one floor where luck comes in
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from ..dataplane import Decision, Engine, Event, Request, decide
+from ..dataplane import Options as EngineOptions
+from ..errors import CallReport
+from ..middleware._drive import Runtime
+from ..telemetry.propagation import Propagation
+from ..telemetry.recorder import Recorder
+from ..telemetry.threads import install, uninstall
+from . import options as _options
+from .sources import Source, source_for
+
+if TYPE_CHECKING:
+    from ..middleware.aiohttp import AiohttpHooks
+    from ..middleware.grpc import GrpcHooks
+
+PORTS = {"http": 80, "https": 443}
+
+
+class Mesh:
+    """One member of the mesh: its gRPC and aiohttp, clients and servers, on one engine.
+
+    Give at most one source of configuration, else the environment's is taken, else none (calls
+    then go out as they would without meshlib): ``config`` a folder, file or list of manifests
+    (else ``MESHLIB_CONFIG``); ``control_plane`` the ``host:port`` of an ADS server (else
+    ``MESHLIB_CONTROL_PLANE``); ``bootstrap`` a gRPC xDS bootstrap, as path or dict (else
+    ``GRPC_XDS_BOOTSTRAP`` or ``GRPC_XDS_BOOTSTRAP_CONFIG``).
+
+    The constructor does no I/O and starts no thread: ``with mesh``, ``async with mesh``,
+    :meth:`start` or the first call do. Safe from any thread and any number of event loops; a
+    forked child begins anew by itself.
+
+    Raises :class:`meshlib.ConfigError` for contradicting arguments.
+    """
+
+    def __init__(  # noqa: PLR0913 - the public face: one keyword an option
+        self,
+        service: str | None = None,
+        *,
+        namespace: str | None = None,
+        version: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        config: _options.Config | None = None,
+        control_plane: str | None = None,
+        bootstrap: _options.Bootstrap | None = None,
+        mtls: str | None = None,
+        outbound_traffic_policy: str | None = None,
+        propagate: Sequence[str] = (),
+    ) -> None:
+        self.options = _options.options(
+            service=service,
+            namespace=namespace,
+            version=version,
+            labels=labels,
+            config=config,
+            control_plane=control_plane,
+            bootstrap=bootstrap,
+            mtls=mtls,
+            outbound_traffic_policy=outbound_traffic_policy,
+            propagate=propagate,
+        )
+        self.recorder = Recorder()
+        self._engine = Engine(
+            clock=time.monotonic,
+            dice=random.random,
+            observe=self._observe,
+            options=EngineOptions(
+                complete=self.options.control_plane is None and self.options.bootstrap is None,
+                passthrough=self.options.outbound_traffic_policy != "REGISTRY_ONLY",
+                regex=_re2,
+            ),
+        )
+        self._runtime = Runtime(
+            self._engine,
+            clock=time.monotonic,
+            sleep=time.sleep,
+            start=self.start,
+            want=self._want,
+            propagation=Propagation(extra=self.options.propagate),
+        )
+        self._source: Source | None = None
+        self._started = False
+        self._starting = threading.Lock()
+        self._grpc: GrpcHooks | None = None
+        self._aiohttp: AiohttpHooks | None = None
+        _begin_anew_after_fork(self)
+
+    def _observe(self, event: Event) -> None:
+        self.recorder(event)
+
+    def _want(self, listener: str) -> None:
+        if self._source is not None:
+            self._source.want(listener)
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Load or subscribe to the configuration; every later call does nothing.
+
+        Raises :class:`meshlib.ConfigError` when an embedded configuration is bad: then there is
+        no last good one to serve on.
+        """
+        if self._started:
+            return
+        with self._starting:
+            if self._started:
+                return
+            source = source_for(self.options, self._engine, self._runtime)
+            source.start()
+            self._source = source
+            install()
+            self._started = True
+
+    def ready(self, *targets: str, timeout: float = 5.0) -> bool:
+        """Block until the first configuration is accepted; ``False`` after ``timeout`` seconds.
+
+        With ``targets`` (``host:port``), until it is settled for each of them whether it is of
+        the mesh.
+        """
+        self.start()
+        return self._runtime.wait_for(self._known(targets), timeout)
+
+    async def aready(self, *targets: str, timeout: float = 5.0) -> bool:  # noqa: ASYNC109 - mirrors ready()
+        """:meth:`ready` for coroutines."""
+        await asyncio.to_thread(self.start)
+        return await self._runtime.await_for(self._known(targets), timeout)
+
+    def _known(self, targets: Sequence[str]) -> Callable[[], bool]:
+        assert self._source is not None
+        source = self._source
+        for target in targets:
+            source.want(target)
+        if targets:
+            return lambda: all(self._engine.knows(target) for target in targets)
+        return source.is_ready
+
+    def close(self) -> None:
+        """Stop watching and close all channels that no event loop owns."""
+        self._stop()
+        if self._grpc is not None:
+            self._grpc.close()
+
+    async def aclose(self) -> None:
+        """:meth:`close`, and the channels of the running event loop too."""
+        await asyncio.to_thread(self._stop)
+        if self._grpc is not None:
+            await self._grpc.aclose()
+            self._grpc.close()
+
+    def _stop(self) -> None:
+        with self._starting:
+            source, self._source = self._source, None
+            started, self._started = self._started, False
+        if started:
+            uninstall()
+        if source is not None:
+            source.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.start)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # --- hooks ---
+
+    @property
+    def grpc(self) -> "GrpcHooks":
+        """gRPC, sync and asyncio: channels, interceptors, server ports."""
+        if self._grpc is None:
+            from ..middleware.grpc import GrpcHooks
+
+            self._grpc = GrpcHooks(self._runtime)
+        return self._grpc
+
+    @property
+    def aiohttp(self) -> "AiohttpHooks":
+        """aiohttp: sessions, client middleware, server set-up."""
+        if self._aiohttp is None:
+            from ..middleware.aiohttp import AiohttpHooks
+
+            self._aiohttp = AiohttpHooks(self._runtime)
+        return self._aiohttp
+
+    # --- questions ---
+
+    def route(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Decision:
+        """What would happen to this request now, and why; nothing is sent.
+
+        ``url`` is ``http://host[:port]/path``, or ``grpc://host:port/package.Service/Method``.
+        """
+        self.start()
+        request = request_for(method, url, headers)
+        if not self._engine.knows(request.target):
+            self._want(request.target)
+        return decide(self._engine, request)
+
+    def status(self) -> dict[str, Any]:
+        """Version, source, counters: what this member knows and did."""
+        source = self._source
+        return {
+            "service": self.options.service,
+            "namespace": self.options.namespace,
+            "version": self._engine.snapshot.version,
+            "listeners": sorted(self._engine.listeners),
+            "source": source.status() if source is not None else {"kind": "not started"},
+            "calls": self.recorder.snapshot(),
+        }
+
+    def ignored(self) -> tuple[str, ...]:
+        """What the configuration in force says that this version does not act on."""
+        return self._source.ignored() if self._source is not None else ()
+
+
+def request_for(method: str, url: str, headers: Mapping[str, str] | None = None) -> Request:
+    """A request as the hooks would make it of such a call."""
+    parts = urlsplit(url)
+    is_grpc = parts.scheme in ("grpc", "xds")
+    scheme = "http" if is_grpc or not parts.scheme else parts.scheme
+    host = parts.hostname or ""
+    port = parts.port or (None if is_grpc else PORTS.get(scheme))
+    pairs = tuple((name.lower(), value) for name, value in (headers or {}).items())
+    authority = next((value for name, value in pairs if name == "host"), parts.netloc.lower())
+    query = f"?{parts.query}" if parts.query else ""
+    return Request(
+        target=f"{host}:{port}" if port else host,
+        method="POST" if is_grpc else method.upper(),
+        path=(parts.path or "/") + query,
+        authority=authority,
+        scheme=scheme,
+        headers=tuple(pair for pair in pairs if pair[0] != "host"),
+        is_grpc=is_grpc,
+    )
+
+
+def explain(error: BaseException) -> str:
+    """Say in words what the mesh knows of a failed call; works for errors of any hook."""
+    report = getattr(error, "mesh", None)
+    if not isinstance(report, CallReport):
+        return f"{type(error).__name__}: not an error of a call through the mesh"
+    lines = [f"{report.detail or error} ({report.host})"]
+    facts = {
+        "rule": report.rule,
+        "route": report.route,
+        "cluster": report.cluster,
+        "endpoint": report.endpoint,
+        "attempts": str(report.attempts),
+        "flags": ",".join(report.flags),
+        "config": report.config_version,
+        "node": report.node,
+    }
+    lines += [f"  {name:<9}{value}" for name, value in facts.items() if value]
+    return "\n".join(lines)
+
+
+def _re2(pattern: str) -> Callable[[str], object]:
+    import re2
+
+    fullmatch: Callable[[str], object] = re2.compile(pattern).fullmatch
+    return fullmatch
+
+
+def _begin_anew_after_fork(mesh: Mesh) -> None:
+    """Threads and connections stay behind in the parent: the child starts its own when it calls."""
+    alive = weakref.ref(mesh)
+
+    def reset() -> None:
+        child = alive()
+        if child is not None:
+            child._starting = threading.Lock()  # noqa: SLF001 - its own module
+            child._source = None  # noqa: SLF001
+            child._started = False  # noqa: SLF001
+            child._runtime.reset()  # noqa: SLF001
+
+    os.register_at_fork(after_in_child=reset)
