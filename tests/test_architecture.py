@@ -79,6 +79,32 @@ def test_an_import_against_the_floors_is_caught(
     assert contract in broken_contracts(copy)
 
 
+def test_the_core_is_made_of_the_standard_library() -> None:
+    core = [SRC / "meshlib" / file for file in ("errors.py", "clock.py")]
+    core += [
+        path for room in ("model", "dataplane") for path in (SRC / "meshlib" / room).rglob("*.py")
+    ]
+    foreign = {
+        (str(path.relative_to(SRC / "meshlib")), name)
+        for path in core
+        for name in imported(path) - sys.stdlib_module_names
+    }
+    # Rings must equal Envoy's and gRPC's, which hash by xxHash64.
+    assert foreign <= {("dataplane/routing/hashing.py", "xxhash")}
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level names that a file imports absolutely."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import():
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            case ast.ImportFrom(level=0, module=str(module)):
+                names.add(module.partition(".")[0])
+    return names
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The source and its contracts somewhere else, to be spoilt."""
