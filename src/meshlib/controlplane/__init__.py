@@ -1,0 +1,49 @@
+"""The control plane: Istio's YAML in, xDS out."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .compile import compile_snapshot
+    from .findings import Finding, analyze, errors_of, findings_of
+    from .manifests import load_documents, load_files
+    from .scope import Scope
+    from .sources import Folder
+    from .world import World
+
+__all__ = [
+    "Finding",
+    "Folder",
+    "Scope",
+    "World",
+    "analyze",
+    "compile_snapshot",
+    "errors_of",
+    "findings_of",
+    "load_documents",
+    "load_files",
+]
+
+_HOMES = {
+    "Finding": "findings",
+    "Folder": "sources",
+    "Scope": "scope",
+    "World": "world",
+    "analyze": "findings",
+    "compile_snapshot": "compile",
+    "errors_of": "findings",
+    "findings_of": "findings",
+    "load_documents": "manifests",
+    "load_files": "manifests",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the rooms when they are first entered: msgspec, yaml and grpc cost time."""
+    from importlib import import_module
+
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value

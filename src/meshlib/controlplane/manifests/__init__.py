@@ -1,0 +1,75 @@
+"""Istio's manifests: files and dicts in, :class:`World` out, or every problem at once."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConfigError, Place
+from ..world import World
+from .finding import UNREADABLE, Finding
+from .load import Loading
+from .marks import PlainMarks
+
+__all__ = ["World", "load_documents", "load_files", "read_files", "walk"]
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def load_files(paths: Sequence[Path | str]) -> World:
+    """Read files, and folders with all that lies below them.
+
+    Raises :class:`ConfigError` with every problem of every file; each says ``file:line:col``.
+    """
+    return _accepted(*read_files(paths))
+
+
+def load_documents(documents: Sequence[Mapping[str, Any]], name: str = "<config>") -> World:
+    """Read manifests that are dicts already; a problem says ``<config>[2]: spec.http[0]``."""
+    loading = Loading()
+    for index, document in enumerate(documents):
+        loading.document(document, PlainMarks(f"{name}[{index}]"))
+    return _accepted(loading.world(), loading.findings)
+
+
+def read_files(paths: Sequence[Path | str]) -> tuple[World, list[Finding]]:
+    """What could be read, and everything found on the way; never raises for bad content."""
+    loading = Loading()
+    for path in walk(paths):
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            said = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            found = Finding(UNREADABLE, "error", Place(str(path)), "", said or str(error))
+            loading.findings.append(found)
+        else:
+            loading.text(text, str(path))
+    return loading.world(), loading.findings
+
+
+def walk(paths: Sequence[Path | str]) -> Iterator[Path]:
+    """The files to read, in order, each once. Hidden ones are left out.
+
+    A mounted ConfigMap keeps its generations in hidden folders, with links beside them.
+    """
+    seen: set[Path] = set()
+    for path in map(Path, paths):
+        for file in _files_below(path) if path.is_dir() else (path,):
+            if file not in seen:
+                seen.add(file)
+                yield file
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.endswith(SUFFIXES) and not name.startswith("."):
+                yield Path(root, name)
+
+
+def _accepted(world: World, findings: Sequence[Finding]) -> World:
+    problems = [finding.problem for finding in findings if finding.severity == "error"]
+    if problems:
+        raise ConfigError(*problems)
+    return world

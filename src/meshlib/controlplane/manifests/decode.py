@@ -1,0 +1,182 @@
+"""Plain values → pieces, field by field, so that one mistake does not hide the next."""
+
+import difflib
+import functools
+import re
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+import re2
+
+from .finding import REGEX, SCHEMA, UNSUPPORTED
+from .marks import Path
+from .piece import Flaw, Form, Piece
+
+P = TypeVar("P", bound=Piece)
+
+MAX_REGEX = 1024
+
+BROKEN: Any = object()
+"""Stands for a value whose flaws are already reported."""
+
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION_PART = re.compile(r"(\d{1,15}(?:\.\d{0,9})?|\.\d{1,9})(ns|us|µs|ms|s|m|h)")
+_DURATION = re.compile(rf"0|(?:{_DURATION_PART.pattern})+")
+
+
+def decode(value: Any, shape: type[P], path: Path = ()) -> tuple[P | None, list[Flaw]]:
+    """Read a value as a piece; ``None`` when anything in it is wrong."""
+    flaws: list[Flaw] = []
+    piece = _Decoder(flaws).piece(value, shape, path)
+    return (None if flaws else piece), flaws
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, sorted(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+@functools.cache
+def _fields(shape: type[Piece]) -> tuple[tuple[msgspec.structs.FieldInfo, Any], ...]:
+    hints = get_type_hints(shape, include_extras=True)
+    return tuple((info, hints[info.name]) for info in msgspec.structs.fields(shape))
+
+
+class _Decoder:
+    def __init__(self, flaws: list[Flaw]) -> None:
+        self._flaws = flaws
+
+    def piece(self, value: Any, shape: type[P], path: Path) -> P:
+        if not isinstance(value, Mapping):
+            return self._wrong(path, f"expected a mapping, got {_kind(value)}")
+        before = len(self._flaws)
+        fields = _fields(shape)
+        self._unknown_fields(value, shape, path)
+        read: dict[str, Any] = {}
+        for info, hint in fields:
+            name = info.encode_name
+            given = value.get(name)
+            if given is None and not info.required:
+                continue  # "field:" without a value is an unset field, as in Kubernetes
+            if given is None:
+                self._wrong(path, f"{name} is missing")
+                continue
+            read[info.name] = self._value(given, hint, (*path, name))
+        if len(self._flaws) > before:
+            return BROKEN  # type: ignore[no-any-return]
+        made = shape(**read)
+        self._flaws.extend(replace(flaw, path=(*path, *flaw.path)) for flaw in made.rules())
+        return made
+
+    def _unknown_fields(self, value: Mapping[Any, Any], shape: type[Piece], path: Path) -> None:
+        known = {info.encode_name for info, _ in _fields(shape)}
+        for name in value:
+            at = (*path, str(name))
+            if name in known or name in shape.ELSEWHERE:
+                continue
+            if name in shape.NOT_YET:
+                self._wrong(at, f"{name} is not supported yet", code=UNSUPPORTED, at_key=True)
+            else:
+                hint = did_you_mean(str(name), known | shape.NOT_YET)
+                self._wrong(at, f"unknown field {name!r}", hint, at_key=True)
+
+    def _value(self, value: Any, hint: Any, path: Path) -> Any:
+        origin, arguments = get_origin(hint), get_args(hint)
+        if origin in (Union, types.UnionType):  # only ever "T | None", and None is dealt with
+            return self._value(value, arguments[0], path)
+        if isinstance(hint, type) and issubclass(hint, Piece):
+            return self.piece(value, hint, path)
+        if origin is tuple:
+            return self._items(value, arguments[0], path)
+        if origin is dict:
+            return self._entries(value, arguments[1], path)
+        if origin is Literal:
+            return self._choice(value, arguments, path)
+        if origin is Annotated and isinstance(arguments[1], Form):
+            return self._form(value, arguments[1], path)
+        return self._plain(value, hint, path)
+
+    def _items(self, value: Any, shape: Any, path: Path) -> Any:
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            return self._wrong(path, f"expected a list, got {_kind(value)}")
+        return tuple(self._value(item, shape, (*path, i)) for i, item in enumerate(value))
+
+    def _entries(self, value: Any, shape: Any, path: Path) -> Any:
+        if not isinstance(value, Mapping):
+            return self._wrong(path, f"expected a mapping, got {_kind(value)}")
+        return {str(key): self._value(v, shape, (*path, str(key))) for key, v in value.items()}
+
+    def _choice(self, value: Any, choices: tuple[str, ...], path: Path) -> Any:
+        if value in choices:
+            return value
+        hint = did_you_mean(str(value), choices) or f"one of {', '.join(choices)}"
+        return self._wrong(path, f"{value!r} is not a known value", hint)
+
+    def _form(self, value: Any, form: Form, path: Path) -> Any:
+        if not isinstance(value, str):
+            return self._wrong(path, f"expected a text, got {_kind(value)}", _quote(value))
+        return self._duration(value, path) if form.name == "duration" else self._regex(value, path)
+
+    def _duration(self, text: str, path: Path) -> Any:
+        if not _DURATION.fullmatch(text):
+            return self._wrong(path, f"{text!r} is not a duration", "such as 5s, 250ms or 1m30s")
+        seconds = sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(text))
+        if 0 < seconds < 0.001:
+            return self._wrong(path, f"{text!r} is shorter than 1ms")
+        return round(seconds, 9)
+
+    def _regex(self, text: str, path: Path) -> Any:
+        if len(text) > MAX_REGEX:
+            return self._wrong(path, f"regex longer than {MAX_REGEX} characters", code=REGEX)
+        why = refused_by_re2(text)
+        if why:
+            return self._wrong(path, f"regex {text!r} is refused by RE2: {why}", code=REGEX)
+        return text
+
+    def _plain(self, value: Any, hint: Any, path: Path) -> Any:
+        try:
+            return msgspec.convert(value, hint)
+        except msgspec.ValidationError as error:
+            message = str(error).replace("`", "")
+            return self._wrong(path, message[0].lower() + message[1:], _quote(value, hint))
+
+    def _wrong(
+        self, path: Path, message: str, hint: str = "", code: str = SCHEMA, *, at_key: bool = False
+    ) -> Any:
+        self._flaws.append(Flaw(path, message, hint, code, at_key))
+        return BROKEN
+
+
+def refused_by_re2(regex: str) -> str:
+    """Why RE2 does not take the expression, or ""."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(regex, options)
+    except re2.error as error:
+        why = error.args[0] if error.args else error
+        return why.decode(errors="replace") if isinstance(why, bytes) else str(why)
+    return ""
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool() | int() | float() | str():
+            return f"{value!r}"[:60]
+        case Mapping():
+            return "a mapping"
+        case Sequence():
+            return "a list"
+    return type(value).__name__
+
+
+def _quote(value: Any, hint: Any = str) -> str:
+    is_text = hint is str or str in get_args(hint)
+    if is_text and isinstance(value, bool | int | float):
+        return "put it in quotes"
+    return ""

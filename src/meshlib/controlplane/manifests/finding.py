@@ -1,0 +1,49 @@
+"""What is worth saying about a manifest. The numbers are Istio's where Istio has one."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...errors import Place, Problem
+
+Severity = Literal["error", "warning", "info"]
+
+UNREADABLE = "ML0100"  # not YAML, or YAML that is refused
+UNKNOWN_HOST = "ML0101"
+UNSUPPORTED = "ML0105"
+SCHEMA = "ML0106"
+UNKNOWN_SUBSET = "ML0107"
+HOST_CONFLICT = "ML0109"
+WEIGHTS = "ML0110"
+UNREACHABLE_RULE = "ML0130"
+DUPLICATE_MATCH = "ML0131"
+EMPTY_SUBSET = "ML0173"
+UNKNOWN_RULE_HOST = "ML0174"
+REGEX = "ML0180"
+NOT_ACTED_ON = "ML1001"  # accepted, and without effect for now
+SHADOWED_HOST = "ML1002"
+UNUSABLE_ENDPOINT = "ML1003"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    code: str
+    severity: Severity
+    place: Place
+    resource: str
+    message: str
+    hint: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "place": str(self.place),
+            "resource": self.resource,
+            "message": self.message,
+            "hint": self.hint,
+        }
+
+    @property
+    def problem(self) -> Problem:
+        said = f"{self.resource}: {self.message}" if self.resource else self.message
+        return Problem(str(self.place), f"{said} ({self.hint})" if self.hint else said)

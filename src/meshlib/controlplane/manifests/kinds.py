@@ -1,0 +1,60 @@
+"""Which kinds of manifest there are, and what becomes of each."""
+
+from typing import Any
+
+from .common import WorkloadEntry
+from .destination_rule import DestinationRule
+from .mesh_config import MeshConfig
+from .piece import Piece
+from .service import Service
+from .service_entry import ServiceEntry
+from .virtual_service import VirtualService
+
+NETWORKING = "networking.istio.io"
+ISTIO_VERSIONS = ("v1", "v1beta1", "v1alpha3")
+
+SUPPORTED: dict[str, tuple[str, type[Piece]]] = {
+    "VirtualService": (NETWORKING, VirtualService),
+    "DestinationRule": (NETWORKING, DestinationRule),
+    "ServiceEntry": (NETWORKING, ServiceEntry),
+    "WorkloadEntry": (NETWORKING, WorkloadEntry),
+    "Service": ("", Service),
+    "MeshConfig": ("mesh.istio.io", MeshConfig),
+}
+
+SECURITY = frozenset({"PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy"})
+"""Not enforceable yet: a mesh that took them in silence would only look safe."""
+
+OTHER_ISTIO = frozenset(
+    {"Gateway", "Sidecar", "EnvoyFilter", "WorkloadGroup", "ProxyConfig", "Telemetry"}
+    | {"WasmPlugin", "TrafficExtension"}
+)
+
+KUBERNETES_CORE = frozenset(
+    {"ConfigMap", "Endpoints", "Event", "LimitRange", "Namespace", "Node", "PersistentVolume"}
+    | {"PersistentVolumeClaim", "Pod", "PodTemplate", "ReplicationController", "ResourceQuota"}
+    | {"Secret", "ServiceAccount"}
+)
+
+
+def group_and_version(api_version: str) -> tuple[str, str]:
+    """``networking.istio.io/v1`` → its two parts; plain ``v1`` has the empty group."""
+    group, _, version = api_version.rpartition("/")
+    return group, version
+
+
+def is_istio(group: str) -> bool:
+    return group == "istio.io" or group.endswith(".istio.io")
+
+
+def expected_api_version(kind: str) -> str:
+    group, _ = SUPPORTED[kind]
+    return f"{group}/v1" if group else "v1"
+
+
+def version_is_known(kind: str, api_version: Any) -> bool:
+    group, version = group_and_version(str(api_version))
+    wanted, _ = SUPPORTED[kind]
+    if kind == "MeshConfig":
+        return group == wanted or not api_version
+    return group == wanted and version in (ISTIO_VERSIONS if wanted else ("v1",))

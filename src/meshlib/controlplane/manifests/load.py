@@ -1,0 +1,187 @@
+"""Documents → :class:`World`, with everything that is wrong with them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..world import MeshSettings, World
+from .common import Metadata
+from .decode import decode, did_you_mean
+from .finding import SCHEMA, UNREADABLE, UNSUPPORTED, Finding, Severity
+from .kinds import (
+    KUBERNETES_CORE,
+    OTHER_ISTIO,
+    SECURITY,
+    SUPPORTED,
+    expected_api_version,
+    group_and_version,
+    is_istio,
+    version_is_known,
+)
+from .manifest import Manifest
+from .marks import EnclosedMarks, Marks, OpaqueMarks, Path, YamlMarks, dotted
+from .mesh_config import MeshConfig
+from .piece import Flaw
+from .reader import Unreadable, read
+
+
+class Loading:
+    """Takes documents one by one; ``world`` and ``findings`` are what came of them."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self._manifests: dict[tuple[str, str, str], Manifest[Any]] = {}
+
+    def text(self, text: str, file: str) -> None:
+        """Every document of a YAML text; after a syntax error the rest is not read."""
+        try:
+            for node in read(text, file):
+                self.document(node.value, YamlMarks(file, node))
+        except Unreadable as error:
+            self.findings.append(Finding(UNREADABLE, "error", error.place, "", error.why))
+
+    def document(self, document: Any, marks: Marks) -> None:
+        if not isinstance(document, Mapping):
+            self._say(marks, "", Flaw((), "a manifest is a mapping with kind and metadata"))
+            return
+        kind = document.get("kind")
+        if not isinstance(kind, str) or not kind:
+            self._say(marks, "", Flaw((), "kind is missing"))
+        elif kind == "List" and isinstance(document.get("items"), list | tuple):
+            for index, item in enumerate(document["items"]):
+                self.document(item, EnclosedMarks(marks, ("items", index)))
+        elif kind == "ConfigMap" and _name_of(document) == "istio":
+            self._config_map(document, marks)
+        elif kind in SUPPORTED:
+            self._supported(kind, document, marks)
+        else:
+            self._unsupported(kind, document, marks)
+
+    def world(self) -> World:
+        def of(kind: str) -> tuple[Manifest[Any], ...]:
+            return tuple(m for m in self._manifests.values() if m.kind == kind)
+
+        return World(
+            services=of("Service"),
+            service_entries=of("ServiceEntry"),
+            workload_entries=of("WorkloadEntry"),
+            virtual_services=of("VirtualService"),
+            destination_rules=of("DestinationRule"),
+            mesh_config=next(map(_settings, of("MeshConfig")), MeshSettings()),
+            remarks=tuple(f for f in self.findings if f.severity != "error"),
+        )
+
+    def _supported(self, kind: str, document: Mapping[str, Any], marks: Marks) -> None:
+        resource = _resource(kind, document)
+        api_version = document.get("apiVersion")
+        if not version_is_known(kind, api_version):
+            hint = f"expected {expected_api_version(kind)}"
+            said = f"apiVersion {api_version!r} has no {kind}" if api_version else "no apiVersion"
+            self._say(marks, resource, Flaw(("apiVersion",), said, hint))
+            return
+        if kind == "MeshConfig":
+            self._mesh_config(document, marks)
+            return
+        for name in document.keys() - {"apiVersion", "kind", "metadata", "spec", "status"}:
+            hint = did_you_mean(name, ("apiVersion", "kind", "metadata", "spec"))
+            flaw = Flaw((name,), f"unknown field {name!r}", hint, at_key=True)
+            self._say(marks, resource, flaw)
+        metadata, flaws = decode(document.get("metadata") or {}, Metadata, ("metadata",))
+        if document.get("spec") is None:
+            flaws.append(Flaw((), "spec is missing"))
+            spec = None
+        else:
+            spec, spec_flaws = decode(document["spec"], SUPPORTED[kind][1], ("spec",))
+            flaws += spec_flaws
+        for flaw in flaws:
+            self._say(marks, resource, flaw)
+        if metadata is not None and spec is not None:
+            self._add(kind, metadata, spec, marks)
+
+    def _add(self, kind: str, metadata: Metadata, spec: Any, marks: Marks) -> None:
+        made = Manifest(
+            kind=kind,
+            name=metadata.name,
+            namespace=metadata.namespace,
+            labels=metadata.labels,
+            annotations=metadata.annotations,
+            spec=spec,
+            marks=marks,
+        )
+        key = ("MeshConfig",) * 3 if kind == "MeshConfig" else (kind, made.namespace, made.name)
+        first = self._manifests.setdefault(key, made)
+        if first is not made:
+            said = f"stands twice, first at {first.place}"
+            self._say(marks, str(made), Flaw((), said, "remove or rename one"))
+
+    def _mesh_config(self, document: Mapping[str, Any], marks: Marks) -> None:
+        """Bare, as in Istio's own ``mesh`` text, or under ``spec`` as other kinds."""
+        if "spec" in document:
+            fields, prefix = document["spec"], ("spec",)
+        else:
+            envelope = {"apiVersion", "kind", "metadata"}
+            fields, prefix = {k: v for k, v in document.items() if k not in envelope}, ()
+        self._read_mesh_config(fields, marks, prefix)
+
+    def _config_map(self, document: Mapping[str, Any], marks: Marks) -> None:
+        at = marks.place(("data", "mesh"))
+        text = (document.get("data") or {}).get("mesh")
+        if not isinstance(text, str):
+            self._say(marks, "ConfigMap istio", Flaw(("data",), "data.mesh is missing"))
+            return
+        try:
+            for node in read(text, at.file):
+                self._read_mesh_config(node.value, OpaqueMarks(at), ())
+        except Unreadable as error:
+            said = f"data.mesh, line {error.place.line}: {error.why}"
+            self.findings.append(Finding(UNREADABLE, "error", at, "ConfigMap istio", said))
+
+    def _read_mesh_config(self, fields: Any, marks: Marks, prefix: Path) -> None:
+        spec, flaws = decode(fields, SUPPORTED["MeshConfig"][1], prefix)
+        for flaw in flaws:
+            self._say(marks, "MeshConfig", flaw)
+        if spec is not None:
+            self._add("MeshConfig", Metadata(name="istio", namespace="istio-system"), spec, marks)
+
+    def _unsupported(self, kind: str, document: Mapping[str, Any], marks: Marks) -> None:
+        resource = _resource(kind, document)
+        group, version = group_and_version(str(document.get("apiVersion") or ""))
+        unsupported = Flaw(("kind",), f"{kind} is not supported yet", code=UNSUPPORTED)
+        if kind in SECURITY:
+            hint = "refused, because a rule that is not enforced would only look safe"
+            self._say(marks, resource, replace(unsupported, hint=hint))
+        elif kind in OTHER_ISTIO or group == "gateway.networking.k8s.io":
+            self._say(marks, resource, replace(unsupported, hint="it has no effect"), "warning")
+        elif kind in KUBERNETES_CORE or (group and not is_istio(group)):
+            said = f"{kind} is not read; endpoints come from WorkloadEntry and ServiceEntry"
+            self._say(marks, resource, Flaw(("kind",), said, code=UNSUPPORTED), "info")
+        else:
+            hint = did_you_mean(kind, SUPPORTED.keys() | SECURITY | OTHER_ISTIO)
+            self._say(marks, resource, Flaw(("kind",), f"unknown kind {kind!r}", hint, SCHEMA))
+
+    def _say(self, marks: Marks, resource: str, flaw: Flaw, severity: Severity = "error") -> None:
+        place = marks.place(flaw.path, key=flaw.at_key)
+        self.findings.append(Finding(flaw.code, severity, place, resource, _said(flaw), flaw.hint))
+
+
+def _settings(manifest: Manifest[MeshConfig]) -> MeshSettings:
+    return MeshSettings(
+        outbound_traffic_policy=manifest.spec.outbound_traffic_policy.mode,
+        root_namespace=manifest.spec.root_namespace,
+    )
+
+
+def _said(flaw: Flaw) -> str:
+    return f"{dotted(flaw.path)}: {flaw.message}" if flaw.path else flaw.message
+
+
+def _name_of(document: Mapping[str, Any]) -> Any:
+    metadata = document.get("metadata")
+    return metadata.get("name") if isinstance(metadata, Mapping) else None
+
+
+def _resource(kind: str, document: Mapping[str, Any]) -> str:
+    metadata = document.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    name = metadata.get("name")
+    return f"{kind} {metadata.get('namespace') or 'default'}/{name}" if name else kind
