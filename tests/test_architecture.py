@@ -3,9 +3,11 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,17 @@ def test_an_import_against_the_floors_is_caught(
     intruder = copy / "src/meshlib" / module
     intruder.write_text(f"{line}\n", encoding="utf-8")
     assert contract in broken_contracts(copy)
+
+
+def test_every_room_stands_on_a_floor_and_keeps_off_the_testing_kit() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = {c["name"]: c for c in project["tool"]["importlinter"]["contracts"]}
+    entries = {path.relative_to(SRC / "meshlib").parts[0] for path in SRC.rglob("*.py")}
+    rooms = {entry.removesuffix(".py") for entry in entries if not entry.startswith("__")}
+    placed = set(re.findall(r"\w+", " ".join(contracts[FLOORS]["layers"])))
+    assert rooms - {"testing"} <= placed
+    kept_off = {module.removeprefix("meshlib.") for module in contracts[KIT]["source_modules"]}
+    assert rooms - {"testing"} == kept_off
 
 
 def test_the_core_is_made_of_the_standard_library() -> None:
