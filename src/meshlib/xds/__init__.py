@@ -1,1 +1,1 @@
-"""The wire: xDS."""
+"""xDS: the wire, and the client that keeps a snapshot of what a control plane says."""

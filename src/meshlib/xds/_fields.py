@@ -1,0 +1,64 @@
+"""Reading JSON objects so that what is wrong has an address."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..errors import Problem
+
+
+class Fields:
+    """The fields of one JSON object; keys that nobody asks for are ignored."""
+
+    def __init__(self, parsed: Mapping[str, Any], where: str, problems: list[Problem]) -> None:
+        self._parsed = parsed
+        self._where = where
+        self._problems = problems
+
+    def blame(self, name: str, what: str) -> None:
+        self._problems.append(Problem(self._path(name), what))
+
+    def text(self, name: str, default: str = "") -> str:
+        value = self._parsed.get(name)
+        if value is None:
+            return default
+        if isinstance(value, str):
+            return value
+        self.blame(name, f"must be a string, not {value!r}")
+        return default
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """The strings of a list; what else is in it is for other clients."""
+        return tuple(each for each in self._list(name) if isinstance(each, str))
+
+    def object(self, name: str) -> Mapping[str, Any]:
+        value = self._parsed.get(name)
+        if value is None:
+            return {}
+        if isinstance(value, Mapping):
+            return dict(value)
+        self.blame(name, f"must be an object, not {value!r}")
+        return {}
+
+    def child(self, name: str) -> "Fields":
+        return Fields(self.object(name), self._path(name), self._problems)
+
+    def objects(self, name: str) -> list["Fields"]:
+        return list(self._objects(name))
+
+    def _objects(self, name: str) -> Iterator["Fields"]:
+        for index, each in enumerate(self._list(name)):
+            if isinstance(each, Mapping):
+                yield Fields(each, f"{self._path(name)}[{index}]", self._problems)
+            else:
+                self.blame(f"{name}[{index}]", f"must be an object, not {each!r}")
+
+    def _list(self, name: str) -> list[Any]:
+        value = self._parsed.get(name)
+        if value is None or isinstance(value, list | tuple):
+            return list(value or ())
+        self.blame(name, f"must be a list, not {value!r}")
+        return []
+
+    def _path(self, name: str) -> str:
+        separator = " " if self._where.endswith(":") else "."
+        return f"{self._where}{separator}{name}"
