@@ -1,0 +1,214 @@
+"""The cache of resources, with the watcher semantics of gRFC A88.
+
+What a watcher hears is a notice: the resource changed, it failed (stop using it), or it has an
+ambient error (keep using it; an empty text clears the error).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+
+class ResourceState(StrEnum):
+    """``ClientResourceStatus`` of CSDS; "but cached" is an entry that still has its resource."""
+
+    REQUESTED = "REQUESTED"
+    DOES_NOT_EXIST = "DOES_NOT_EXIST"
+    ACKED = "ACKED"
+    NACKED = "NACKED"
+    RECEIVED_ERROR = "RECEIVED_ERROR"
+    TIMEOUT = "TIMEOUT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One watched resource. ``updated`` and ``expires`` are readings of the client's clock."""
+
+    type_url: str
+    name: str
+    state: ResourceState = ResourceState.REQUESTED
+    resource: Any = None
+    version: str = ""
+    ignored: tuple[str, ...] = ()
+    error: str = ""
+    transient: bool = False
+    rejected_version: str = ""
+    updated: float | None = None
+    expires: float | None = None
+
+    @property
+    def is_known_failed(self) -> bool:
+        """Nothing to use, and waiting will not help: the configuration itself says so."""
+        return self.resource is None and bool(self.error) and not self.transient
+
+    @property
+    def is_unheard_of(self) -> bool:
+        return self.resource is None and self.state is ResourceState.REQUESTED
+
+    @property
+    def is_absent(self) -> bool:
+        return self.resource is None and self.state is ResourceState.DOES_NOT_EXIST
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceChanged:
+    type_url: str
+    name: str
+    resource: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFailed:
+    """There is nothing to use (any more)."""
+
+    type_url: str
+    name: str
+    error: str
+    transient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AmbientError:
+    """The cached resource stays in use; ``error`` "" says that all is well again."""
+
+    type_url: str
+    name: str
+    error: str
+
+
+Notice = ResourceChanged | ResourceFailed | AmbientError
+Key = tuple[str, str]
+
+NOT_FOUND = 5
+PERMISSION_DENIED = 7
+
+
+class Watches:
+    """Entries by (type URL, name). Entries are immutable, so any thread may read them."""
+
+    def __init__(
+        self, *, fail_on_data_errors: bool = False, timer_is_transient: bool = False
+    ) -> None:
+        self._fail_on_data_errors = fail_on_data_errors
+        self._timer_is_transient = timer_is_transient
+        self._entries: dict[Key, Entry] = {}
+        self.connection_error = ""
+
+    def get(self, type_url: str, name: str) -> Entry | None:
+        return self._entries.get((type_url, name))
+
+    def entries(self) -> tuple[Entry, ...]:
+        return tuple(self._entries.values())
+
+    def watch(self, type_url: str, name: str) -> tuple[Notice, ...]:
+        """Begin to watch; a late watcher gets the resource first, then the current error."""
+        entry = self._entries.setdefault((type_url, name), Entry(type_url=type_url, name=name))
+        error = entry.error or self.connection_error
+        if entry.resource is None:
+            return (_failed(entry, error),) if error else ()
+        changed = ResourceChanged(type_url, name, entry.resource)
+        return (changed, AmbientError(type_url, name, error)) if error else (changed,)
+
+    def unwatch(self, type_url: str, name: str) -> None:
+        self._entries.pop((type_url, name), None)
+
+    def accept(self, fresh: Entry) -> tuple[Notice, ...]:
+        """The server sent a valid resource: ``fresh`` replaces what was known."""
+        entry = self._entries[fresh.type_url, fresh.name]
+        self._entries[fresh.type_url, fresh.name] = replace(fresh, state=ResourceState.ACKED)
+        if entry.resource != fresh.resource:
+            return (ResourceChanged(fresh.type_url, fresh.name, fresh.resource),)
+        return (AmbientError(fresh.type_url, fresh.name, ""),) if entry.error else ()
+
+    def reject(self, type_url: str, name: str, version: str, error: str) -> tuple[Notice, ...]:
+        """The server sent a resource that this client refuses (NACK)."""
+        entry = replace(self._entries[type_url, name], rejected_version=version)
+        return self._fail(entry, ResourceState.NACKED, error)
+
+    def receive_error(
+        self, type_url: str, name: str, code: int, message: str
+    ) -> tuple[Notice, ...]:
+        """The server said what is wrong with a resource (xRFC TP3)."""
+        missing = code == NOT_FOUND
+        state = ResourceState.DOES_NOT_EXIST if missing else ResourceState.RECEIVED_ERROR
+        transient = code not in (NOT_FOUND, PERMISSION_DENIED)
+        text = message or f"the control plane reports code {code}"
+        return self._fail(self._entries[type_url, name], state, text, transient=transient)
+
+    def delete(self, type_url: str, name: str) -> tuple[Notice, ...]:
+        entry = self._entries[type_url, name]
+        error = "the control plane does not have it any more"
+        return self._fail(entry, ResourceState.DOES_NOT_EXIST, error)
+
+    def time_out(self, type_url: str, name: str, seconds: float) -> tuple[Notice, ...]:
+        """Asked for on a connected stream, and not heard of since."""
+        entry = self._entries[type_url, name]
+        error = f"the control plane sent nothing for it within {seconds:g} s"
+        if self._timer_is_transient:
+            return self._fail(entry, ResourceState.TIMEOUT, error, transient=True)
+        return self._fail(entry, ResourceState.DOES_NOT_EXIST, error)
+
+    def refresh(self, type_url: str, name: str, expires: float | None) -> None:
+        """A heartbeat: the resource is as it was, and lives on."""
+        entry = self._entries[type_url, name]
+        self._entries[type_url, name] = replace(entry, expires=expires)
+
+    def next_expiry(self) -> float | None:
+        return min(
+            (e.expires for e in self._entries.values() if e.expires is not None), default=None
+        )
+
+    def expire(self, now: float) -> Iterator[Notice]:
+        """Drop what outlived its TTL: its server asked for that."""
+        for entry in self.entries():
+            if entry.expires is None or entry.expires > now:
+                continue
+            gone = replace(entry, resource=None, expires=None)
+            error = "its time to live ran out"
+            yield from self._fail(gone, ResourceState.DOES_NOT_EXIST, error)
+
+    def disconnect(self, error: str) -> Iterator[Notice]:
+        """No word from the server: what is known stays known, in every state."""
+        if error == self.connection_error:
+            return
+        self.connection_error = error
+        for entry in self.entries():
+            if entry.resource is not None:
+                yield AmbientError(entry.type_url, entry.name, error)
+            elif not entry.error:
+                yield ResourceFailed(entry.type_url, entry.name, error, transient=True)
+
+    def reconnect(self) -> Iterator[Notice]:
+        if not self.connection_error:
+            return
+        self.connection_error = ""
+        for entry in self.entries():
+            if entry.resource is not None:
+                yield AmbientError(entry.type_url, entry.name, entry.error)
+
+    def _fail(
+        self, entry: Entry, state: ResourceState, error: str, *, transient: bool = False
+    ) -> tuple[Notice, ...]:
+        before = self._entries[entry.type_url, entry.name]
+        keep = entry.resource is not None and (transient or not self._fail_on_data_errors)
+        failed = replace(
+            entry,
+            state=state,
+            error=error,
+            transient=transient,
+            resource=entry.resource if keep else None,
+        )
+        self._entries[entry.type_url, entry.name] = failed
+        known = (before.state, before.error, before.resource is None)
+        if known == (state, error, failed.resource is None):
+            return ()
+        if keep:
+            return (AmbientError(entry.type_url, entry.name, error),)
+        return (_failed(failed, error),)
+
+
+def _failed(entry: Entry, error: str) -> ResourceFailed:
+    return ResourceFailed(
+        entry.type_url, entry.name, error, transient=entry.transient or not entry.error
+    )
