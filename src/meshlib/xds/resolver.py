@@ -1,0 +1,206 @@
+"""Joins listeners, routes, clusters and endpoints into one consistent snapshot (gRFC A74)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..model import (
+    Cluster,
+    ClusterLoadAssignment,
+    Listener,
+    RouteConfiguration,
+    Snapshot,
+    referenced_clusters,
+)
+from .ads import SubscriptionChanged
+from .types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from .watches import Entry, Watches
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """``absent``: watched listeners that are known not to exist."""
+
+    snapshot: Snapshot
+    absent: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A listener and the routes it leads to: used together, replaced together."""
+
+    listener: Listener
+    table: RouteConfiguration
+    clusters: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A cluster that can be used; ``assignment`` ``None`` where it has no EDS, or that failed."""
+
+    cluster: Cluster
+    assignment: ClusterLoadAssignment | None
+
+
+class Resolver:
+    """Make before break: what is complete replaces what serves, and not a moment earlier."""
+
+    def __init__(self, watches: Watches) -> None:
+        self._watches = watches
+        self._watched: dict[str, None] = {}
+        self._trees: dict[str, Tree] = {}
+        self._branches: dict[str, Branch] = {}
+        self._subscribed: dict[str, dict[str, None]] = {}
+        self._references: dict[int, tuple[RouteConfiguration, frozenset[str]]] = {}
+        self._last = Update(Snapshot(), frozenset())
+
+    def watch(self, listener: str) -> None:
+        self._watched[listener] = None
+
+    def resolve(self) -> tuple[SubscriptionChanged, ...]:
+        """Take in what the watches know; what must be asked or forgotten for it."""
+        candidates = {name: tree for name in self._watched if (tree := self._candidate(name))}
+        for name in self._watched:
+            if self._entry(LISTENER, name).is_known_failed:
+                self._trees.pop(name, None)
+        wanted = self._clusters_of(candidates.values(), self._trees.values())
+        self._branches = {n: b for n in wanted if (b := self._branch(n)) is not None}
+        for name, tree in candidates.items():
+            if all(self._is_settled(c, serving=name in self._trees) for c in tree.clusters):
+                self._trees[name] = tree
+        wanted = self._clusters_of(candidates.values(), self._trees.values())
+        self._branches = {n: b for n, b in self._branches.items() if n in wanted}
+        self._remember(candidates.values())
+        return self._subscribe(wanted)
+
+    def update(self, version: str) -> Update | None:
+        """What the mesh is to run on now; ``None`` where nothing changed."""
+        snapshot = self._snapshot(version)
+        absent = frozenset(n for n in self._watched if self._entry(LISTENER, n).is_absent)
+        update = Update(snapshot, absent)
+        if update == self._last:
+            return None
+        self._last = update
+        return update
+
+    # The parts
+
+    def _entry(self, type_url: str, name: str) -> Entry:
+        return self._watches.get(type_url, name) or Entry(type_url=type_url, name=name)
+
+    def _candidate(self, name: str) -> Tree | None:
+        """The tree as the control plane wants it now, if its routes are there."""
+        listener: Listener | None = self._entry(LISTENER, name).resource
+        if listener is None:
+            return None
+        table = self._table(listener, serving=name in self._trees)
+        return None if table is None else Tree(listener, table, self._references_of(table))
+
+    def _table(self, listener: Listener, *, serving: bool) -> RouteConfiguration | None:
+        if isinstance(listener.http.routes, RouteConfiguration):
+            return listener.http.routes
+        name = listener.http.routes.route_config_name
+        entry = self._entry(ROUTE, name)
+        if entry.resource is None and entry.is_known_failed and not serving:
+            # Routes that do not exist route nothing: calls fail at once instead of waiting.
+            return RouteConfiguration(name=name)
+        table: RouteConfiguration | None = entry.resource
+        return table
+
+    def _branch(self, name: str) -> Branch | None:
+        """The cluster as it may serve: a new one once its endpoints are known (warming)."""
+        entry, old = self._entry(CLUSTER, name), self._branches.get(name)
+        if entry.resource is None:
+            return None if entry.is_known_failed else self._refreshed(old)
+        service = entry.resource.load_assignment_name
+        if service is None:
+            return Branch(entry.resource, None)
+        endpoints = self._entry(ENDPOINT, service)
+        if endpoints.resource is not None or endpoints.is_known_failed:
+            return Branch(entry.resource, endpoints.resource)
+        return self._refreshed(old)
+
+    def _refreshed(self, branch: Branch | None) -> Branch | None:
+        """The old cluster with the newest of its own endpoints."""
+        if branch is None or branch.cluster.load_assignment_name is None:
+            return branch
+        newest = self._entry(ENDPOINT, branch.cluster.load_assignment_name).resource
+        return Branch(branch.cluster, newest or branch.assignment)
+
+    def _is_settled(self, cluster: str, *, serving: bool) -> bool:
+        """Usable, or known not to be.
+
+        Where an older tree serves, a passing error is worth waiting for; where none does, the
+        other clusters of the tree are better than nothing.
+        """
+        if cluster in self._branches:
+            return True
+        entry = self._entry(CLUSTER, cluster)
+        if entry.is_known_failed:
+            return True
+        return not serving and self._has_passing_error(entry)
+
+    def _has_passing_error(self, entry: Entry) -> bool:
+        if entry.resource is not None and entry.resource.load_assignment_name is not None:
+            entry = self._entry(ENDPOINT, entry.resource.load_assignment_name)
+        return bool(entry.error or self._watches.connection_error)
+
+    # References
+
+    def _references_of(self, table: RouteConfiguration) -> frozenset[str]:
+        known = self._references.get(id(table))
+        if known is not None and known[0] is table:
+            return known[1]
+        return frozenset(name for _, name in referenced_clusters(table))
+
+    def _remember(self, candidates: Iterable[Tree]) -> None:
+        """Keep what large tables refer to, so that it is not counted again each time."""
+        self._references = {id(t.table): (t.table, t.clusters) for t in candidates}
+
+    def _clusters_of(self, *groups: Iterable[Tree]) -> dict[str, None]:
+        return {c: None for trees in groups for tree in trees for c in sorted(tree.clusters)}
+
+    def _subscribe(self, clusters: dict[str, None]) -> tuple[SubscriptionChanged, ...]:
+        listeners: list[Listener] = [tree.listener for tree in self._trees.values()]
+        listeners += self._resources(LISTENER, self._watched)
+        known: list[Cluster] = [branch.cluster for branch in self._branches.values()]
+        known += self._resources(CLUSTER, clusters)
+        wanted = {
+            LISTENER: self._watched,
+            ROUTE: dict.fromkeys(n for x in listeners if (n := x.route_config_name)),
+            CLUSTER: clusters,
+            ENDPOINT: dict.fromkeys(n for x in known if (n := x.load_assignment_name)),
+        }
+        changes = []
+        for type_url, names in wanted.items():
+            before = self._subscribed.get(type_url, {})
+            new = tuple(name for name in names if name not in before)
+            gone = tuple(name for name in before if name not in names)
+            if new or gone:
+                changes.append(SubscriptionChanged(type_url, new, gone))
+                self._subscribed[type_url] = dict(names)
+        return tuple(changes)
+
+    def _resources(self, type_url: str, names: Iterable[str]) -> list[Any]:
+        found = (self._entry(type_url, name).resource for name in names)
+        return [resource for resource in found if resource is not None]
+
+    def _snapshot(self, version: str) -> Snapshot:
+        in_use = self._clusters_of(self._trees.values())
+        branches = {name: b for name in in_use if (b := self._branches.get(name)) is not None}
+        return Snapshot(
+            listeners={name: tree.listener for name, tree in self._trees.items()},
+            routes={
+                route: tree.table
+                for tree in self._trees.values()
+                if (route := tree.listener.route_config_name) is not None
+            },
+            clusters={name: branch.cluster for name, branch in branches.items()},
+            endpoints={
+                service: branch.assignment
+                for branch in branches.values()
+                if branch.assignment is not None
+                and (service := branch.cluster.load_assignment_name) is not None
+            },
+            version=version,
+        )
