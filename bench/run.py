@@ -1,0 +1,178 @@
+"""The cost of the mesh, as a ratio against bare, from one interleaved run.
+
+    python bench/run.py [--quick] [--json] [--only aio,sync,aiohttp]
+
+Servers are pinned to one processor and the client to another (where there are two), variants take
+turns in short shuffled blocks, ratios are made inside a round. "bare again" against "bare" says
+what the noise is: an effect below it is none. Numbers, not verdicts: nothing here fails.
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).resolve().parent
+KINDS = {"aio": "grpc.aio unary", "sync": "grpc sync unary", "aiohttp": "aiohttp GET"}
+MESH = """
+apiVersion: v1
+kind: Service
+metadata: {{name: echo}}
+spec: {{selector: {{app: echo}}, ports: [{{name: grpc, port: 9080}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: hello}}
+spec: {{selector: {{app: hello}}, ports: [{{name: http, port: 9080}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: echo}}
+spec: {{address: 127.0.0.1, ports: {{grpc: {grpc_port}}}, labels: {{app: echo, version: v1}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: hello}}
+spec: {{address: 127.0.0.1, ports: {{http: {http_port}}}, labels: {{app: hello, version: v1}}}}
+"""
+RULES = """---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}}}
+spec:
+  hosts: [{name}]
+  http:
+    - match: [{{headers: {{end-user: {{exact: jason}}}}}}]
+      route: [{{destination: {{host: {name}, subset: v1}}}}]
+    - match: [{{uri: {{prefix: /never}}}}]
+      route: [{{destination: {{host: {name}, subset: v1}}}}]
+    - route:
+        - {{destination: {{host: {name}, subset: v1}}, weight: 50}}
+        - {{destination: {{host: {name}}}, weight: 50}}
+      timeout: 10s
+      retries: {{attempts: 2, retryOn: "connect-failure,refused-stream,unavailable,reset,503"}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: {name}}}
+spec:
+  host: {name}
+  trafficPolicy: {{connectionPool: {{http: {{http2MaxRequests: 1000}}}}}}
+  subsets: [{{name: v1, labels: {{version: v1}}}}]
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rounds")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--only", default=",".join(KINDS), help="aio,sync,aiohttp")
+    options = parser.parse_args()
+    console = Console(stderr=options.json)
+    results = {}
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        for kind in options.only.split(","):
+            with console.status(f"measuring {KINDS[kind]} …"):
+                results[kind] = measure(kind, Path(folder) / kind, quick=options.quick)
+            show(console, kind, results[kind])
+    if options.json:
+        print(json.dumps(results))
+
+
+def measure(kind: str, folder: Path, *, quick: bool) -> dict[str, dict[str, float]]:
+    processors = sorted(os.sched_getaffinity(0))
+    servers = subprocess.Popen(
+        [sys.executable, str(HERE / "servers.py"), str(processors[0])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert servers.stdout is not None
+    grpc_port, http_port = map(int, servers.stdout.readline().split())
+    folder.mkdir()
+    rules = RULES.format(name="echo") + RULES.format(name="hello")
+    (folder / "mesh.yaml").write_text(MESH.format(grpc_port=grpc_port, http_port=http_port) + rules)
+    plan = {
+        "kind": kind,
+        "grpc_port": grpc_port,
+        "http_port": http_port,
+        "mesh_folder": str(folder),
+        "processor": processors[-1],
+        "rounds": 10 if quick else 100,
+        "calls": 40,
+        "burst_rounds": 4 if quick else 30,
+        "burst_seconds": 0.2,
+        "xds": kind in ("aio", "sync"),
+    }
+    plane, environment = control_plane(folder) if plan["xds"] else (None, dict(os.environ))
+    try:
+        done = subprocess.run(
+            [sys.executable, str(HERE / "client.py"), json.dumps(plan)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+    finally:
+        for process in (servers, plane):
+            if process is not None:
+                process.terminate()
+                process.wait()
+    scores: dict[str, dict[str, float]] = json.loads(done.stdout)
+    return scores
+
+
+def control_plane(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
+    """Our control plane, for grpcio's own xDS client beside ours."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    command = [sys.executable, "-m", "meshlib", "serve", str(folder), "--listen", address]
+    plane = subprocess.Popen(
+        [*command, "--admin", "127.0.0.1:0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_until_open(port)
+    bootstrap = {
+        "xds_servers": [{"server_uri": address, "channel_creds": [{"type": "insecure"}]}],
+        "node": {"id": "bench", "metadata": {"NAMESPACE": "default"}},
+    }
+    return plane, {**os.environ, "GRPC_XDS_BOOTSTRAP_CONFIG": json.dumps(bootstrap)}
+
+
+def wait_until_open(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit("the control plane did not come up")
+
+
+def show(console: Console, kind: str, rows: dict[str, dict[str, float]]) -> None:
+    table = Table(title=KINDS[kind], title_justify="left")
+    table.add_column("variant")
+    for column in ("p50 µs", "p99 µs", "p50 ratio", "[q1 .. q3]", "calls/s", "ratio"):
+        table.add_column(column, justify="right")
+    for name, row in rows.items():
+        quartiles = f"{row['p50_ratio_q1']:.3f} .. {row['p50_ratio_q3']:.3f}"
+        cells = (
+            f"{row['p50_us']:.0f}",
+            f"{row['p99_us']:.0f}",
+            f"{row['p50_ratio']:.3f}",
+            quartiles,
+        )
+        table.add_row(name, *cells, f"{row['rps']:.0f}", f"{row['rps_ratio']:.3f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""Bookinfo on a mesh without sidecars: seven services, one control plane, six scenes.
+
+    python examples/bookinfo/demo.py [--json] [--keep]
+
+Exit status 0 when every scene went as it should, 1 otherwise.
+"""
+
+import argparse
+import asyncio
+import json
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fleet import DemoError, Fleet
+from rich.console import Console
+from rich.table import Table
+from traffic import Client, Traffic
+
+Scene = dict[str, Any]
+TOLERANCE = 3.0
+LIMIT = 6000
+
+
+class Demo:
+    def __init__(self, fleet: Fleet, console: Console) -> None:
+        self.fleet = fleet
+        self.console = console
+        self.client = Client(fleet.url("/productpage"))
+
+    async def settle(self, scene: str, *versions: str) -> float:
+        """Put rules in force and call until only these versions answer; says when that began."""
+        self.fleet.scene(scene)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            traffic = await self.client.play(24)
+            if set(traffic.counts()) <= set(versions) and not traffic.failed:
+                return time.monotonic()
+        raise DemoError(
+            f"rules {scene!r} had no effect in 10 s: {traffic.counts()} {traffic.errors}"
+        )
+
+    async def thirds(self) -> Scene:
+        await self.settle("thirds", "v1", "v2", "v3")
+        traffic = await self.client.play(1500)
+        wanted = {"v1": 34.0, "v2": 33.0, "v3": 33.0}
+        return scene("a: one third each", traffic, split=traffic.split(), wanted=wanted)
+
+    async def by_user(self) -> Scene:
+        await self.settle("by-user", "v1")
+        people = ({"end-user": "jason"}, {"browser": "Firefox"}, {})
+        answers = [await self.client.play(60, headers) for headers in people]
+        together = Traffic([call for traffic in answers for call in traffic.calls])
+        found = ["/".join(traffic.counts()) for traffic in answers]
+        rules = dict(zip(("jason", "Firefox", "anyone"), found, strict=True))
+        wanted = {"jason": "v2", "Firefox": "v3", "anyone": "v1"}
+        return scene("b: by user and browser", together, rules=rules, wanted_rules=wanted)
+
+    async def canary(self) -> Scene:
+        await self.settle("canary-50", "v1", "v2")
+        traffic, edited = Traffic(), 0.0
+
+        async def edit() -> None:
+            nonlocal edited
+            await self.until(traffic, 1100)
+            edited = time.monotonic()
+            self.fleet.scene("canary-100")
+            await self.until(traffic, len(traffic.calls) + 500)
+
+        await self.under_load(traffic, edit)
+        old = [c.began for c in traffic.calls if c.version == "v1" and c.began >= edited]
+        effect = max((began - edited for began in old), default=0.0)
+        settled = edited + effect
+        return scene(
+            "c: canary 50/50, then 0/100",
+            traffic,
+            split=traffic.split(until=edited),
+            wanted={"v1": 50.0, "v2": 50.0},
+            split_after=traffic.split(since=settled + 0.001),
+            wanted_after={"v2": 100.0},
+            effect_ms=round(effect * 1000, 1),
+        )
+
+    async def kill_replica(self) -> Scene:
+        await self.settle("all-v3", "v3")
+        traffic = Traffic()
+        victim = self.fleet.replicas("reviews", "v3")[0].process
+        assert victim is not None
+
+        async def kill() -> None:
+            await self.until(traffic, 400)
+            victim.kill()
+            victim.wait()
+            await self.until(traffic, len(traffic.calls) + 600)
+
+        await self.under_load(traffic, kill)
+        survivors = {call.replica for call in traffic.calls[-300:]}
+        return scene(
+            "d: a replica of reviews v3 is killed",
+            traffic,
+            split=traffic.split(),
+            replicas_before=2,
+            replicas_after=len(survivors),
+        )
+
+    async def kill_control_plane(self) -> Scene:
+        traffic = Traffic()
+        plane = self.fleet.control_plane
+        assert plane is not None
+
+        async def kill() -> None:
+            await self.until(traffic, 300)
+            plane.kill()
+            plane.wait()
+            await self.until(traffic, len(traffic.calls) + 400)
+            await asyncio.to_thread(self.fleet.start_control_plane)
+            await self.until(traffic, len(traffic.calls) + 300)
+
+        await self.under_load(traffic, kill)
+        began = time.monotonic()
+        await self.settle("canary-100", "v2")
+        caught_up = round((time.monotonic() - began) * 1000, 1)
+        name = "e: control plane killed and restarted"
+        return scene(name, traffic, split=traffic.split(), reconnected_edit_ms=caught_up)
+
+    async def one_path(self) -> Scene:
+        await self.settle("by-user", "v1")
+        trace = secrets.token_hex(16)
+        parent = f"00-{trace}-{secrets.token_hex(8)}-01"
+        page = await self.client.page({"traceparent": parent, "end-user": "jason"})
+        hops = page["hops"]
+        kept = [hop for hop in hops if hop["trace"] and hop["trace"].split("-")[1] == trace]
+        path = " > ".join(f"{hop['service']} {hop['version']}" for hop in hops)
+        return {
+            "name": "f: one request's path",
+            "calls": 1,
+            "failed": len(hops) - len(kept),
+            "trace_id": trace,
+            "path": path,
+            "ok": len(kept) == len(hops) == 4,
+        }
+
+    async def until(self, traffic: Traffic, calls: int) -> None:
+        while len(traffic.calls) < calls:
+            await asyncio.sleep(0.005)
+
+    async def under_load(self, traffic: Traffic, event: Callable[[], Awaitable[None]]) -> None:
+        """Let something happen while calls go on, and for a while after."""
+        stop = asyncio.Event()
+        load = asyncio.create_task(self.client.play_until(traffic, stop, LIMIT))
+        try:
+            async with asyncio.timeout(30):
+                await event()
+        finally:
+            stop.set()
+            await load
+
+
+def scene(name: str, traffic: Traffic, **facts: Any) -> Scene:
+    """One scene's account; ``ok`` says whether all of it is as wanted."""
+    ok = not traffic.failed
+    for got, wanted in (("split", "wanted"), ("split_after", "wanted_after")):
+        if wanted in facts:
+            names = facts[got].keys() | facts[wanted].keys()
+            gaps = [abs(facts[got].get(v, 0) - facts[wanted].get(v, 0)) for v in names]
+            ok = ok and max(gaps) <= TOLERANCE
+    if "wanted_rules" in facts:
+        ok = ok and facts["rules"] == facts["wanted_rules"]
+    if "replicas_after" in facts:
+        ok = ok and facts["replicas_after"] == facts["replicas_before"] - 1
+    account = {"name": name, "calls": len(traffic.calls), "failed": traffic.failed, **facts}
+    account |= {"slowest_ms": round(traffic.slowest() * 1000, 1), "ok": ok}
+    if traffic.failed:
+        account["errors"] = traffic.errors[:5]
+    return account
+
+
+def show(console: Console, found: Scene) -> None:
+    table = Table(title=found["name"], title_justify="left", show_header=False, min_width=72)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for key, value in found.items():
+        if key not in ("name", "ok"):
+            text = (
+                "  ".join(f"{k} {v}" for k, v in value.items())
+                if isinstance(value, dict)
+                else value
+            )
+            table.add_row(key.replace("_", " "), str(text))
+    table.add_row(
+        "verdict", "[green]as it should be[/]" if found["ok"] else "[red]not as it should be[/]"
+    )
+    console.print(table)
+
+
+async def play(fleet: Fleet, console: Console) -> list[Scene]:
+    demo = Demo(fleet, console)
+    acts = (
+        ("one third each", demo.thirds),
+        ("by user and browser", demo.by_user),
+        ("canary", demo.canary),
+        ("a replica is killed", demo.kill_replica),
+        ("the control plane is killed", demo.kill_control_plane),
+        ("one request's path", demo.one_path),
+    )
+    scenes = []
+    for title, act in acts:
+        with console.status(f"scene: {title} …"):
+            scenes.append(await act())
+        show(console, scenes[-1])
+    return scenes
+
+
+@contextmanager
+def workplace(*, keep: bool) -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="bookinfo-")
+    try:
+        yield folder
+    finally:
+        if keep:
+            print(f"logs and rules are in {folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(folder)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with logs and rules")
+    options = parser.parse_args()
+    console = Console(stderr=options.json)
+    began = time.monotonic()
+    with workplace(keep=options.keep) as folder:
+        fleet = Fleet(Path(folder) / "mesh", Path(folder) / "logs")
+        fleet.prepare()
+        fleet.scene("thirds")
+        try:
+            with console.status("starting the control plane and seven services …"):
+                fleet.start_control_plane()
+                fleet.start_workloads()
+            console.print(f"control plane and {len(fleet.workloads)} services are up")
+            scenes = asyncio.run(play(fleet, console))
+        except DemoError as error:
+            console.print(f"[red]the demo failed:[/] {error}")
+            return 1
+        finally:
+            fleet.stop()
+    seconds = round(time.monotonic() - began, 1)
+    ok = all(found["ok"] for found in scenes)
+    if options.json:
+        print(json.dumps({"scenes": scenes, "seconds": seconds, "ok": ok}))
+    verdict = "all scenes as they should be" if ok else "some scene is not as it should be"
+    console.print(f"{verdict}, {seconds} s")
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

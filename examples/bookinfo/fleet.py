@@ -1,0 +1,148 @@
+"""The processes of the demo: one control plane and the services, on free loopback ports."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PATIENCE = 20.0
+WORKLOADS = (
+    ("details", "v1"),
+    ("ratings", "v1"),
+    ("reviews", "v1"),
+    ("reviews", "v2"),
+    ("reviews", "v3"),
+    ("reviews", "v3"),
+    ("productpage", "v1"),
+)
+
+
+class DemoError(Exception):
+    """Something of the demo did not come up; says which and what it wrote last."""
+
+
+@dataclass
+class Workload:
+    app: str
+    version: str
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def manifest(self, index: int) -> str:
+        # Every service calls its port 9080; where it really listens is the workload's affair.
+        name = "http" if self.app in ("productpage", "details") else "grpc"
+        return (
+            "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\n"
+            f"metadata: {{name: {self.app}-{self.version}-{index}}}\n"
+            "spec:\n  address: 127.0.0.1\n"
+            f"  ports: {{{name}: {self.port}}}\n"
+            f"  labels: {{app: {self.app}, version: {self.version}}}\n"
+        )
+
+
+@dataclass
+class Fleet:
+    folder: Path
+    logs: Path
+    ads_port: int = 0
+    admin_port: int = 0
+    workloads: list[Workload] = field(default_factory=list)
+    control_plane: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Choose ports and write the mesh's folder."""
+        self.folder.mkdir()
+        self.logs.mkdir()
+        shutil.copy(HERE / "mesh" / "services.yaml", self.folder)
+        ports = free_ports(len(WORKLOADS) + 2)
+        self.ads_port, self.admin_port = ports[:2]
+        chosen = zip(WORKLOADS, ports[2:], strict=True)
+        self.workloads = [Workload(app, version, port) for (app, version), port in chosen]
+        documents = [workload.manifest(i) for i, workload in enumerate(self.workloads)]
+        (self.folder / "workloads.yaml").write_text("---\n".join(documents))
+
+    def scene(self, name: str) -> None:
+        """Put a scene's rules in force, as an editor would: by a rename."""
+        staged = self.folder / ".reviews.yaml.new"
+        shutil.copy(HERE / "scenes" / f"{name}.yaml", staged)
+        os.replace(staged, self.folder / "reviews.yaml")  # noqa: PTH105 - says what it is
+
+    def start_control_plane(self) -> None:
+        arguments = ["-m", "meshlib", "serve", str(self.folder)]
+        arguments += ["--listen", f"127.0.0.1:{self.ads_port}"]
+        arguments += ["--admin", f"127.0.0.1:{self.admin_port}"]
+        self.control_plane = self._spawn("control-plane", arguments, {})
+        self._until_open("control plane", self.ads_port, self.control_plane)
+
+    def start_workloads(self) -> None:
+        for index, workload in enumerate(self.workloads):
+            arguments = [str(HERE / f"{workload.app}.py"), str(workload.port)]
+            name = f"{workload.app}-{workload.version}-{index}"
+            workload.process = self._spawn(name, arguments, {"MESHLIB_VERSION": workload.version})
+        for workload in self.workloads:
+            assert workload.process is not None
+            self._until_open(workload.app, workload.port, workload.process)
+
+    def _spawn(
+        self, name: str, arguments: list[str], extra: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        plane = {"MESHLIB_CONTROL_PLANE": f"127.0.0.1:{self.ads_port}"}
+        environment = {**os.environ, **plane, **extra, "PYTHONUNBUFFERED": "1"}
+        with (self.logs / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *arguments], env=environment, stdout=log, stderr=log
+            )
+
+    def _until_open(self, name: str, port: int, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise DemoError(f"{name} ended with {process.returncode}\n{self.last_words()}")
+            with socket.socket() as probe:
+                probe.settimeout(0.2)
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise DemoError(f"{name} does not listen on port {port}\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of every log that has one."""
+        texts = {log.name: log.read_text(errors="replace")[-800:] for log in self.logs.iterdir()}
+        return "\n".join(f"--- {name}\n{text}" for name, text in texts.items() if text)
+
+    def replicas(self, app: str, version: str) -> list[Workload]:
+        return [w for w in self.workloads if (w.app, w.version) == (app, version)]
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.replicas('productpage', 'v1')[0].port}{path}"
+
+    def stop(self) -> None:
+        """End every process that is still there, politely first."""
+        processes = [w.process for w in self.workloads] + [self.control_plane]
+        alive = [p for p in processes if p is not None and p.poll() is None]
+        for process in alive:
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 5
+        for process in alive:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
