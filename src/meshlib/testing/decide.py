@@ -1,0 +1,113 @@
+"""A verdict without a call: what the real engine would do with a request under a configuration."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..clock import Dice
+from ..dataplane import Decision, Engine, Options, Request
+from ..dataplane import decide as decided
+from ..errors import ConfigError
+from ..model import HttpConnectionManager, Listener, Rds, Snapshot, gather
+from .clock import FakeClock
+from .dice import always
+
+Documents = Sequence[Mapping[str, Any]]
+Source = tuple[str, Mapping[str, str]] | Mapping[str, Any] | str
+"""Who calls: ``(namespace, labels)``, ``{"namespace": …, "labels": …}``, or a service's name."""
+
+
+def decide(
+    config: Snapshot | Documents,
+    *,
+    method: str = "GET",
+    url: str = "http://reviews:9080/",
+    headers: Mapping[str, str] | None = None,
+    source: Source | None = None,
+    dice: Dice | None = None,
+) -> Decision:
+    """Route a request by Istio manifests, or by xDS resources in proto-JSON; nothing is sent.
+
+    ``grpc://host:port/package.Service/Method`` asks for a gRPC call. Without ``dice`` every roll
+    is 0: the first of weighted clusters is taken. Resources without any listener are taken as
+    the routes of whatever host the URL names.
+
+    Raises :class:`meshlib.ConfigError` for a configuration that would be refused.
+    """
+    from ..mesh import request_for
+
+    request = request_for(method, url, headers)
+    snapshot = listening(snapshot_of(config, source), request)
+    engine = Engine(
+        clock=FakeClock(),
+        dice=dice or always(0.0),
+        options=Options(complete=True, passthrough=is_open(config), regex=re2),
+    )
+    engine.apply(snapshot)
+    return decided(engine, request)
+
+
+def snapshot_of(config: Snapshot | Documents, source: Source | None = None) -> Snapshot:
+    """What the data plane of ``source`` is given of a configuration."""
+    if isinstance(config, Snapshot):
+        return config
+    xds = [document for document in config if "@type" in document]
+    if not xds:
+        return _compiled(config, source)
+    if len(xds) < len(config):
+        raise ConfigError("manifests and xDS resources do not mix: only some have an '@type'")
+    from ..xds.codec import decode_snapshot
+
+    return decode_snapshot(xds)
+
+
+def _compiled(documents: Documents, source: Source | None) -> Snapshot:
+    from ..controlplane import Scope, compile_snapshot, errors_of, load_documents
+
+    world = load_documents(documents)
+    errors = errors_of(world)
+    if errors:
+        raise ConfigError(*errors)
+    namespace, labels = _standing(source)
+    return compile_snapshot(world, Scope(namespace, tuple(sorted(labels.items()))))
+
+
+def _standing(source: Source | None) -> tuple[str, Mapping[str, str]]:
+    match source:
+        case None:
+            return "default", {}
+        case str():
+            service, _, namespace = source.partition(".")
+            return namespace.partition(".")[0] or "default", {"app": service}
+        case (str() as namespace, Mapping() as labels):
+            return namespace, labels
+        case Mapping():
+            return source.get("namespace", "default"), source.get("labels", {})
+        case _:
+            raise TypeError(f"a source is (namespace, labels), a dict or a name, not {source!r}")
+
+
+def is_open(config: Snapshot | Documents) -> bool:
+    """May hosts be called that are not of the mesh (ALLOW_ANY)?"""
+    if isinstance(config, Snapshot) or any("@type" in document for document in config):
+        return True
+    from ..controlplane import load_documents
+
+    return load_documents(config).mesh_config.outbound_traffic_policy != "REGISTRY_ONLY"
+
+
+def listening(snapshot: Snapshot, request: Request) -> Snapshot:
+    """The snapshot with a listener for the request's target, where it has none at all."""
+    if snapshot.listeners or len(snapshot.routes) != 1:
+        return snapshot
+    (table,) = snapshot.routes
+    routes = HttpConnectionManager(routes=Rds(table))
+    made = gather(listeners=[Listener(name=request.target, http=routes)])
+    return replace(snapshot, listeners=made.listeners)
+
+
+def re2(pattern: str) -> Any:
+    """The engine that production uses."""
+    import re2
+
+    return re2.compile(pattern).fullmatch
