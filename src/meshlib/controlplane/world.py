@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # manifests build a World, so they cannot be needed to define
     from .manifests.service_entry import ServiceEntry
     from .manifests.virtual_service import VirtualService
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshSettings:
     """What holds for the whole mesh (Istio's MeshConfig)."""

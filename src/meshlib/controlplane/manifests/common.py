@@ -1,12 +1,17 @@
 """Pieces that several kinds share."""
 
 import ipaddress
+import re
+from collections.abc import Iterator
+
 import msgspec
 
-from .piece import Count, Piece, Port, Text
+from .piece import Count, Flaw, Piece, Port, Text, not_yet
+
+_PORT_NAME = re.compile(r"[a-zA-Z0-9](?:[-.\w]*[a-zA-Z0-9])?")
 
 
-class Metadata(Piece):
+class Metadata(Piece, frozen=True):
     """``metadata`` of a manifest; what the API server adds is accepted and not read."""
 
     name: Text
@@ -20,11 +25,11 @@ class Metadata(Piece):
     )
 
 
-class WorkloadSelector(Piece):
+class WorkloadSelector(Piece, frozen=True):
     labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class WorkloadEntry(Piece):
+class WorkloadEntry(Piece, frozen=True):
     """``networking.istio.io`` WorkloadEntry; also an inline endpoint of a ServiceEntry."""
 
     address: str = ""

@@ -51,7 +51,8 @@ class _Decoder:
 
     def piece(self, value: Any, shape: type[P], path: Path) -> P:
         if not isinstance(value, Mapping):
-            return self._wrong(path, f"expected a mapping, got {_kind(value)}")
+            self._wrong(path, f"expected a mapping, got {_kind(value)}")
+            return BROKEN  # type: ignore[no-any-return]
         before = len(self._flaws)
         fields = _fields(shape)
         self._unknown_fields(value, shape, path)
@@ -163,16 +164,13 @@ def refused_by_re2(regex: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case bool() | int() | float() | str():
-            return f"{value!r}"[:60]
-        case Mapping():
-            return "a mapping"
-        case Sequence():
-            return "a list"
-    return type(value).__name__
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool | int | float | str):
+        return repr(value)[:60]
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return "a list" if isinstance(value, Sequence) else type(value).__name__
 
 
 def _quote(value: Any, hint: Any = str) -> str:

@@ -12,7 +12,7 @@ Algorithm = Literal[
 ]
 
 
-class LoadBalancerSettings(Piece):
+class LoadBalancerSettings(Piece, frozen=True):
     simple: Algorithm = "UNSPECIFIED"
     NOT_YET = frozenset(
         {"consistentHash", "localityLbSetting", "zoneAwareLbSetting"}
@@ -24,13 +24,13 @@ class LoadBalancerSettings(Piece):
             yield not_yet("simple", what="PASSTHROUGH")
 
 
-class TCPSettings(Piece):
+class TCPSettings(Piece, frozen=True):
     max_connections: Count = 0
     connect_timeout: Duration | None = None
     NOT_YET = frozenset({"tcpKeepalive", "maxConnectionDuration", "idleTimeout"})
 
 
-class HTTPSettings(Piece):
+class HTTPSettings(Piece, frozen=True):
     http1_max_pending_requests: Count = 0
     http2_max_requests: Count = 0
     max_retries: Count = 0
@@ -40,14 +40,14 @@ class HTTPSettings(Piece):
     )
 
 
-class ConnectionPoolSettings(Piece):
+class ConnectionPoolSettings(Piece, frozen=True):
     """0 means "not said", as in Istio."""
 
     tcp: TCPSettings = TCPSettings()
     http: HTTPSettings = HTTPSettings()
 
 
-class OutlierDetection(Piece):
+class OutlierDetection(Piece, frozen=True):
     consecutive_gateway_errors: Count | None = None
     consecutive_5xx_errors: Count | None = msgspec.field(default=None, name="consecutive5xxErrors")
     split_external_local_origin_errors: bool = False
@@ -59,17 +59,17 @@ class OutlierDetection(Piece):
     NOT_YET = frozenset({"consecutiveErrors"})
 
 
-class RetryBudget(Piece):
+class RetryBudget(Piece, frozen=True):
     percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 20.0
     min_retry_concurrency: Count = 3
     NOT_YET = frozenset({"interval"})
 
 
-class PortSelector(Piece):
+class PortSelector(Piece, frozen=True):
     number: Port
 
 
-class PortTrafficPolicy(Piece):
+class PortTrafficPolicy(Piece, frozen=True):
     port: PortSelector
     load_balancer: LoadBalancerSettings | None = None
     connection_pool: ConnectionPoolSettings | None = None
@@ -77,7 +77,7 @@ class PortTrafficPolicy(Piece):
     NOT_YET = frozenset({"tls"})
 
 
-class TrafficPolicy(Piece):
+class TrafficPolicy(Piece, frozen=True):
     load_balancer: LoadBalancerSettings | None = None
     connection_pool: ConnectionPoolSettings | None = None
     outlier_detection: OutlierDetection | None = None
@@ -86,13 +86,13 @@ class TrafficPolicy(Piece):
     NOT_YET = frozenset({"tls", "tunnel", "proxyProtocol"})
 
 
-class Subset(Piece):
+class Subset(Piece, frozen=True):
     name: Text
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     traffic_policy: TrafficPolicy | None = None
 
 
-class DestinationRule(Piece):
+class DestinationRule(Piece, frozen=True):
     host: Text
     subsets: tuple[Subset, ...] = ()
     traffic_policy: TrafficPolicy | None = None

@@ -117,11 +117,11 @@ class Loading:
     def _mesh_config(self, document: Mapping[str, Any], marks: Marks) -> None:
         """Bare, as in Istio's own ``mesh`` text, or under ``spec`` as other kinds."""
         if "spec" in document:
-            fields, prefix = document["spec"], ("spec",)
+            self._read_mesh_config(document["spec"], marks, ("spec",))
         else:
             envelope = {"apiVersion", "kind", "metadata"}
-            fields, prefix = {k: v for k, v in document.items() if k not in envelope}, ()
-        self._read_mesh_config(fields, marks, prefix)
+            fields = {key: value for key, value in document.items() if key not in envelope}
+            self._read_mesh_config(fields, marks, ())
 
     def _config_map(self, document: Mapping[str, Any], marks: Marks) -> None:
         at = marks.place(("data", "mesh"))
@@ -145,7 +145,7 @@ class Loading:
 
     def _unsupported(self, kind: str, document: Mapping[str, Any], marks: Marks) -> None:
         resource = _resource(kind, document)
-        group, version = group_and_version(str(document.get("apiVersion") or ""))
+        group, _ = group_and_version(str(document.get("apiVersion") or ""))
         unsupported = Flaw(("kind",), f"{kind} is not supported yet", code=UNSUPPORTED)
         if kind in SECURITY:
             hint = "refused, because a rule that is not enforced would only look safe"

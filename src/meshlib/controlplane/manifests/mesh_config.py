@@ -5,11 +5,11 @@ from typing import Literal
 from .piece import Piece, Text
 
 
-class OutboundTrafficPolicy(Piece):
+class OutboundTrafficPolicy(Piece, frozen=True):
     mode: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
 
 
-class MeshConfig(Piece):
+class MeshConfig(Piece, frozen=True):
     outbound_traffic_policy: OutboundTrafficPolicy = OutboundTrafficPolicy()
     root_namespace: Text = "istio-system"
     NOT_YET = frozenset(

@@ -63,20 +63,23 @@ class _Reader:
         count = 0
         for event in self._events:
             if not isinstance(event, yaml.DocumentStartEvent):
-                continue
+                continue  # the stream's own start and end, and those of documents
             count += 1
             if count > MAX_DOCUMENTS:
                 raise self._refuse(event, f"more than {MAX_DOCUMENTS} documents")
-            self._start = event.start_mark.index
+            self._start = self._index(event)
             node = self._node(self._next(), depth=1)
             if node.value is not None:
                 yield node
 
     def _next(self) -> Any:
         event = next(self._events)
-        if event.end_mark.index - self._start > MAX_DOCUMENT:
+        if self._index(event) - self._start > MAX_DOCUMENT:
             raise self._refuse(event, f"document larger than {MAX_DOCUMENT:,} characters")
         return event
+
+    def _index(self, event: Any) -> int:
+        return int(event.end_mark.index)
 
     def _node(self, event: Any, depth: int) -> Node:
         if isinstance(event, yaml.AliasEvent):
@@ -87,11 +90,10 @@ class _Reader:
             raise self._refuse(event, f"tags are refused: {event.tag}")
         if depth > MAX_DEPTH:
             raise self._refuse(event, f"nested deeper than {MAX_DEPTH} levels")
-        match event:
-            case yaml.MappingStartEvent():
-                return self._mapping(event, depth)
-            case yaml.SequenceStartEvent():
-                return self._sequence(event, depth)
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(event, depth)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(event, depth)
         mark = event.start_mark
         return Node(_scalar(event), mark.line + 1, mark.column + 1)
 

@@ -8,7 +8,7 @@ import msgspec
 from .piece import Flaw, Piece, Port
 
 
-class ServicePort(Piece):
+class ServicePort(Piece, frozen=True):
     port: Port
     name: str = ""
     target_port: int | str | None = None
@@ -21,7 +21,7 @@ class ServicePort(Piece):
             yield Flaw(("targetPort",), "a port lies between 1 and 65535")
 
 
-class Service(Piece):
+class Service(Piece, frozen=True):
     ports: tuple[ServicePort, ...] = ()
     selector: dict[str, str] = msgspec.field(default_factory=dict)
     cluster_ip: str = ""

@@ -11,14 +11,14 @@ Protocol = Literal[
 ]
 
 
-class ServiceEntryPort(Piece):
+class ServiceEntryPort(Piece, frozen=True):
     number: Port
     name: Text
     protocol: Protocol = ""
     target_port: Port | None = None
 
 
-class ServiceEntry(Piece):
+class ServiceEntry(Piece, frozen=True):
     hosts: tuple[Text, ...]
     addresses: tuple[Text, ...] = ()
     ports: tuple[ServiceEntryPort, ...] = ()
@@ -64,8 +64,8 @@ class ServiceEntry(Piece):
                 yield Flaw(("endpoints",), "endpoints and workloadSelector exclude each other")
             for key, value in self.workload_selector.labels.items():
                 if "*" in key or "*" in value:
-                    where = ("workloadSelector", "labels", key)
-                    yield Flaw(where, "a selector takes no wildcard")
+                    at = ("workloadSelector", "labels", key)
+                    yield Flaw(at, "a selector takes no wildcard")
         if self.resolution == "NONE" and self.endpoints:
             yield Flaw(("endpoints",), "endpoints have no meaning with resolution NONE")
         if self.resolution == "DNS_ROUND_ROBIN" and len(self.endpoints) > 1:

@@ -14,7 +14,7 @@ Weight = Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
 MESH = "mesh"
 
 
-class StringMatch(Piece):
+class StringMatch(Piece, frozen=True):
     exact: str | None = None
     prefix: str | None = None
     regex: Regex | None = None
@@ -29,7 +29,7 @@ class StringMatch(Piece):
             yield Flaw((), f"only one of {' and '.join(given)} may be given")
 
 
-class HTTPMatchRequest(Piece):
+class HTTPMatchRequest(Piece, frozen=True):
     name: str = ""
     uri: StringMatch | None = None
     scheme: StringMatch | None = None
@@ -54,17 +54,17 @@ class HTTPMatchRequest(Piece):
             yield Flaw(("uri", "prefix"), "prefix must not be empty")
 
 
-class PortSelector(Piece):
+class PortSelector(Piece, frozen=True):
     number: Port
 
 
-class Destination(Piece):
+class Destination(Piece, frozen=True):
     host: Text
     subset: str = ""
     port: PortSelector | None = None
 
 
-class HeaderOperations(Piece):
+class HeaderOperations(Piece, frozen=True):
     set: dict[str, str] = msgspec.field(default_factory=dict)
     add: dict[str, str] = msgspec.field(default_factory=dict)
     remove: tuple[str, ...] = ()
@@ -76,24 +76,24 @@ class HeaderOperations(Piece):
                     yield Flaw((field,), f"{name!r} cannot be changed")
 
 
-class Headers(Piece):
+class Headers(Piece, frozen=True):
     request: HeaderOperations = HeaderOperations()
     response: HeaderOperations = HeaderOperations()
 
 
-class HTTPRouteDestination(Piece):
+class HTTPRouteDestination(Piece, frozen=True):
     destination: Destination
     weight: Weight | None = None
     headers: Headers = Headers()
 
 
-class HTTPRewrite(Piece):
+class HTTPRewrite(Piece, frozen=True):
     uri: str = ""
     authority: str = ""
     NOT_YET = frozenset({"uriRegexRewrite"})
 
 
-class HTTPRedirect(Piece):
+class HTTPRedirect(Piece, frozen=True):
     uri: str = ""
     authority: str = ""
     port: Port | None = None
@@ -108,7 +108,7 @@ class HTTPRedirect(Piece):
             yield Flaw(("uri",), "%PREFIX()% is not supported yet")
 
 
-class HTTPBody(Piece):
+class HTTPBody(Piece, frozen=True):
     string: str | None = None
     encoded: str | None = msgspec.field(default=None, name="bytes")
 
@@ -127,12 +127,12 @@ class HTTPBody(Piece):
             yield Flaw(("bytes",), "bytes is not base64")
 
 
-class HTTPDirectResponse(Piece):
+class HTTPDirectResponse(Piece, frozen=True):
     status: Annotated[int, msgspec.Meta(ge=200, le=599)]
     body: HTTPBody | None = None
 
 
-class HTTPRetry(Piece):
+class HTTPRetry(Piece, frozen=True):
     attempts: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
     per_try_timeout: Duration | None = None
     retry_on: str = ""
@@ -145,7 +145,7 @@ class HTTPRetry(Piece):
             yield Flaw(("retryOn",), f"{word!r} is no retry condition")
 
 
-class HTTPRoute(Piece):
+class HTTPRoute(Piece, frozen=True):
     name: str = ""
     match: tuple[HTTPMatchRequest, ...] = ()
     route: tuple[HTTPRouteDestination, ...] = ()
@@ -179,7 +179,7 @@ class HTTPRoute(Piece):
             yield Flaw(("route",), "the weights sum up to 0: no destination gets any traffic")
 
 
-class VirtualService(Piece):
+class VirtualService(Piece, frozen=True):
     hosts: tuple[Text, ...]
     gateways: tuple[str, ...] = ()
     http: tuple[HTTPRoute, ...] = ()

@@ -1,0 +1,79 @@
+"""World → Snapshot: what one scope's member of the mesh runs on."""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import replace
+
+from ... import model
+from ..scope import Scope
+from ..world import World
+from .clusters import black_hole, clusters_of, passthrough
+from .names import BLACK_HOLE, cluster_name, host_forms
+from .services import MeshPort, MeshService
+from .tables import port_table, service_table, virtual_host
+from .view import View
+
+__all__ = ["compile_snapshot"]
+
+
+def compile_snapshot(world: World, scope: Scope) -> model.Snapshot:
+    """Everything that the scope sees, complete in itself.
+
+    A route to a host or subset that does not exist answers 503, as in Istio: the
+    findings say so, and no reference dangles. The version is a hash of the content.
+    """
+    view = View(world, scope)
+    listeners: dict[str, model.Listener] = {}
+    tables: list[model.RouteConfiguration] = []
+    by_port: dict[int, list[model.VirtualHost]] = defaultdict(list)
+    for service in view.services.values():
+        for port in service.ports:
+            host = virtual_host(service, port, view)
+            by_port[port.number].append(host)
+            if not service.is_wildcard:
+                tables.append(service_table(service, host, port.number))
+                for name in host_forms(service.host, scope.namespace):
+                    listener = _listener(f"{name}:{port.number}", service, port)
+                    listeners.setdefault(listener.name, listener)
+    registry_only = world.mesh_config.outbound_traffic_policy == "REGISTRY_ONLY"
+    tables += (port_table(n, by_port[n], registry_only=registry_only) for n in sorted(by_port))
+    clusters, endpoints = _upstreams(view, tables)
+    made = model.gather(
+        listeners=listeners.values(), routes=tables, clusters=clusters, endpoints=endpoints
+    )
+    return replace(made, version=_version(made))
+
+
+def _listener(name: str, service: MeshService, port: MeshPort) -> model.Listener:
+    table = cluster_name(service.host, port.number)
+    return model.Listener(
+        name=name,
+        http=model.HttpConnectionManager(routes=model.Rds(table), stat_prefix=table),
+        metadata=model.sourced(service.manifest.place),
+    )
+
+
+def _upstreams(
+    view: View, tables: list[model.RouteConfiguration]
+) -> tuple[list[model.Cluster], list[model.ClusterLoadAssignment]]:
+    clusters = [passthrough()]
+    endpoints: list[model.ClusterLoadAssignment] = []
+    for service in view.services.values():
+        if not service.is_known:
+            continue
+        for cluster, assignment in clusters_of(service, view.rule_for(service)):
+            clusters.append(cluster)
+            if assignment is not None:
+                endpoints.append(assignment)
+    used = {name for table in tables for _, name in model.referenced_clusters(table)}
+    if BLACK_HOLE in used:
+        clusters.append(black_hole())
+    return clusters, endpoints
+
+
+def _version(snapshot: model.Snapshot) -> str:
+    digest = hashlib.blake2b(digest_size=6)
+    for kind in (snapshot.listeners, snapshot.routes, snapshot.clusters, snapshot.endpoints):
+        for name in sorted(kind):
+            digest.update(repr(kind[name]).encode())
+    return digest.hexdigest()

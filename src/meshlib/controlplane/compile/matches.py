@@ -1,0 +1,75 @@
+"""HTTPMatchRequests → RouteMatches; what only the control plane knows is resolved here."""
+
+from collections.abc import Iterator
+
+from ... import model
+from ..manifests.virtual_service import MESH, HTTPMatchRequest, HTTPRoute, StringMatch
+from ..scope import Scope
+
+ANY_PATH = model.RouteMatch(path=model.PathPrefix("/"))
+
+
+def matches_of(route: HTTPRoute, scope: Scope, port: int) -> Iterator[tuple[str, model.RouteMatch]]:
+    """Each match that can ever hold for the scope on the port, with its route's name."""
+    if not route.match:
+        yield route.name, ANY_PATH
+    for match in route.match:
+        if applies(match, scope, port):
+            name = f"{route.name}.{match.name}" if route.name and match.name else route.name
+            yield name or match.name, route_match(match)
+
+
+def applies(match: HTTPMatchRequest, scope: Scope, port: int) -> bool:
+    if match.gateways and MESH not in match.gateways:
+        return False
+    if match.port not in {None, port}:
+        return False
+    if match.source_namespace not in {"", scope.namespace}:
+        return False
+    return scope.carries(match.source_labels)
+
+
+def route_match(match: HTTPMatchRequest) -> model.RouteMatch:
+    return model.RouteMatch(
+        path=_path(match.uri) if match.uri else model.PathPrefix("/"),
+        case_sensitive=not match.ignore_uri_case,
+        headers=tuple(_headers(match)),
+        query_parameters=tuple(
+            model.QueryParameterMatcher(name=name, match=_text(wanted))
+            for name, wanted in sorted(match.query_params.items())
+        ),
+    )
+
+
+def _headers(match: HTTPMatchRequest) -> Iterator[model.HeaderMatcher]:
+    for name, wanted in sorted(match.headers.items()):
+        yield model.HeaderMatcher(name=name.lower(), match=_text(wanted))
+    for name, unwanted in sorted(match.without_headers.items()):
+        yield model.HeaderMatcher(
+            name=name.lower(),
+            match=_text(unwanted),
+            invert_match=True,
+            treat_missing_header_as_empty=not unwanted.is_empty,
+        )
+    for pseudo in ("method", "authority", "scheme"):
+        wanted_value: StringMatch | None = getattr(match, pseudo)
+        if wanted_value is not None:
+            yield model.HeaderMatcher(name=f":{pseudo}", match=_text(wanted_value))
+
+
+def _path(match: StringMatch) -> model.PathMatcher:
+    if match.exact is not None:
+        return model.PathExact(match.exact)
+    if match.prefix is not None:
+        return model.PathPrefix(match.prefix)
+    return model.PathRegex(match.regex or "")
+
+
+def _text(match: StringMatch) -> model.StringMatcher | model.Present:
+    if match.exact is not None:
+        return model.Exact(match.exact)
+    if match.prefix is not None:
+        return model.Prefix(match.prefix)
+    if match.regex is not None:
+        return model.SafeRegex(match.regex)
+    return model.Present()

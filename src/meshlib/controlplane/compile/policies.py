@@ -1,0 +1,126 @@
+"""trafficPolicy → what a cluster does about load and failure. Istio's defaults, said aloud."""
+
+from dataclasses import dataclass
+
+from ... import model
+from ..manifests.destination_rule import (
+    ConnectionPoolSettings,
+    LoadBalancerSettings,
+    OutlierDetection,
+    PortTrafficPolicy,
+    RetryBudget,
+    TrafficPolicy,
+)
+
+UNLIMITED = 4294967295
+CONNECT_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterPolicy:
+    load_balancer: LoadBalancerSettings | None = None
+    connection_pool: ConnectionPoolSettings | None = None
+    outlier_detection: OutlierDetection | None = None
+    retry_budget: RetryBudget | None = None
+
+
+def policy_at(
+    port: int, rule: TrafficPolicy | None, subset: TrafficPolicy | None = None
+) -> ClusterPolicy:
+    """The rule's policy, each part replaced by the subset's where that says something.
+
+    A ``portLevelSettings`` entry replaces all parts: it inherits nothing.
+    """
+    policy = ClusterPolicy()
+    for layer in (rule, subset):
+        if layer is None:
+            continue
+        policy = ClusterPolicy(
+            load_balancer=layer.load_balancer or policy.load_balancer,
+            connection_pool=layer.connection_pool or policy.connection_pool,
+            outlier_detection=layer.outlier_detection or policy.outlier_detection,
+            retry_budget=layer.retry_budget or policy.retry_budget,
+        )
+        for settings in layer.port_level_settings:
+            if settings.port.number == port:
+                policy = _of_port(settings, policy)
+                break
+    return policy
+
+
+def _of_port(settings: PortTrafficPolicy, policy: ClusterPolicy) -> ClusterPolicy:
+    return ClusterPolicy(
+        load_balancer=settings.load_balancer,
+        connection_pool=settings.connection_pool,
+        outlier_detection=settings.outlier_detection,
+        retry_budget=policy.retry_budget,
+    )
+
+
+def lb_policy(policy: ClusterPolicy) -> model.LbPolicy:
+    """Round robin unless said otherwise, as Istio gives to clients without a proxy."""
+    match policy.load_balancer.simple if policy.load_balancer else "UNSPECIFIED":
+        case "LEAST_REQUEST" | "LEAST_CONN":
+            return model.LeastRequest()
+        case "RANDOM":
+            return model.Random()
+        case _:
+            return model.RoundRobin()
+
+
+def connect_timeout(policy: ClusterPolicy) -> float:
+    pool = policy.connection_pool
+    return (pool.tcp.connect_timeout if pool else None) or CONNECT_TIMEOUT
+
+
+def circuit_breakers(policy: ClusterPolicy) -> model.CircuitBreakers:
+    pool = policy.connection_pool or ConnectionPoolSettings()
+    # A budget makes Envoy ignore max_retries, so who counts retries gets no budget.
+    counted = pool.http.max_retries if policy.retry_budget is None else 0
+    budget = policy.retry_budget or RetryBudget()
+    thresholds = model.Thresholds(
+        max_connections=pool.tcp.max_connections or UNLIMITED,
+        max_pending_requests=pool.http.http1_max_pending_requests or UNLIMITED,
+        max_requests=pool.http.http2_max_requests or UNLIMITED,
+        max_retries=pool.http.max_retries or UNLIMITED,
+        retry_budget=None
+        if counted
+        else model.RetryBudget(
+            budget_percent=budget.percent, min_retry_concurrency=budget.min_retry_concurrency
+        ),
+    )
+    return model.CircuitBreakers(default=thresholds, high=thresholds)
+
+
+def outlier_detection(policy: ClusterPolicy) -> model.OutlierDetection | None:
+    """Success rate is off in Istio; a consecutive count of 0 switches that rule off."""
+    said = policy.outlier_detection
+    if said is None:
+        return None
+    default = model.OutlierDetection()
+    is_split = said.split_external_local_origin_errors
+    any_5xx = _or(said.consecutive_5xx_errors, default.consecutive_5xx)
+    gateway = said.consecutive_gateway_errors or 0
+    local = _or(said.consecutive_local_origin_failures, default.consecutive_local_origin_failure)
+    return model.OutlierDetection(
+        consecutive_5xx=any_5xx or default.consecutive_5xx,
+        enforcing_consecutive_5xx=100 if any_5xx else 0,
+        consecutive_gateway_failure=gateway or default.consecutive_gateway_failure,
+        enforcing_consecutive_gateway_failure=100 if gateway else 0,
+        split_external_local_origin_errors=is_split,
+        consecutive_local_origin_failure=local or default.consecutive_local_origin_failure,
+        enforcing_consecutive_local_origin_failure=100 if local else 0,
+        interval=said.interval or default.interval,
+        base_ejection_time=said.base_ejection_time or default.base_ejection_time,
+        max_ejection_percent=said.max_ejection_percent or default.max_ejection_percent,
+        enforcing_success_rate=0,
+    )
+
+
+def panic_threshold(policy: ClusterPolicy) -> float | None:
+    said = policy.outlier_detection
+    return float(said.min_health_percent) if said else None
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
