@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from ..clock import Clock
@@ -33,8 +34,11 @@ class Propagation(Protocol):
 
     def release(self, token: Any) -> None: ...
 
-    def outgoing(self) -> Headers:
-        """The headers to add to a call made now; mostly none."""
+    def outgoing(self, *, foreign: bool = False) -> Headers:
+        """The headers to add to a call made now; mostly none.
+
+        ``foreign``: the call leaves the mesh, where only the marks of a trace may go.
+        """
 
 
 class NoPropagation:
@@ -44,7 +48,7 @@ class NoPropagation:
     def release(self, token: Any) -> None:
         pass
 
-    def outgoing(self) -> Headers:
+    def outgoing(self, *, foreign: bool = False) -> Headers:
         return ()
 
 
@@ -76,7 +80,7 @@ class Runtime:
         self.propagation: Propagation = propagation or NoPropagation()
         self.resets: list[Callable[[], None]] = []
         self._news = News()
-        self._dropped: deque[Steps[Outcome]] = deque()
+        self._dropped: deque[Callable[[], None]] = deque()
 
     def outbound(self, request: Request) -> Steps[Outcome]:
         self.start()
@@ -91,34 +95,50 @@ class Runtime:
         with self.lock:
             if self._dropped:
                 self._bury()
-            return steps.send(answer)
+            effect = steps.send(answer)
+        if self._dropped:
+            self.collect()
+        return effect
 
     def finish(self, steps: Steps[Outcome], end: Outcome | None = None) -> None:
         """Say how a delivered body ended; ``None``: as it was delivered."""
         with self.lock:
-            try:
-                steps.send(end)
-            except StopIteration:
-                return
-        raise AssertionError("an effect followed Deliver")
+            _resume(steps, end)
+        if self._dropped:
+            self.collect()
+
+    def end(self, steps: Steps[Outcome], end: Outcome | None = None) -> None:
+        """Like :meth:`finish`, for callbacks that a finaliser may call too."""
+        self._soon(partial(_resume, steps, end))
 
     def close(self, steps: Steps[Outcome]) -> None:
         """Give up a call: cancelled, or broken off by its caller."""
         with self.lock:
             steps.close()
+        if self._dropped:
+            self.collect()
 
     def drop(self, steps: Steps[Outcome]) -> None:
         """Give up a call from a finaliser, which may run while this very thread holds the lock."""
-        self._dropped.append(steps)
+        self._soon(steps.close)
+
+    def _soon(self, action: Callable[[], None]) -> None:
+        self._dropped.append(action)
+        if self.lock.acquire(blocking=False):
+            try:
+                self._bury()
+            finally:
+                self.lock.release()
+        # Else whoever holds the lock looks once more when he has let go of it.
 
     def collect(self) -> None:
-        """Close what finalisers dropped; every step does it too."""
+        """Settle what finalisers left behind; every step does it too."""
         with self.lock:
             self._bury()
 
     def _bury(self) -> None:
         while self._dropped:
-            self._dropped.popleft().close()
+            self._dropped.popleft()()
 
     def commit(self, prepared: Any) -> None:
         """Put a prepared snapshot in force and wake the calls that wait for news."""
@@ -148,6 +168,14 @@ class Runtime:
 
     async def await_for(self, known: Callable[[], bool], timeout: float | None) -> bool:  # noqa: ASYNC109 - part of the effect
         return await self._news.await_(known, timeout)
+
+
+def _resume(steps: Steps[Outcome], end: Outcome | None) -> None:
+    try:
+        steps.send(end)
+    except StopIteration:
+        return
+    raise AssertionError("an effect followed Deliver")
 
 
 class News:
