@@ -68,7 +68,7 @@ def decode(type_url: str, value: bytes) -> Decoded:
         raise ConfigError(f"unknown resource type {type_url!r}")
     message = _parsed(codec, value)
     name: str = getattr(message, codec.name_field)
-    report = Report(f"{codec.room}/{name}")
+    report = Report(f"{codec.room}/{name}" if name else codec.room)
     reader = Reader(message, report)
     resource = codec.decode(reader)
     if report.problems:

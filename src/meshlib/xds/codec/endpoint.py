@@ -1,6 +1,5 @@
 """``ClusterLoadAssignment`` ⇄ :class:`ClusterLoadAssignment`."""
 
-import socket
 from collections.abc import Iterable
 
 from ...model import (
@@ -14,6 +13,7 @@ from ...model import (
 )
 from .matcher import decode_fraction, encode_fraction
 from .metadata import decode_metadata, encode_metadata
+from .plain import has_unknown_fields, is_ip, plain_endpoint
 from .wire import UINT32_MAX, Fields, Reader, wrapped
 
 MAX_PRIORITY = 128
@@ -33,10 +33,11 @@ def encode_load_assignment(assignment: ClusterLoadAssignment) -> Fields:
 def decode_load_assignment(reader: Reader, *, dns: bool = False) -> ClusterLoadAssignment:
     """With ``dns``, hosts may be names; else they are IP addresses."""
     groups = reader.children("endpoints")
+    plain = not has_unknown_fields(reader.message)
     policy = reader.child("policy")
     assignment = ClusterLoadAssignment(
         cluster_name=reader.text("cluster_name", required=True),
-        endpoints=tuple(_decode_locality(group, dns=dns) for group in groups),
+        endpoints=tuple(_decode_locality(group, dns=dns, plain=plain) for group in groups),
         overprovisioning_factor=policy.number("overprovisioning_factor", 140, low=1),
         drop_overloads=tuple(_decode_drop(drop) for drop in policy.children("drop_overloads")),
     )
@@ -86,9 +87,13 @@ def _encode_locality(group: LocalityLbEndpoints) -> Fields:
     }
 
 
-def _decode_locality(reader: Reader, *, dns: bool) -> LocalityLbEndpoints:
+def _decode_locality(reader: Reader, *, dns: bool, plain: bool) -> LocalityLbEndpoints:
     locality = reader.child("locality")
-    endpoints = tuple(_decode_endpoint(e, dns=dns) for e in reader.children("lb_endpoints"))
+    endpoints = tuple(
+        (plain_endpoint(message, dns=dns) if plain else None)
+        or _decode_endpoint(reader.item("lb_endpoints", index, message), dns=dns)
+        for index, message in enumerate(reader.messages("lb_endpoints"))
+    )
     if sum(endpoint.load_balancing_weight for endpoint in endpoints) > UINT32_MAX:
         reader.problem(f"weights sum to over {UINT32_MAX}", "lb_endpoints")
     return LocalityLbEndpoints(
@@ -141,14 +146,6 @@ def decode_address(holder: Reader, *, dns: bool = False, low_port: int = 1) -> A
     if host and not dns and not is_ip(host):
         tcp.problem(f"{host!r} is not an IP address", "address")
     return Address(host, tcp.number("port_value", low=low_port, high=65535))
-
-
-def is_ip(host: str) -> bool:
-    try:
-        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
-    except (OSError, ValueError):  # ValueError: a NUL character
-        return False
-    return True
 
 
 def _encode_drop(drop: DropOverload) -> Fields:

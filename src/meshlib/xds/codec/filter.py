@@ -40,9 +40,10 @@ def decode_filters(hcm: Reader) -> tuple[HttpFilter, ...]:
     names = [one.name for one in filters]
     for name in sorted({name for name in names if names.count(name) > 1}):
         hcm.problem(f"two filters are called {name!r}", "http_filters")
-    if not found or (found[-1] is not None and not isinstance(found[-1].config, Router)):
+    routers = [isinstance(one.config, Router) for one in filters]
+    if not any(routers[-1:]):
         hcm.problem("the last filter must be the router", "http_filters")
-    if any(one is not None and isinstance(one.config, Router) for one in found[:-1]):
+    if any(routers[:-1]):
         hcm.problem("only the last filter may be a router", "http_filters")
     return filters
 

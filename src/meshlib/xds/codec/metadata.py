@@ -1,5 +1,6 @@
 """``envoy.config.core.v3.Metadata`` ⇄ :class:`Metadata`."""
 
+from math import isfinite
 from typing import Any
 
 from ...model import Metadata, Struct, Value
@@ -7,6 +8,10 @@ from ..protos import message_class
 from .wire import Fields, Reader
 
 EMPTY = Metadata()
+
+
+class _NotFiniteError(Exception):
+    pass
 
 
 def encode_metadata(metadata: Metadata) -> Fields | None:
@@ -22,11 +27,24 @@ def decode_metadata(reader: Reader, field: str = "metadata") -> Metadata:
     metadata = reader.optional_child(field)
     if metadata is None:
         return EMPTY
-    filters = metadata.entries("filter_metadata")
-    return Metadata(tuple((name, read_struct(filters[name])) for name in sorted(filters)))
+    metadata.skip("filter_metadata")
+    read = read_metadata(metadata.message)
+    if read is None:
+        metadata.problem("numbers must be finite", "filter_metadata")
+        return EMPTY
+    return read
 
 
-def read_struct(message: Any) -> Struct:
+def read_metadata(message: Any) -> Metadata | None:
+    """``None`` where a number is not finite: JSON has no such, and NaN never equals itself."""
+    filters = message.filter_metadata
+    try:
+        return Metadata(tuple((name, _read_struct(filters[name])) for name in sorted(filters)))
+    except _NotFiniteError:
+        return None
+
+
+def _read_struct(message: Any) -> Struct:
     fields = message.fields
     return Struct(tuple((name, _read_value(fields[name])) for name in sorted(fields)))
 
@@ -36,12 +54,20 @@ def _read_value(message: Any) -> Value:
         case None | "null_value":
             return None
         case "struct_value":
-            return read_struct(message.struct_value)
+            return _read_struct(message.struct_value)
         case "list_value":
             return tuple(_read_value(value) for value in message.list_value.values)
+        case "number_value":
+            return _finite(message.number_value)
         case kind:
-            plain: bool | float | str = getattr(message, kind)
+            plain: bool | str = getattr(message, kind)
             return plain
+
+
+def _finite(number: float) -> float:
+    if isfinite(number):
+        return number
+    raise _NotFiniteError
 
 
 def _struct(struct: Struct) -> Fields:
@@ -58,8 +84,10 @@ def _value(value: Value) -> Fields:
         case str():
             return {"string_value": value}
         case Struct():
-            return {"struct_value": _struct(value)}
+            # A dict would be taken for the JSON object itself.
+            return {"struct_value": message_class("google.protobuf.Struct")(**_struct(value))}
         case tuple():
-            return {"list_value": {"values": [_value(item) for item in value]}}
+            held = [_value(item) for item in value]
+            return {"list_value": message_class("google.protobuf.ListValue")(values=held)}
         case number:
             return {"number_value": number}

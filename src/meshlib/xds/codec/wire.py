@@ -52,13 +52,13 @@ class Report:
 class Reader:
     """One message, of which each field is taken once."""
 
-    __slots__ = ("_label", "_message", "_parent", "_unread", "report")
+    __slots__ = ("_label", "_parent", "_unread", "message", "report")
 
     def __init__(
-        self, message: Message, report: Report, label: str = "", parent: "Reader | None" = None
+        self, message: Any, report: Report, label: str = "", parent: "Reader | None" = None
     ) -> None:
         self.report = report
-        self._message = message
+        self.message = message
         self._label = label
         self._parent = parent
         self._unread: dict[str, Any] = {f.name: value for f, value in message.ListFields()}
@@ -146,7 +146,7 @@ class Reader:
 
     def enum(self, field: str) -> str:
         """The name of an enum value; a number that has none is a problem."""
-        descriptor = self._message.DESCRIPTOR.fields_by_name[field]
+        descriptor = self.message.DESCRIPTOR.fields_by_name[field]
         names = _enum_names(descriptor.enum_type)
         number = self._unread.pop(field, 0)
         if number not in names:
@@ -183,7 +183,7 @@ class Reader:
     def child(self, field: str) -> "Reader":
         """The message in ``field``; an empty one where it is not set."""
         self._unread.pop(field, None)
-        return Reader(getattr(self._message, field), self.report, field, self)
+        return Reader(getattr(self.message, field), self.report, field, self)
 
     def optional_child(self, field: str) -> "Reader | None":
         return self.child(field) if field in self._unread else None
@@ -191,9 +191,17 @@ class Reader:
     def children(self, field: str, label: Callable[[Any], str] = lambda _: "") -> list["Reader"]:
         """The messages in ``field``, called by ``label`` where that gives a name."""
         return [
-            Reader(message, self.report, f"{field}[{label(message) or index}]", self)
-            for index, message in enumerate(self._unread.pop(field, ()))
+            self.item(field, label(message) or index, message)
+            for index, message in enumerate(self.messages(field))
         ]
+
+    def item(self, field: str, key: object, message: Any) -> "Reader":
+        return Reader(message, self.report, f"{field}[{key}]", self)
+
+    def messages(self, field: str) -> Sequence[Any]:
+        """The bare messages in ``field``, for who sees to all of their fields himself."""
+        found: Sequence[Any] = self._unread.pop(field, ())
+        return found
 
     def entries(self, field: str) -> dict[str, Any]:
         return dict(self._unread.pop(field, {}))
