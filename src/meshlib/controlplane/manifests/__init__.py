@@ -11,8 +11,19 @@ from .finding import UNREADABLE, Finding
 from .load import Loading
 from .marks import PlainMarks
 
-__all__ = ["World", "load_documents", "load_files", "read_files", "walk"]
+__all__ = [
+    "Texts",
+    "World",
+    "accepted",
+    "load_documents",
+    "load_files",
+    "read_files",
+    "read_texts",
+    "texts_of",
+    "walk",
+]
 
+Texts = Sequence[tuple[Path, str | Finding]]
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -21,7 +32,7 @@ def load_files(paths: Sequence[Path | str]) -> World:
 
     Raises :class:`ConfigError` with every problem of every file; each says ``file:line:col``.
     """
-    return _accepted(*read_files(paths))
+    return accepted(*read_files(paths))
 
 
 def load_documents(documents: Sequence[Mapping[str, Any]], name: str = "<config>") -> World:
@@ -29,19 +40,33 @@ def load_documents(documents: Sequence[Mapping[str, Any]], name: str = "<config>
     loading = Loading()
     for index, document in enumerate(documents):
         loading.document(document, PlainMarks(f"{name}[{index}]"))
-    return _accepted(loading.world(), loading.findings)
+    return accepted(loading.world(), loading.findings)
 
 
 def read_files(paths: Sequence[Path | str]) -> tuple[World, list[Finding]]:
     """What could be read, and everything found on the way; never raises for bad content."""
-    loading = Loading()
+    return read_texts(texts_of(paths))
+
+
+def texts_of(paths: Sequence[Path | str]) -> Texts:
+    """The content of every file, or why it cannot be had."""
+    texts: list[tuple[Path, str | Finding]] = []
     for path in walk(paths):
         try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            said = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            found = Finding(UNREADABLE, "error", Place(str(path)), "", said or str(error))
-            loading.findings.append(found)
+            texts.append((path, path.read_text(encoding="utf-8-sig")))
+        except UnicodeDecodeError:
+            texts.append((path, Finding(UNREADABLE, "error", Place(str(path)), "", "not UTF-8")))
+        except OSError as error:
+            said = error.strerror or str(error)
+            texts.append((path, Finding(UNREADABLE, "error", Place(str(path)), "", said)))
+    return texts
+
+
+def read_texts(texts: Texts) -> tuple[World, list[Finding]]:
+    loading = Loading()
+    for path, text in texts:
+        if isinstance(text, Finding):
+            loading.findings.append(text)
         else:
             loading.text(text, str(path))
     return loading.world(), loading.findings
@@ -68,7 +93,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
                 yield Path(root, name)
 
 
-def _accepted(world: World, findings: Sequence[Finding]) -> World:
+def accepted(world: World, findings: Sequence[Finding]) -> World:
+    """The world, unless anything in it is wrong: then :class:`ConfigError` with all of it."""
     problems = [finding.problem for finding in findings if finding.severity == "error"]
     if problems:
         raise ConfigError(*problems)

@@ -133,7 +133,7 @@ class HTTPDirectResponse(Piece, frozen=True):
 
 
 class HTTPRetry(Piece, frozen=True):
-    attempts: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+    attempts: Annotated[int, msgspec.Meta(ge=0, le=1000)] | None = None
     per_try_timeout: Duration | None = None
     retry_on: str = ""
     retry_ignore_previous_hosts: bool = True

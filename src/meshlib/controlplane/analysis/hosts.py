@@ -1,0 +1,110 @@
+"""Hosts: who speaks for them, and who is not heard."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from ..compile.names import full_host, host_matches
+from ..compile.services import registry
+from ..manifests.finding import (
+    HOST_CONFLICT,
+    NOT_ACTED_ON,
+    SHADOWED_HOST,
+    UNKNOWN_HOST,
+    Finding,
+)
+from ..manifests.manifest import Manifest
+from ..manifests.virtual_service import VirtualService
+from ..world import World
+
+Claim = tuple[Manifest[VirtualService], int]
+
+
+def check(world: World) -> Iterator[Finding]:
+    yield from _conflicts(world)
+    yield from _hosts_that_nobody_serves(world)
+    yield from _shadowed(world)
+
+
+def _conflicts(world: World) -> Iterator[Finding]:
+    """A sidecar takes one VirtualService a host: Istio merges them for gateways only."""
+    claims: dict[str, list[Claim]] = defaultdict(list)
+    for manifest in world.virtual_services:
+        if not manifest.spec.is_for_mesh:
+            continue
+        for index, name in enumerate(manifest.spec.hosts):
+            host = full_host(name, manifest.namespace)
+            for other, _ in claims[host]:
+                if _seen_together(manifest, other):
+                    yield Finding(
+                        HOST_CONFLICT,
+                        "error",
+                        manifest.place_of("hosts", index),
+                        str(manifest),
+                        f"host {host} has a VirtualService already: "
+                        f"{other.namespace}/{other.name} at {other.place}",
+                        "put the rules of one host into one VirtualService",
+                    )
+                    break
+            claims[host].append((manifest, index))
+
+
+def _seen_together(one: Manifest[VirtualService], other: Manifest[VirtualService]) -> bool:
+    mine = _audience(one.spec.export_to, one.namespace)
+    theirs = _audience(other.spec.export_to, other.namespace)
+    if "*" in mine:
+        return bool(theirs)
+    return bool(mine) if "*" in theirs else bool(mine & theirs)
+
+
+def _audience(export_to: Sequence[str], home: str) -> frozenset[str]:
+    if not export_to:
+        return frozenset("*")
+    return frozenset(home if name == "." else name for name in export_to if name != "~")
+
+
+def _hosts_that_nobody_serves(world: World) -> Iterator[Finding]:
+    known = {service.host for service in registry(world)}
+    for manifest in world.virtual_services:
+        if not manifest.spec.is_for_mesh:
+            yield Finding(
+                NOT_ACTED_ON,
+                "info",
+                manifest.place_of("gateways"),
+                str(manifest),
+                "is for gateways only: it has no effect on calls within the mesh",
+            )
+            continue
+        for index, name in enumerate(manifest.spec.hosts):
+            host = full_host(name, manifest.namespace)
+            if not any(host_matches(host, service) for service in known):
+                yield Finding(
+                    UNKNOWN_HOST,
+                    "warning",
+                    manifest.place_of("hosts", index),
+                    str(manifest),
+                    f"host {host} is no service: its rules hold on port 80 only",
+                )
+
+
+def _shadowed(world: World) -> Iterator[Finding]:
+    first: dict[str, str] = {}
+    for service in registry(world):
+        resource = str(service.manifest)
+        if service.is_wildcard:
+            yield Finding(
+                NOT_ACTED_ON,
+                "info",
+                service.manifest.place_of("hosts"),
+                resource,
+                f"wildcard host {service.host} cannot be asked for by name: "
+                "it stands in the tables of its ports only",
+            )
+        winner = first.setdefault(service.host, resource)
+        if winner != resource:
+            yield Finding(
+                SHADOWED_HOST,
+                "warning",
+                service.manifest.place,
+                resource,
+                f"host {service.host} belongs to {winner} already; who sees both uses one of them",
+            )

@@ -1,0 +1,58 @@
+"""DestinationRules: whom they speak of."""
+
+from collections.abc import Iterator
+
+from ..compile.names import full_host, host_matches
+from ..compile.services import MeshService, registry
+from ..manifests.destination_rule import DestinationRule, TrafficPolicy
+from ..manifests.finding import EMPTY_SUBSET, NOT_ACTED_ON, UNKNOWN_RULE_HOST, Finding
+from ..manifests.manifest import Manifest
+from ..world import World
+
+
+def check(world: World) -> Iterator[Finding]:
+    services = registry(world)
+    for manifest in world.destination_rules:
+        yield from _host_and_subsets(manifest, services)
+        for path in _outlier_detections(manifest.spec):
+            yield Finding(
+                NOT_ACTED_ON,
+                "info",
+                manifest.place_of(*path),
+                str(manifest),
+                "outlierDetection is served to other clients; meshlib's own do not eject yet",
+            )
+
+
+def _host_and_subsets(
+    manifest: Manifest[DestinationRule], services: tuple[MeshService, ...]
+) -> Iterator[Finding]:
+    host = full_host(manifest.spec.host, manifest.namespace)
+    meant = [service for service in services if host_matches(host, service.host)]
+    if not meant:
+        place = manifest.place_of("host")
+        said = f"no service {host} is known: the rule has no effect"
+        yield Finding(UNKNOWN_RULE_HOST, "warning", place, str(manifest), said)
+        return
+    for index, subset in enumerate(manifest.spec.subsets):
+        labels = subset.labels.items()
+        if not any(labels <= w.labels.items() for service in meant for w in service.workloads):
+            place = manifest.place_of("subsets", index)
+            said = f"subset {subset.name!r} selects no endpoint"
+            yield Finding(EMPTY_SUBSET, "warning", place, str(manifest), said)
+
+
+def _outlier_detections(rule: DestinationRule) -> Iterator[tuple[str | int, ...]]:
+    layers: list[tuple[tuple[str | int, ...], TrafficPolicy | None]] = [
+        (("trafficPolicy",), rule.traffic_policy)
+    ]
+    for index, subset in enumerate(rule.subsets):
+        layers.append((("subsets", index, "trafficPolicy"), subset.traffic_policy))
+    for path, policy in layers:
+        if policy is None:
+            continue
+        if policy.outlier_detection is not None:
+            yield (*path, "outlierDetection")
+        for index, settings in enumerate(policy.port_level_settings):
+            if settings.outlier_detection is not None:
+                yield (*path, "portLevelSettings", index, "outlierDetection")

@@ -1,0 +1,41 @@
+"""Who asks: one client of the control plane, as it describes itself."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .scope import Scope
+
+
+class ClientKind(StrEnum):
+    """What a client is known to understand, judged by its ``user_agent_name``."""
+
+    MESHLIB = "meshlib"
+    ENVOY = "envoy"
+    GRPC = "grpc"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """``namespace`` and ``labels`` are the NAMESPACE and LABELS of its metadata, as Istio's say."""
+
+    id: str
+    cluster: str = ""
+    namespace: str = "default"
+    labels: tuple[tuple[str, str], ...] = ()
+    user_agent_name: str = ""
+    user_agent_version: str = ""
+
+    @property
+    def kind(self) -> ClientKind:
+        name = self.user_agent_name.lower()
+        if name == "meshlib":
+            return ClientKind.MESHLIB
+        if name == "envoy":
+            return ClientKind.ENVOY
+        # "gRPC C-core linux", "gRPC Python", "gRPC Go", "grpc-node"
+        return ClientKind.GRPC if name.startswith("grpc") else ClientKind.OTHER
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(namespace=self.namespace, labels=self.labels)
