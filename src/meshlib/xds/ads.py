@@ -287,15 +287,12 @@ class Ads:
     def _was_there(self, type_url: str, name: str, verdict: Verdict) -> bool:
         """Did the server send it before? A name that is new may not have reached it yet.
 
-        A bad resource without a name may be any of them, so then nothing is missing for sure.
+        A bad resource without a name may be any of them, so then nothing is missing for sure;
+        and an error that the server reported of a resource holds until it says otherwise.
         """
         entry = self._watches.get(type_url, name)
-        heard = (ResourceState.ACKED, ResourceState.NACKED, ResourceState.RECEIVED_ERROR)
-        return (
-            entry is not None
-            and (entry.resource is not None or entry.state in heard)
-            and not verdict.unnamed
-        )
+        there = (ResourceState.ACKED, ResourceState.NACKED)
+        return entry is not None and entry.state in there and not verdict.unnamed
 
     def _report_ignored(self, entry: Entry) -> tuple[Report, ...]:
         said: list[Report] = []

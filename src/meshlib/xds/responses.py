@@ -97,7 +97,7 @@ def judge(response: ResponseReceived, decode: Decode) -> Verdict:
             decoded = _checked(raw, response.type_url, decode)
         except ConfigError as refused:
             name = name or canonical(getattr(refused, "name", ""))
-            _refuse(verdict, index, name, str(refused).replace("\n", "; "))
+            _refuse(verdict, index, name, refused)
         else:
             name = canonical(raw.name or decoded.name) if decoded is not None else name
             if decoded is None:
@@ -107,7 +107,7 @@ def judge(response: ResponseReceived, decode: Decode) -> Verdict:
         seen[name] += 1
     for name, times in seen.items():
         if name and times > 1:
-            _refuse(verdict, 0, name, f"sent {times} times in one response")
+            _refuse(verdict, 0, name, ConfigError(f"sent {times} times in one response"))
     verdict.failed = {
         name: error for error in response.errors if (name := canonical(error.name)) not in seen
     }
@@ -115,10 +115,10 @@ def judge(response: ResponseReceived, decode: Decode) -> Verdict:
 
 
 def _checked(raw: RawResource, type_url: str, decode: Decode) -> Decoded | None:
-    if raw.type_url != type_url:
-        raise ConfigError(f"is a {raw.type_url!r} in a response of {type_url!r}")
     if raw.value is None:
         return None
+    if raw.type_url != type_url:
+        raise ConfigError(f"is a {raw.type_url!r} in a response of {type_url!r}")
     try:
         return decode(raw.type_url, raw.value)
     except ConfigError:
@@ -127,10 +127,13 @@ def _checked(raw: RawResource, type_url: str, decode: Decode) -> Decoded | None:
         raise ConfigError(f"cannot be decoded: {error!r}") from error
 
 
-def _refuse(verdict: Verdict, index: int, name: str, why: str) -> None:
+def _refuse(verdict: Verdict, index: int, name: str, refused: ConfigError) -> None:
+    """Note each problem; one that has no place of its own gets the resource's."""
+    resource = name or f"resources[{index}]"
+    why = "; ".join(str(p) if p.where else f"{resource}: {p.what}" for p in refused.problems)
     if not name:
-        verdict.unnamed.append(f"resources[{index}]: {why}")
+        verdict.unnamed.append(why)
         return
     verdict.accepted.pop(name, None)
     verdict.heartbeats.pop(name, None)
-    verdict.rejected[name] = why if name in why else f"{name}: {why}"
+    verdict.rejected[name] = why

@@ -1,0 +1,82 @@
+from collections.abc import Callable
+
+import pytest
+
+from meshlib.model import (
+    Address,
+    Cluster,
+    ClusterLoadAssignment,
+    Eds,
+    Endpoint,
+    HttpConnectionManager,
+    Listener,
+    LocalityLbEndpoints,
+    Rds,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    Snapshot,
+    VirtualHost,
+    gather,
+)
+from meshlib.testing.ads import AdsPair
+
+
+class World:
+    """Small resources: listener ``a`` leads to routes ``ra``, these to clusters by name."""
+
+    @staticmethod
+    def listener(
+        name: str, routes: str | RouteConfiguration = "", prefix: str = "mesh"
+    ) -> Listener:
+        where = routes if isinstance(routes, RouteConfiguration) else Rds(routes or f"r{name}")
+        return Listener(name=name, http=HttpConnectionManager(routes=where, stat_prefix=prefix))
+
+    @staticmethod
+    def table(name: str, *clusters: str) -> RouteConfiguration:
+        routes = tuple(Route(action=RouteAction(cluster=cluster)) for cluster in clusters)
+        host = VirtualHost(name="all", domains=("*",), routes=routes)
+        return RouteConfiguration(name=name, virtual_hosts=(host,))
+
+    @staticmethod
+    def cluster(name: str, service: str = "", connect_timeout: float = 5.0) -> Cluster:
+        return Cluster(name=name, discovery=Eds(service), connect_timeout=connect_timeout)
+
+    @staticmethod
+    def endpoints(name: str, *ports: int) -> ClusterLoadAssignment:
+        places = tuple(Endpoint(address=Address("127.0.0.1", port)) for port in ports or (80,))
+        return ClusterLoadAssignment(
+            cluster_name=name, endpoints=(LocalityLbEndpoints(lb_endpoints=places),)
+        )
+
+    def chain(self, name: str, *clusters: str) -> Snapshot:
+        """Everything that listener ``name`` needs."""
+        return gather(
+            listeners=[self.listener(name)],
+            routes=[self.table(f"r{name}", *clusters)],
+            clusters=map(self.cluster, clusters),
+            endpoints=map(self.endpoints, clusters),
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def pair() -> AdsPair:
+    return AdsPair()
+
+
+@pytest.fixture
+def connected(pair: AdsPair) -> Callable[..., AdsPair]:
+    """A pair that watches some listeners on a connected stream, its requests taken."""
+
+    def connect(*listeners: str) -> AdsPair:
+        pair.watch(*listeners)
+        pair.connect()
+        pair.take()
+        return pair
+
+    return connect
