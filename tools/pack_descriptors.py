@@ -129,7 +129,9 @@ def pack(root: Path) -> Path:
     packed = FileDescriptorSet(file=in_import_order(roots(), sources()))
     target = root / OUTPUT
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(zlib.compress(packed.SerializeToString(deterministic=True), 9))
+    half_done = target.with_suffix(".tmp")
+    half_done.write_bytes(zlib.compress(packed.SerializeToString(deterministic=True), 9))
+    half_done.replace(target)  # at once: a process that runs on this checkout may be reading it
     return target
 
 
