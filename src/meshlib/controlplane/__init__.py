@@ -3,17 +3,23 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .cache import SnapshotCache
     from .compile import compile_snapshot
+    from .control_plane import ControlPlane
     from .findings import Finding, analyze, errors_of, findings_of
     from .manifests import load_documents, load_files
+    from .node import Node
     from .scope import Scope
     from .sources import Folder
     from .world import World
 
 __all__ = [
+    "ControlPlane",
     "Finding",
     "Folder",
+    "Node",
     "Scope",
+    "SnapshotCache",
     "World",
     "analyze",
     "compile_snapshot",
@@ -24,9 +30,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ControlPlane": "control_plane",
     "Finding": "findings",
     "Folder": "sources",
+    "Node": "node",
     "Scope": "scope",
+    "SnapshotCache": "cache",
     "World": "world",
     "analyze": "findings",
     "compile_snapshot": "compile",

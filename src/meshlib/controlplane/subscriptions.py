@@ -240,7 +240,9 @@ class Subscriptions:
             if state is None:
                 continue
             wanted = state.select(self._snapshot.types[type_url].resources)
-            if state.in_flight or any(state.sent.get(name) != r for name, r in wanted.items()):
+            gone = type_url in COMPLETE and wanted.keys() != state.sent.keys()
+            changed = any(state.sent.get(name) != r for name, r in wanted.items())
+            if state.in_flight or gone or changed:
                 return False
         return True
 

@@ -1,0 +1,218 @@
+"""The whole control plane: a source of manifests, a snapshot per scope, an ADS server."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ..clock import Clock
+from ..errors import ConfigError, MeshError, Problem
+from ..model import Snapshot
+from .admin import Admin
+from .cache import SnapshotCache
+from .compile import compile_snapshot
+from .findings import Finding, findings_of
+from .manifests import load_documents
+from .node import ClientKind, Node
+from .profiles import Downgrade, adapt
+from .scope import Scope
+from .server import AdsServer
+from .sources import Folder
+from .status import Status
+from .versions import digest
+from .world import World
+
+LOG = logging.getLogger("meshlib.controlplane")
+
+Config = str | Path | Sequence[str | Path] | Sequence[Mapping[str, Any]]
+Group = tuple[Scope, ClientKind]
+
+
+class ControlPlane:
+    """Serves Istio's manifests as xDS: ``async with ControlPlane(config="mesh/") as plane``.
+
+    ``config`` is a folder, a file, a list of them (all of these are watched), or a list of
+    manifests as dicts. ``listen`` and ``admin`` are ``host:port``; port 0 takes a free one, and
+    without ``admin`` there is no admin interface. Entering raises :class:`ConfigError` for a
+    config that is bad from the start; later a bad edit is refused whole, and ``errors`` says why.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        listen: str = "127.0.0.1:18000",
+        admin: str | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._folder, self._documents = _source(config)
+        self._cache = SnapshotCache(_group_of, missing=self._admit)
+        self._status = Status(clock)
+        self._server = AdsServer(self._cache, self._status, listen)
+        self._admin = Admin(self._status, admin) if admin is not None else None
+        self._world = World()
+        self._findings: frozenset[Finding] = frozenset()
+        self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[None]] = set()
+        self.errors: tuple[Problem, ...] = ()
+        self.address = listen
+        self.admin_address = admin
+
+    @property
+    def version(self) -> str:
+        """The version of the manifests in force: a hash of their content."""
+        return self._status.version
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What the admin interface says under ``/api/v1/status``."""
+        return self._status.to_dict()
+
+    async def apply(self, config: Sequence[Mapping[str, Any]]) -> None:
+        """Put other manifests in force; raises :class:`ConfigError` if they are refused."""
+        await self._change(load_documents(config))
+
+    async def start(self) -> None:
+        if self._folder is None:
+            await self.apply(self._documents)
+        else:
+            await self._change(await asyncio.to_thread(self._folder.load))
+        self.address = await self._server.start()
+        if self._admin is not None:
+            try:
+                self.admin_address = await self._admin.start()
+            except OSError as error:
+                await self._server.stop()
+                said = f"cannot listen on {self.admin_address}: {error.strerror or error}"
+                raise MeshError(said) from error
+        if self._folder is not None:
+            self._watch(self._folder, asyncio.get_running_loop())
+
+    async def stop(self) -> None:
+        """Drain: no new streams, open ones end, and then the addresses are free again."""
+        if self._folder is not None:
+            await asyncio.to_thread(self._folder.close)
+        await asyncio.gather(*self._changes, return_exceptions=True)
+        await self._server.stop()
+        if self._admin is not None:
+            await self._admin.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def _watch(self, folder: Folder, loop: asyncio.AbstractEventLoop) -> None:
+        def changed(world: World) -> None:
+            loop.call_soon_threadsafe(begin, world)
+
+        def begin(world: World) -> None:
+            task = loop.create_task(self._change_or_log(world))
+            self._changes.add(task)
+            task.add_done_callback(self._changes.discard)
+
+        def unreadable(error: ConfigError) -> None:
+            loop.call_soon_threadsafe(self._refuse, error)
+
+        folder.start(changed, unreadable)
+
+    async def _change_or_log(self, world: World) -> None:
+        try:
+            await self._change(world)
+        except ConfigError:
+            pass  # said by _refuse already
+        except Exception:
+            LOG.exception("the last edit could not be applied; the last good config serves on")
+
+    async def _change(self, world: World) -> None:
+        async with self._changing:
+            groups = [group for group in self._cache.groups if self._cache.is_watched(group)]
+            try:
+                findings, staged = await asyncio.to_thread(self._prepare, world, groups)
+            except ConfigError as refused:
+                self._refuse(refused)
+                raise
+            self._put_in_force(world, findings, staged)
+
+    def _prepare(
+        self, world: World, groups: Sequence[Hashable]
+    ) -> tuple[tuple[Finding, ...], dict[Hashable, Snapshot]]:
+        """Everything that can fail, before anything is changed. Runs beside the loop."""
+        findings = findings_of(world)
+        errors = [finding.problem for finding in findings if finding.severity == "error"]
+        if errors:
+            raise ConfigError(*errors)
+        staged = {group: self._compiled(world, group) for group in groups}
+        for kind in ClientKind:  # whoever comes first will be of one of these
+            self._compiled(world, (Scope(), kind))
+        return findings, staged
+
+    def _put_in_force(
+        self, world: World, findings: tuple[Finding, ...], staged: Mapping[Hashable, Snapshot]
+    ) -> None:
+        self._world = world
+        self.errors = self._status.errors = ()
+        self._status.version = digest([repr(world).encode()])
+        self._status.applied += 1
+        for group in self._cache.groups:
+            if not self._cache.is_watched(group):
+                self._cache.clear(group)
+                continue
+            # A group that came while the others were being compiled runs on the old world yet.
+            snapshot = staged.get(group) or self._compiled(world, group)
+            self._cache.set_snapshot(group, snapshot)
+        self._cache.forget_unused()
+        clients = len(self._status.clients)
+        LOG.info("applied version %s, %d streams are told", self.version, clients)
+        for finding in findings:
+            if finding not in self._findings:
+                level = logging.WARNING if finding.severity == "warning" else logging.INFO
+                LOG.log(level, "%s %s", finding.code, finding.problem)
+        self._findings = frozenset(findings)
+
+    def _refuse(self, error: ConfigError) -> None:
+        self.errors = error.problems
+        self._status.errors = tuple(map(str, error.problems))
+        serving = f"version {self.version} serves on" if self.version else "nothing is served"
+        LOG.error("refused an edit, %s:", serving)
+        for problem in error.problems:
+            LOG.error("  %s", problem)
+
+    def _admit(self, node: Node) -> None:
+        group = _group_of(node)
+        self._cache.set_snapshot(group, self._compiled(self._world, group))
+
+    def _compiled(self, world: World, group: Hashable) -> Snapshot:
+        assert isinstance(group, tuple)
+        scope, kind = group
+        snapshot = adapt(compile_snapshot(world, scope), kind, self._report)
+        snapshot.check()
+        return snapshot
+
+    def _report(self, downgrade: Downgrade) -> None:
+        if self._status.is_new(downgrade):
+            LOG.warning("downgraded %s", downgrade)
+
+
+def _group_of(node: Node) -> Group:
+    return node.scope, node.kind
+
+
+def _source(config: Config) -> tuple[Folder | None, Sequence[Mapping[str, Any]]]:
+    if isinstance(config, str | Path):
+        return Folder(config), ()
+    documents = [item for item in config if isinstance(item, Mapping)]
+    paths = [item for item in config if isinstance(item, str | Path)]
+    if documents and paths:
+        raise ConfigError("config is either a list of paths or a list of manifests, not both")
+    return (Folder(paths), ()) if paths else (None, documents)
