@@ -1,0 +1,87 @@
+"""aiohttp's requests and responses as the core sees them; headers only when a rule asks."""
+
+from aiohttp import ClientRequest, ClientResponse, MultipartWriter, web
+from aiohttp.payload import BytesPayload, Payload
+from multidict import CIMultiDict
+
+from ..dataplane import Headers, Request, Response
+
+Native = ClientRequest | web.Request
+
+
+class NativeRequest(Request):
+    """Its headers are read when first asked for: most routes never ask."""
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native: Native, target: str, path: str, authority: str, scheme: str) -> None:
+        self._native = native
+        self.target = target
+        self.method = native.method
+        self.path = path
+        self.authority = authority
+        self.scheme = scheme
+        self.is_grpc = False
+        self.replayable = True
+        self.streaming = False
+        self.deadline = None
+
+    def __getattr__(self, name: str) -> Headers:
+        if name != "headers":
+            raise AttributeError(name)
+        self.headers = lower_case(self._native)
+        return self.headers
+
+
+class NativeResponse(Response):
+    __slots__ = ()
+
+    def __init__(self, native: ClientResponse | web.StreamResponse) -> None:
+        self.status = native.status
+        self.grpc_status = None
+        self.body = b""
+        self.native = native
+
+    def __getattr__(self, name: str) -> Headers:
+        if name != "headers":
+            raise AttributeError(name)
+        assert isinstance(self.native, ClientResponse | web.StreamResponse)
+        self.headers = lower_case(self.native)
+        return self.headers
+
+
+def lower_case(native: Native | ClientResponse | web.StreamResponse) -> Headers:
+    return tuple((name.lower(), value) for name, value in native.headers.items())
+
+
+def is_replayable(body: object) -> bool:
+    """Can the same body be sent again? Bytes, text, JSON, forms of those: yes.
+
+    Files, iterators and streams: no. aiohttp would send them again from where they stand, empty.
+    """
+    if isinstance(body, BytesPayload | bytes):
+        return True
+    if isinstance(body, MultipartWriter):
+        parts: list[Payload] = [part for part, *_ in body]
+        return all(is_replayable(part) for part in parts)
+    return False
+
+
+def changed(native: CIMultiDict[str], before: Headers, after: Headers) -> CIMultiDict[str]:
+    """The native headers with what differs between two views of them; the rest untouched."""
+    old, new = _grouped(before), _grouped(after)
+    headers = native.copy()
+    for name in {**old, **new}:
+        if old.get(name) == new.get(name):
+            continue
+        headers.popall(name, None)
+        for value in new.get(name, ()):
+            headers.add(name, value)
+    return headers
+
+
+def _grouped(headers: Headers) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for name, value in headers:
+        grouped.setdefault(name, []).append(value)
+    return grouped

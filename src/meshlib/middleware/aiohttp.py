@@ -1,0 +1,88 @@
+"""The door to aiohttp: what ``mesh.aiohttp`` offers."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from ._aiohttp_errors import MeshConnectionError, MeshTimeoutError
+from ._drive import Runtime
+from .aiohttp_client import MeshConnector, Middleware, client_middleware
+from .aiohttp_server import server_middleware
+
+__all__ = ["AiohttpHooks", "MeshConnectionError", "MeshTimeoutError"]
+
+PORT = 9080
+Cleanup = Callable[[web.Application], Awaitable[None]]
+
+
+class AiohttpHooks:
+    """``cleanup`` is run when an application that was set up here is cleaned up."""
+
+    def __init__(self, runtime: Runtime, *, cleanup: Cleanup | None = None) -> None:
+        self._runtime = runtime
+        self._cleanup = cleanup
+        self._client = client_middleware(runtime)
+        self._server = server_middleware(runtime)
+
+    def session(self, **kw: Any) -> aiohttp.ClientSession:
+        """A session of the mesh; takes what ``aiohttp.ClientSession`` takes.
+
+        Middlewares given here stay outside of the mesh: they see each call once, not each attempt.
+        """
+        connector = kw.pop("connector", None) or self.connector()
+        middlewares = (*kw.pop("middlewares", ()), self._client)
+        session = aiohttp.ClientSession(connector=connector, middlewares=middlewares, **kw)
+        if isinstance(connector, MeshConnector):
+            # Stale connections are seen to within the attempt; a second round of everything
+            # would undo what the route says about retries.
+            session._retry_connection = False  # noqa: SLF001
+        return session
+
+    def client_middleware(self) -> Middleware:
+        """For a session of one's own: make it the last, so that the others see calls as made."""
+        return self._client
+
+    def connector(self, **kw: Any) -> aiohttp.TCPConnector:
+        """The connections of one session; how many is for the circuit breakers to say."""
+        return MeshConnector(**{"limit": 0, **kw})
+
+    def setup(self, app: web.Application) -> None:
+        """Make an application a server of the mesh; a second time does nothing."""
+        if self._server in app.middlewares:
+            return
+        app.middlewares.insert(0, self._server)
+        app.on_startup.append(self._begin)
+        if self._cleanup is not None:
+            app.on_cleanup.append(self._cleanup)
+
+    async def _begin(self, _app: web.Application) -> None:
+        self._runtime.start()
+
+    def run_app(
+        self,
+        app: web.Application | Awaitable[web.Application],
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        **kw: Any,
+    ) -> None:
+        """``web.run_app`` in the mesh: on SIGTERM accepts no more, and finishes what it has.
+
+        Listens on :data:`PORT` when nothing is said of where.
+        """
+        if port is None and not {"path", "sock"} & kw.keys():
+            port = PORT
+        web.run_app(self._set_up(app), host=host, port=port, **kw)
+
+    async def _set_up(self, app: web.Application | Awaitable[web.Application]) -> web.Application:
+        made = app if isinstance(app, web.Application) else await app
+        self.setup(made)
+        return made
+
+    def site(
+        self, runner: web.BaseRunner, host: str | None = None, port: int = PORT, **kw: Any
+    ) -> web.BaseSite:
+        """A listening socket of the mesh for a runner whose application was set up."""
+        return web.TCPSite(runner, host, port, **kw)

@@ -1,0 +1,204 @@
+"""The client hook: one aiohttp middleware between the application and the endpoints."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp import ClientRequest, ClientResponse
+from yarl import URL
+
+from ..dataplane import Deliver, Failure, Outcome, Request, Response, Send, Steps
+from ..dataplane.message import IDEMPOTENT, Cause
+from ._aiohttp_body import hand_over
+from ._aiohttp_errors import cause_of, error_of
+from ._aiohttp_made import make_response
+from ._aiohttp_message import NativeRequest, NativeResponse, changed, is_replayable
+from ._drive import Runtime, adrive
+
+Handler = Callable[[ClientRequest], Awaitable[ClientResponse]]
+Middleware = Callable[[ClientRequest, Handler], Awaitable[ClientResponse]]
+
+PLAIN_SCHEMES = {"ws": "http", "wss": "https"}
+TLS_SCHEMES = frozenset({"https", "wss"})
+
+
+def client_middleware(runtime: Runtime) -> Middleware:
+    async def mesh(req: ClientRequest, handler: Handler) -> ClientResponse:
+        call = _Call(runtime, req, handler)
+        try:
+            delivery = await adrive(runtime, call.steps, call.perform)
+        except BaseException:
+            call.discard()
+            raise
+        finally:
+            # A middleware outside of this one may look at the request, or send it again.
+            call.restore()
+        if delivery.outcome.native is call.answer is not None:
+            hand_over(runtime, call.steps, delivery, call.answer, call.timer)
+            return call.answer
+        return await call.answer_for(delivery)
+
+    return mesh
+
+
+class MeshConnector(aiohttp.TCPConnector):
+    """Knows which requests went out on a new connection, and which on a kept one."""
+
+    def __init__(self, **kw: Any) -> None:
+        super().__init__(**kw)
+        self._fresh: WeakSet[ClientRequest] = WeakSet()
+
+    async def _create_connection(self, req: ClientRequest, *args: Any, **kw: Any) -> Any:
+        protocol = await super()._create_connection(req, *args, **kw)
+        self._fresh.add(req)
+        return protocol
+
+    def used_kept(self, req: ClientRequest) -> bool:
+        """Was the last attempt of this request made on a connection used before?"""
+        fresh = req in self._fresh
+        self._fresh.discard(req)
+        return not fresh
+
+
+class _Call:
+    """One call of the application, with all its attempts."""
+
+    __slots__ = (
+        "_base",
+        "_handler",
+        "_headers",
+        "_req",
+        "_request",
+        "_runtime",
+        "_server_hostname",
+        "_url",
+        "answer",
+        "steps",
+        "timer",
+    )
+
+    def __init__(self, runtime: Runtime, req: ClientRequest, handler: Handler) -> None:
+        self._runtime = runtime
+        self._req = req
+        self._handler = handler
+        self._url = url = req.url
+        self._server_hostname = req.server_hostname
+        self._headers = self._base = req.headers
+        self.answer: ClientResponse | None = None
+        self.timer: asyncio.Timeout | None = None
+        scheme = url.scheme
+        target = f"{url.raw_host}:{url.port}"
+        if runtime.propagation.outgoing():
+            self._carry(foreign=runtime.engine.is_foreign(target))
+        self._request = request = NativeRequest(
+            req,
+            target,
+            url.raw_path_qs,
+            req.headers["Host"],
+            PLAIN_SCHEMES.get(scheme, scheme),
+        )
+        body = req.body
+        if type(body) is not bytes:
+            request.replayable = is_replayable(body)
+        self.steps: Steps[Outcome] = runtime.outbound(request)
+
+    def _carry(self, *, foreign: bool) -> None:
+        """Add what the call being served brought along; what the caller set himself wins."""
+        self._base = headers = self._headers.copy()
+        for name, value in self._runtime.propagation.outgoing(foreign=foreign):
+            if name not in self._headers:
+                headers[name] = value
+        self._req.headers = headers
+
+    async def perform(self, send: Send) -> Outcome:
+        if self.answer is not None:
+            self.discard()
+        self._aim(send)
+        try:
+            if send.timeout is None:
+                answer = await self._exchange()
+            else:
+                async with asyncio.timeout(send.timeout) as self.timer:
+                    answer = await self._exchange()
+        except (aiohttp.ClientError, OSError) as error:
+            return self._failure(error)
+        self.answer = answer
+        return NativeResponse(answer)
+
+    def _aim(self, send: Send) -> None:
+        """Point aiohttp's request to the endpoint; ``Host`` and ``resp.url`` stay logical."""
+        req, endpoint, request = self._req, send.endpoint, send.request
+        if endpoint is None:
+            if self._base is not self._headers:
+                self._carry(foreign=True)
+            if request is self._request:
+                return
+        scheme = self._url.scheme
+        authority = self._url.authority if endpoint is None else endpoint.key
+        req.url = URL(f"{scheme}://{authority}{request.path}", encoded=True)
+        if scheme in TLS_SCHEMES and req.server_hostname is None:
+            req.server_hostname = self._url.raw_host
+        if request is not self._request:
+            self._rewrite(request)
+
+    def _rewrite(self, request: Request) -> None:
+        headers = changed(self._base, self._request.headers, request.headers)
+        if request.authority != self._request.authority:
+            headers["Host"] = request.authority
+        self._req.headers = headers
+
+    async def _exchange(self) -> ClientResponse:
+        while True:
+            try:
+                return await self._handler(self._req)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                if not self._met_a_stale_connection(error):
+                    raise
+
+    def _met_a_stale_connection(self, error: Exception) -> bool:
+        """Did a kept connection turn out to be closed, with a request that may be sent again?
+
+        aiohttp sends such a request once more by itself (RFC 9112, 9.3.1), but would run the
+        whole call through the mesh again; so here it is done within the attempt.
+        """
+        connector = self._req.session.connector
+        return (
+            isinstance(connector, MeshConnector)
+            and connector.used_kept(self._req)
+            and not isinstance(error, aiohttp.ClientConnectorError)
+            and self._req.method in IDEMPOTENT
+            and self._request.replayable
+        )
+
+    def _failure(self, error: Exception) -> Failure:
+        timer = self.timer
+        if timer is not None and timer.expired() and isinstance(error, TimeoutError):
+            return Failure(Cause.TIMEOUT, f"no answer from {self._req.url.authority} in time")
+        cause = cause_of(error)
+        if cause is None:
+            raise error
+        return Failure(cause, str(error), native=error)
+
+    def discard(self) -> None:
+        """Let go of an answer that nobody will read."""
+        if self.answer is not None:
+            self.answer.release()
+            self.answer = None
+
+    def restore(self) -> None:
+        req = self._req
+        req.url = self._url
+        req.server_hostname = self._server_hostname
+        req.headers = self._headers
+
+    async def answer_for(self, delivery: Deliver) -> ClientResponse:
+        """What the mesh answers by itself: a response or an exception."""
+        self.discard()
+        self._runtime.finish(self.steps)
+        match delivery.outcome:
+            case Response() as response:
+                return await make_response(response, self._req)
+            case Failure() as failure:
+                raise error_of(failure, delivery.record)
