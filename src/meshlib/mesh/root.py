@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from ..dataplane import Decision, Engine, Event, Request, decide
+from ..dataplane import Decision, Engine, Observer, Request, decide
 from ..dataplane import Options as EngineOptions
 from ..errors import CallReport
 from ..middleware._drive import Runtime
@@ -71,16 +71,7 @@ class Mesh:
             propagate=propagate,
         )
         self.recorder = Recorder()
-        self._engine = Engine(
-            clock=time.monotonic,
-            dice=random.random,
-            observe=self._observe,
-            options=EngineOptions(
-                complete=self.options.control_plane is None and self.options.bootstrap is None,
-                passthrough=self.options.outbound_traffic_policy != "REGISTRY_ONLY",
-                regex=_re2,
-            ),
-        )
+        self._engine = _engine(self.options, self.recorder)
         self._runtime = Runtime(
             self._engine,
             clock=time.monotonic,
@@ -95,9 +86,6 @@ class Mesh:
         self._grpc: GrpcHooks | None = None
         self._aiohttp: AiohttpHooks | None = None
         _begin_anew_after_fork(self)
-
-    def _observe(self, event: Event) -> None:
-        self.recorder(event)
 
     def _want(self, listener: str) -> None:
         if self._source is not None:
@@ -280,6 +268,19 @@ def explain(error: BaseException) -> str:
     }
     lines += [f"  {name:<9}{value}" for name, value in facts.items() if value]
     return "\n".join(lines)
+
+
+def _engine(options: _options.Options, observe: Observer) -> Engine:
+    return Engine(
+        clock=time.monotonic,
+        dice=random.random,
+        observe=observe,
+        options=EngineOptions(
+            complete=options.control_plane is None and options.bootstrap is None,
+            passthrough=options.outbound_traffic_policy != "REGISTRY_ONLY",
+            regex=_re2,
+        ),
+    )
 
 
 def _re2(pattern: str) -> Callable[[str], object]:
