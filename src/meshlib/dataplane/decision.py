@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..model import RetryPolicy
+from ..model import Metadata, RetryPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,7 @@ class Decision:
 
     virtual_host: str = ""
     route: str = ""
+    route_metadata: Metadata = Metadata()
     cluster: str | None = None
     clusters: tuple[Choice, ...] = ()
     endpoints: tuple[str, ...] = ()

@@ -1,13 +1,16 @@
 """The data plane as one object: a snapshot applied, calls decided."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..clock import Clock, Dice
+from ..errors import ConfigError, Problem
 from ..model import (
     Cluster,
     ClusterLoadAssignment,
+    Listener,
     LogicalDns,
     OriginalDst,
     RouteConfiguration,
@@ -17,13 +20,13 @@ from ..model import (
 )
 from ..model.snapshot import referenced_clusters
 from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
-from .filters.router import Router, Surroundings, deliver
+from .filters.router import Router, Surroundings, deliver, too_late
 from .inbound import inbound
 from .message import Cause, Failure, Outcome, Request
 from .outbound import LiveListener, stack
 from .routing.matchers import Regex
 from .routing.table import Parts, RouteTable
-from .steps import AwaitConfig, Send, Steps
+from .steps import AwaitConfig, Effect, Send, Steps
 from .upstream.cluster import Balance, UpstreamCluster
 
 CONFIG_TIMEOUT = 15.0
@@ -101,12 +104,7 @@ class Engine:
         listeners = {}
         parts = Parts(clusters, self.options.regex, self.around.dice)
         for listener in snapshot.listeners.values():
-            routes = listener.http.routes
-            table = (
-                routes
-                if isinstance(routes, RouteConfiguration)
-                else snapshot.routes[routes.route_config_name]
-            )
+            table = routes_of(listener, snapshot)
             key = listener.route_config_name or f"listener/{listener.name}"
             if key not in tables:
                 tables[key] = self._table(key, table, parts)
@@ -157,49 +155,64 @@ class Engine:
         return self.options.complete or target in self.absent
 
     def _unknown(self, request: Request) -> Steps[Outcome]:
-        around, target = self.around, request.target
-        started = around.clock()
-        limit = started + self.options.config_timeout
+        """A target that no listener is there for, at least not yet."""
+        around = self.around
+        record = CallRecord(request, around.clock(), config_version=around.version)
+        outcome: Outcome = Failure(Cause.CANCELLED, "the caller went away")
+        listener = None
+        try:
+            settled = self.knows(request.target) or (yield from self._wait(record))
+            listener = self.listeners.get(request.target)
+            if listener is None:
+                outcome = yield from self._unlisted(record, settled=settled)
+                return outcome
+        finally:
+            if listener is None:
+                around.observe(CallEnded(record, outcome, around.clock() - record.started))
+        return (yield from listener.service(request))
+
+    def _wait(self, record: CallRecord) -> Generator[Effect, Any, bool]:
+        """Until it is settled whether the target is of the mesh, or for too long."""
+        request, clock = record.request, self.around.clock
+        limit = record.started + self.options.config_timeout
         if request.deadline is not None:
             limit = min(limit, request.deadline)
-        while not self.knows(target):
-            left = limit - around.clock()
-            if left <= 0 or not (yield AwaitConfig(target, left)):
-                missing = Failure(Cause.NO_CONFIG, self._missing(target))
-                return (yield from self._end(CallRecord(request, started), missing))
-        listener = self.listeners.get(target)
-        if listener is not None:
-            return (yield from listener.service(request))
-        return (yield from self._foreign(CallRecord(request, started)))
+        while not self.knows(request.target):
+            left = limit - clock()
+            if left <= 0 or not (yield AwaitConfig(request.target, left)):
+                return self.knows(request.target)
+        return True
 
-    def _foreign(self, record: CallRecord) -> Steps[Outcome]:
-        request = record.request
+    def _unlisted(self, record: CallRecord, *, settled: bool) -> Steps[Outcome]:
+        request, deadline = record.request, record.request.deadline
+        if not settled:
+            missing = Failure(Cause.NO_CONFIG, self._missing(request.target))
+            return (yield from deliver(record, missing))
         if not self.options.passthrough:
             blocked = f"{request.target} is not of the mesh, and REGISTRY_ONLY is in force"
-            return (yield from self._end(record, Failure(Cause.BLOCKED, blocked)))
-        deadline = request.deadline
+            return (yield from deliver(record, Failure(Cause.BLOCKED, blocked)))
         left = None if deadline is None else deadline - self.around.clock()
+        if left is not None and left <= 0:
+            return (yield from deliver(record, too_late(request)))
         record.attempts = 1
-        outcome: Outcome = Failure(Cause.CANCELLED, "the caller went away")
-        try:
-            answer = yield Send(request, None, left)
-            outcome = yield from deliver(record, answer)
-            return outcome
-        finally:
-            self._observe(record, outcome)
-
-    def _end(self, record: CallRecord, failure: Failure) -> Steps[Outcome]:
-        try:
-            return (yield from deliver(record, failure))
-        finally:
-            self._observe(record, failure)
-
-    def _observe(self, record: CallRecord, outcome: Outcome) -> None:
-        self.around.observe(CallEnded(record, outcome, self.around.clock() - record.started))
+        answer = yield Send(request, None, left)
+        return (yield from deliver(record, answer))
 
     def _missing(self, target: str) -> str:
         why = f": {self.around.problem}" if self.around.problem else ""
         return f"no configuration for listener {target!r} in time{why}"
+
+
+def routes_of(listener: Listener, snapshot: Snapshot) -> RouteConfiguration:
+    """The route table of a listener, wherever it is written."""
+    routes = listener.http.routes
+    if isinstance(routes, RouteConfiguration):
+        return routes
+    name = routes.route_config_name
+    if name not in snapshot.routes:
+        where = f"listeners/{listener.name}: rds"
+        raise ConfigError(Problem(where, f"no route configuration {name!r}"))
+    return snapshot.routes[name]
 
 
 def assignment_of(

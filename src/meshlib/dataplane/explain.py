@@ -24,7 +24,7 @@ def decide(engine: Engine, request: Request) -> Decision:
     found = replace(_untouched(request), virtual_host=host.name, trace=trace)
     if route is None:
         return replace(found, error="no route matches")
-    found = replace(found, route=route.config.name)
+    found = replace(found, route=route.config.name, route_metadata=route.config.metadata)
     if route.forward is None:
         return replace(found, response=_local(route, request))
     return _forwarded(found, route, request, route.choose(engine.around.dice))

@@ -3,10 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .clock import FakeClock
-    from .decide import decide
-    from .dice import always, scripted, seeded
-    from .play import (
+    from ._decide import decide
+    from ._one_service import REVIEWS, A, B, C, a_mesh, assignment, endpoint, one_service
+    from ._play import (
         Played,
         VirtualMesh,
         fails_with,
@@ -20,48 +19,69 @@ if TYPE_CHECKING:
         refuses_stream,
         resets,
         rpc,
+        said,
         slow,
     )
+    from .clock import FakeClock
+    from .dice import always, scripted, seeded
 
 _HOMES = {
+    "A": "_one_service",
+    "B": "_one_service",
+    "C": "_one_service",
     "FakeClock": "clock",
-    "Played": "play",
-    "VirtualMesh": "play",
+    "Played": "_play",
+    "REVIEWS": "_one_service",
+    "VirtualMesh": "_play",
+    "a_mesh": "_one_service",
     "always": "dice",
-    "decide": "decide",
-    "fails_with": "play",
-    "get": "play",
-    "grpc_status": "play",
-    "hangs_up": "play",
-    "ok": "play",
-    "play": "play",
-    "play_alike": "play",
-    "refuses": "play",
-    "refuses_stream": "play",
-    "resets": "play",
-    "rpc": "play",
+    "assignment": "_one_service",
+    "decide": "_decide",
+    "endpoint": "_one_service",
+    "fails_with": "_play",
+    "get": "_play",
+    "grpc_status": "_play",
+    "hangs_up": "_play",
+    "ok": "_play",
+    "one_service": "_one_service",
+    "play": "_play",
+    "play_alike": "_play",
+    "refuses": "_play",
+    "refuses_stream": "_play",
+    "resets": "_play",
+    "rpc": "_play",
+    "said": "_play",
     "scripted": "dice",
     "seeded": "dice",
-    "slow": "play",
+    "slow": "_play",
 }
 
 __all__ = [
+    "REVIEWS",
+    "A",
+    "B",
+    "C",
     "FakeClock",
     "Played",
     "VirtualMesh",
+    "a_mesh",
     "always",
+    "assignment",
     "decide",
+    "endpoint",
     "fails_with",
     "get",
     "grpc_status",
     "hangs_up",
     "ok",
+    "one_service",
     "play",
     "play_alike",
     "refuses",
     "refuses_stream",
     "resets",
     "rpc",
+    "said",
     "scripted",
     "seeded",
     "slow",

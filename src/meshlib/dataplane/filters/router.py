@@ -8,6 +8,7 @@ from ...model import DirectResponseAction, RedirectAction
 from ..events import AttemptFailed, CallEnded, CallRecord, Observer
 from ..message import NOTHING_SENT, Cause, Failure, Outcome, Request, Response
 from ..routing.redirect import redirect
+from ..routing.rewrite import mutated
 from ..routing.table import Destination, LiveRoute, RouteTable
 from ..steps import Deliver, Send, Sleep, Steps
 from ..upstream.cluster import UpstreamCluster
@@ -95,7 +96,7 @@ class _Call:
                     yield Sleep(wait)
                 timeout = self.time_left()
                 if timeout is not None and timeout <= 0:
-                    return (yield from deliver(record, _too_late(self.request)))
+                    return (yield from deliver(record, too_late(self.request)))
                 if cluster.breaker.is_open:
                     return (yield from deliver(record, _overflow(cluster)))
                 endpoint = cluster.pick(tried)
@@ -112,13 +113,17 @@ class _Call:
                         return end
                     cluster.observe(endpoint, outcome)
             wait, why = again
-            held = cluster.breaker.retry_permit if why is RETRIED else _NOTHING
+            if why is RETRIED:
+                held = cluster.breaker.retry_permit
             self.around.observe(AttemptFailed(record, outcome, why))
 
     def elsewhere(self) -> Steps[Outcome]:
         """Where the caller's own target leads (Istio's PassthroughCluster)."""
+        timeout = self.time_left()
+        if timeout is not None and timeout <= 0:
+            return (yield from deliver(self.record, too_late(self.request)))
         self.record.attempts += 1
-        outcome = yield Send(self.request, None, self.time_left())
+        outcome = yield Send(self.request, None, timeout)
         return (yield from deliver(self.record, outcome))
 
     def time_left(self) -> float | None:
@@ -126,9 +131,9 @@ class _Call:
         rule = self.route.retry
         per_try = rule.policy.per_try_timeout if rule is not None else None
         if self.deadline is None:
-            return per_try
+            return per_try or None
         left = self.deadline - self.around.clock()
-        return left if per_try is None else min(left, per_try)
+        return min(left, per_try) if per_try else left
 
     def again(
         self, outcome: Outcome, endpoint: UpstreamEndpoint, tried: list[UpstreamEndpoint]
@@ -137,7 +142,7 @@ class _Call:
         nothing_sent = isinstance(outcome, Failure) and outcome.cause in NOTHING_SENT
         if nothing_sent:
             tried.append(endpoint)
-            if len(set(tried)) < self.cluster.balance.size:
+            if self.cluster.has_untried(tried):
                 return 0.0, REPICKED
         rule = self.route.retry
         if rule is None or not rule.wants(outcome):
@@ -147,7 +152,7 @@ class _Call:
         if self.retries >= rule.policy.num_retries:
             self.record.retries_exhausted = True
             return None
-        if not self.cluster.breaker.may_retry:
+        if not self.cluster.breaker.may_retry(again=self.retries > 0):
             return None
         return self._retry(rule.policy.previous_hosts, endpoint, tried)
 
@@ -160,10 +165,9 @@ class _Call:
         if self.deadline is not None and self.around.clock() + wait >= self.deadline:
             return None
         self.retries += 1
-        if not avoid or len(set(tried)) >= self.cluster.balance.size:
+        tried.append(endpoint)
+        if not avoid or not self.cluster.has_untried(tried):
             tried.clear()
-        elif endpoint not in tried:
-            tried.append(endpoint)
         return wait, RETRIED
 
 
@@ -185,12 +189,15 @@ def local_answer(route: LiveRoute, request: Request) -> Outcome:
     """What a route without destination answers by itself."""
     match route.config.action:
         case DirectResponseAction(status=status, body=body):
-            return Response(status, body=body)
+            described = (("content-length", str(len(body))), ("content-type", "text/plain"))
+            made = Response(status, described if body else (), body=body)
         case RedirectAction() as action:
             location = redirect(action, route.config.match, request)
-            return Response(action.response_code, (("location", location),))
+            made = Response(action.response_code, (("location", location),))
         case _:
             return Failure(Cause.NO_ROUTE, f"route {route.config.name!r} does not forward")
+    made.headers = mutated(made.headers, route.response_mutations)
+    return made
 
 
 def _no_route(request: Request) -> Failure:
@@ -198,7 +205,7 @@ def _no_route(request: Request) -> Failure:
     return Failure(Cause.NO_ROUTE, f"no route for {request.method} {host}{request.path}")
 
 
-def _too_late(request: Request) -> Failure:
+def too_late(request: Request) -> Failure:
     return Failure(Cause.TIMEOUT, f"no time left for {request.target}", grpc_status=4)
 
 

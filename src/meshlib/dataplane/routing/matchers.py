@@ -25,7 +25,8 @@ from ..message import Request
 Regex = Callable[[str], Callable[[str], object]]
 """Compile a pattern to a full match; passed in, so that the core needs no engine of its own."""
 TextTest = Callable[[str], bool]
-PSEUDO = (":method", ":path", ":authority", ":scheme")
+MAX_DIGITS = 19
+"""Of a 64-bit number; what is longer is none, and not worth the work of reading it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +114,27 @@ def header_condition(matcher: HeaderMatcher, regex: Regex) -> Condition:
     name = matcher.name.lower()
     inverted = matcher.invert_match
     rule = f"{'not ' if inverted else ''}header {name}{text_rule(matcher.match)}"
+    read = _header_reader(name)
     if isinstance(matcher.match, Present):
         wanted = matcher.match.present is not inverted
-        return Condition(rule, lambda r: (r.header(name) is not None) is wanted)
+        return Condition(rule, lambda r: (read(r) is not None) is wanted)
     test = _value_test(matcher.match, regex)
     missing = test("") is not inverted if matcher.treat_missing_header_as_empty else False
 
     def check(request: Request) -> bool:
-        if name.endswith("-bin"):
-            return False
-        value = request.header(name)
+        value = read(request)
         return missing if value is None else test(value) is not inverted
 
     return Condition(rule, check)
+
+
+def _header_reader(name: str) -> Callable[[Request], str | None]:
+    if name == "host":
+        return lambda request: request.header(":authority")
+    if name.endswith("-bin"):
+        # gRFC A28: binary metadata counts as absent.
+        return lambda request: None if request.is_grpc else request.header(name)
+    return lambda request: request.header(name)
 
 
 def _value_test(matcher: StringMatcher | Range, regex: Regex) -> TextTest:
@@ -133,10 +142,11 @@ def _value_test(matcher: StringMatcher | Range, regex: Regex) -> TextTest:
         return text_test(matcher, regex)
 
     def in_range(value: str) -> bool:
-        try:
-            return matcher.start <= int(value) < matcher.end
-        except ValueError:
+        number = value.strip()
+        digits = number[1:] if number[:1] in ("-", "+") else number
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS):
             return False
+        return matcher.start <= int(number) < matcher.end
 
     return in_range
 
@@ -144,16 +154,17 @@ def _value_test(matcher: StringMatcher | Range, regex: Regex) -> TextTest:
 def query_condition(matcher: QueryParameterMatcher, regex: Regex) -> Condition:
     """A gRPC request has no query, so such a route never matches it (gRFC A28)."""
     rule = f"query {matcher.name}{text_rule(matcher.match)}"
-    test = None if isinstance(matcher.match, Present) else text_test(matcher.match, regex)
+    test = _parameter_test(matcher.match, regex)
     name = matcher.name
+    return Condition(rule, lambda r: not r.is_grpc and test(query_parameter(r.path, name)))
 
-    def check(request: Request) -> bool:
-        if request.is_grpc:
-            return False
-        value = query_parameter(request.path, name)
-        return value is not None and (test is None or test(value))
 
-    return Condition(rule, check)
+def _parameter_test(matcher: StringMatcher | Present, regex: Regex) -> Callable[[str | None], bool]:
+    if isinstance(matcher, Present):
+        wanted = matcher.present
+        return lambda value: (value is not None) is wanted
+    test = text_test(matcher, regex)
+    return lambda value: value is not None and test(value)
 
 
 def query_parameter(path: str, name: str) -> str | None:
@@ -168,5 +179,6 @@ def query_parameter(path: str, name: str) -> str | None:
 
 def path_of(path: str) -> str:
     """The path without query and fragment."""
-    end = path.find("?")
-    return (path if end < 0 else path[:end]).partition("#")[0]
+    if "?" in path:
+        path = path.partition("?")[0]
+    return path.partition("#")[0] if "#" in path else path

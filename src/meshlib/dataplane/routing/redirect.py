@@ -1,10 +1,11 @@
 """Redirects: where a route sends the caller instead of answering."""
 
-from ...model import PathExact, PathPrefix, PathSeparatedPrefix, RedirectAction, RouteMatch
+from ...model import RedirectAction, RouteMatch
 from ..message import Request
+from .rewrite import matched_length
 from .virtual_hosts import without_port
 
-STANDARD_PORTS = {"http": 80, "https": 443}
+STANDARD_PORTS = {"http": ":80", "https": ":443"}
 
 
 def redirect(action: RedirectAction, match: RouteMatch, request: Request) -> str:
@@ -14,19 +15,13 @@ def redirect(action: RedirectAction, match: RouteMatch, request: Request) -> str
 
 
 def _authority(action: RedirectAction, request: Request, scheme: str) -> str:
-    authority = request.authority or request.target
-    host = action.host_redirect or authority
+    host = action.host_redirect or request.authority or request.target
     if action.port_redirect:
-        host = without_port(host)
-        if action.port_redirect != STANDARD_PORTS.get(scheme):
-            return f"{host}:{action.port_redirect}"
+        return f"{without_port(host)}:{action.port_redirect}"
+    if scheme == request.scheme or action.host_redirect:
         return host
-    bare = without_port(host)
-    changed = scheme != request.scheme
-    if changed and host != bare and int(host[len(bare) + 1 :]) == STANDARD_PORTS[request.scheme]:
-        # The standard port of the old scheme means the standard port of the new one.
-        return bare
-    return host
+    # The standard port of the old scheme means the standard port of the new one.
+    return host.removesuffix(STANDARD_PORTS.get(request.scheme, ""))
 
 
 def _path(action: RedirectAction, match: RouteMatch, request: Request) -> str:
@@ -37,15 +32,5 @@ def _path(action: RedirectAction, match: RouteMatch, request: Request) -> str:
             return f"{new}?{own_query}"
         path = new
     elif action.prefix_rewrite:
-        path = action.prefix_rewrite + path[len(_matched(match, path)) :]
-    if action.strip_query or not mark:
-        return path
-    return f"{path}?{query}"
-
-
-def _matched(match: RouteMatch, path: str) -> str:
-    match match.path:
-        case PathPrefix(value) | PathSeparatedPrefix(value) | PathExact(value):
-            return value
-        case _:
-            return path
+        path = action.prefix_rewrite + path[matched_length(match, path) :]
+    return path if action.strip_query else path + mark + query

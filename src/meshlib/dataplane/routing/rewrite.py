@@ -1,16 +1,27 @@
 """What a route changes of a request on its way out."""
 
-from ...model import HeaderMutations, HeaderValueOption, PathPrefix, RouteAction, RouteMatch
+from collections.abc import Iterable, Sequence
+
+from ...model import (
+    HeaderMutations,
+    HeaderValueOption,
+    PathPrefix,
+    PathSeparatedPrefix,
+    RouteAction,
+    RouteMatch,
+)
 from ..message import Headers, Request
+from .matchers import path_of
 
 PROTECTED = ("host", "te")
-"""Never touched by header mutations, as Envoy refuses ``:``-headers and ``host``."""
+PROTECTED_PREFIXES = (":", "grpc-")
+"""Never touched by header mutations: the call would not be the same call any more."""
 
 
 class Rewrite:
     """Path, authority and request headers, in Envoy's order: weight, route, host, table."""
 
-    __slots__ = ("_add", "_authority", "_match", "_prefix", "_remove")
+    __slots__ = ("_authority", "_levels", "_match", "_prefix")
 
     def __init__(
         self, match: RouteMatch, action: RouteAction, levels: tuple[HeaderMutations, ...]
@@ -18,52 +29,69 @@ class Rewrite:
         self._match = match
         self._prefix = action.prefix_rewrite
         self._authority = action.host_rewrite_literal
-        self._remove = frozenset(
-            name.lower() for level in levels for name in level.request_headers_to_remove
+        self._levels = mutations(
+            (level.request_headers_to_remove, level.request_headers_to_add) for level in levels
         )
-        self._add = tuple(option for level in levels for option in level.request_headers_to_add)
 
     @property
     def is_needed(self) -> bool:
-        return bool(self._prefix or self._authority or self._remove or self._add)
+        return bool(self._prefix or self._authority or self._levels)
 
     def __call__(self, request: Request) -> Request:
         return request.altered(
             path=self._path(request.path),
             authority=self._authority or request.authority,
-            headers=self._headers(request.headers),
+            headers=mutated(request.headers, self._levels),
         )
 
     def _path(self, path: str) -> str:
         if not self._prefix:
             return path
-        matched = self._match.path
-        if isinstance(matched, PathPrefix):
-            return self._prefix + path[len(matched.value) :]
-        return _replace_matched(matched, path, self._prefix)
+        return self._prefix + path[matched_length(self._match, path) :]
 
-    def _headers(self, headers: Headers) -> Headers:
-        if not self._remove and not self._add:
-            return headers
-        kept = [(name, value) for name, value in headers if name not in self._remove]
-        for option in self._add:
+
+def matched_length(match: RouteMatch, path: str) -> int:
+    """How much of the path a rewrite replaces: the prefix that matched, or all but the query."""
+    if isinstance(match.path, PathPrefix | PathSeparatedPrefix):
+        return len(match.path.value)
+    return len(path_of(path))
+
+
+Level = tuple[frozenset[str], tuple[HeaderValueOption, ...]]
+"""What one level of configuration removes, and then adds."""
+
+
+def mutations(
+    levels: Iterable[tuple[Iterable[str], Iterable[HeaderValueOption]]],
+) -> tuple[Level, ...]:
+    """The levels that change anything, most specific first; each acts on what came of the last."""
+    found = (
+        (
+            frozenset(name for name in map(str.lower, remove) if not _is_protected(name)),
+            tuple(option for option in add if not _is_protected(option.name.lower())),
+        )
+        for remove, add in levels
+    )
+    return tuple((remove, add) for remove, add in found if remove or add)
+
+
+def mutated(headers: Headers, levels: Sequence[Level]) -> Headers:
+    for remove, add in levels:
+        kept = [pair for pair in headers if pair[0] not in remove]
+        for option in add:
             kept = add_header(kept, option)
-        return tuple(kept)
+        headers = tuple(kept)
+    return headers
 
 
-def _replace_matched(matched: object, path: str, replacement: str) -> str:
-    """Replace what matched: the separated prefix, or the whole path but its query."""
-    value = getattr(matched, "value", None)
-    bare, mark, query = path.partition("?")
-    if isinstance(value, str) and bare.startswith(value):
-        return replacement + bare[len(value) :] + mark + query
-    return replacement + mark + query
+def _is_protected(name: str) -> bool:
+    return name in PROTECTED or name.startswith(PROTECTED_PREFIXES)
 
 
 def add_header(headers: list[tuple[str, str]], option: HeaderValueOption) -> list[tuple[str, str]]:
     """Apply one option as its ``append_action`` says (base.proto, HeaderAppendAction)."""
     name = option.name.lower()
-    if name in PROTECTED or name.startswith(":") or not (option.value or option.keep_empty_value):
+    if not (option.value or option.keep_empty_value):
         return headers
     present = any(key == name for key, _ in headers)
     match option.append_action:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 
 from ...clock import Dice
+from ...errors import ConfigError, Problem
 from ...model import (
     ClusterWeight,
     HeaderMutations,
@@ -27,7 +28,8 @@ from .matchers import (
     path_test,
     query_condition,
 )
-from .rewrite import Rewrite
+from .path_index import PathIndex
+from .rewrite import Rewrite, mutations
 from .virtual_hosts import VirtualHosts
 
 MEMO_SIZE = 1024
@@ -58,6 +60,7 @@ class LiveRoute:
         "destinations",
         "forward",
         "matches_path",
+        "response_mutations",
         "retry",
         "source",
         "timeouts",
@@ -77,6 +80,10 @@ class LiveRoute:
         self.timeouts: tuple[float | None, float | None, float | None] = (None, None, None)
         self.destinations: tuple[Destination, ...] = ()
         self._bounds: tuple[int, ...] = ()
+        self.response_mutations = mutations(
+            (level.response_headers_to_remove, level.response_headers_to_add)
+            for level in (config.headers, host.headers, table.headers)
+        )
         if self.forward is not None:
             self._compile(self.forward, host, table, parts)
 
@@ -101,6 +108,9 @@ class LiveRoute:
             for choice in choices(action)
         )
         self._bounds = tuple(accumulate(d.weight for d in self.destinations))
+        if len(self.destinations) > 1 and not self._bounds[-1]:
+            where = f"routes/{table.name}: virtual_hosts[{host.name}].routes[{self.config.name}]"
+            raise ConfigError(Problem(where, "the weights of its clusters are all 0"))
 
     def mismatch(self, request: Request) -> str | None:
         """The first condition besides the path that does not hold, or ``None``."""
@@ -140,29 +150,30 @@ class Parts:
 class LiveHost:
     """The routes of one virtual host; which of them fit a path is remembered."""
 
-    __slots__ = ("_memo", "name", "routes")
+    __slots__ = ("_index", "_memo", "name", "routes")
 
     def __init__(self, host: VirtualHost, table: RouteConfiguration, parts: Parts) -> None:
         self.name = host.name
         self.routes = tuple(LiveRoute(route, host, table, parts) for route in host.routes)
+        self._index = PathIndex([(r.config.match, r.matches_path) for r in self.routes])
         self._memo: dict[str, tuple[LiveRoute, ...]] = {}
 
     def candidates(self, path: str) -> tuple[LiveRoute, ...]:
         """The routes that the path alone allows, up to the first without other conditions."""
+        path = path_of(path)
         found = self._memo.get(path)
         if found is None:
             if len(self._memo) >= MEMO_SIZE:
                 self._memo.clear()
-            found = self._memo[path] = tuple(self._search(path_of(path)))
+            found = self._memo[path] = tuple(self._search(path))
         return found
 
     def _search(self, path: str) -> list[LiveRoute]:
         found = []
-        for route in self.routes:
-            if route.matches_path(path):
-                found.append(route)
-                if not route.conditions:
-                    break
+        for position in self._index.find(path):
+            found.append(self.routes[position])
+            if not found[-1].conditions:
+                break
         return found
 
 

@@ -20,18 +20,18 @@ class CircuitBreaker:
     def is_open(self) -> bool:
         return self.concurrency.active >= self.limits.max_requests
 
-    @property
-    def may_retry(self) -> bool:
+    def may_retry(self, *, again: bool = False) -> bool:
         """Is there room for one more retry: by budget where there is one, else by number.
 
         Retries may be ``budget_percent`` of the calls in flight, and ``min_retry_concurrency``
-        in any case (circuit_breaker.proto).
+        in any case (circuit_breaker.proto). A call that retries ``again`` passes on its permit.
         """
         budget = self.limits.retry_budget
-        if budget is None:
-            return self.concurrency.retries < self.limits.max_retries
-        share = budget.budget_percent / 100 * self.concurrency.active
-        return self.concurrency.retries < max(budget.min_retry_concurrency, share)
+        allowed = self.limits.max_retries
+        if budget is not None:
+            share = int(budget.budget_percent / 100 * self.concurrency.active)
+            allowed = max(budget.min_retry_concurrency, share)
+        return self.concurrency.retries - again < allowed
 
 
 class RetryPermit:

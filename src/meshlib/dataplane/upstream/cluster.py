@@ -1,6 +1,6 @@
 """A live cluster: permits, health and the picking of endpoints."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ...clock import Clock, Dice
@@ -9,18 +9,22 @@ from ..message import Cause, Failure, Outcome
 from .circuit import CircuitBreaker
 from .endpoint import UpstreamEndpoint
 from .pickers import Picker, picker_for
-from .priority import levels
+from .priority import Level, levels
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """How one configuration of a cluster spreads its calls; swapped whole."""
+    """How one configuration of a cluster spreads its calls; swapped whole.
+
+    ``candidates`` is everyone who may be called: whom the pickers offer, and those of other
+    priorities, to whom a call goes when it can reach nobody else.
+    """
 
     config: Cluster
     assignment: ClusterLoadAssignment
     endpoints: dict[str, UpstreamEndpoint]
     pickers: tuple[tuple[float, Picker], ...]
-    size: int
+    candidates: tuple[UpstreamEndpoint, ...]
 
 
 class UpstreamCluster:
@@ -35,7 +39,7 @@ class UpstreamCluster:
         self._clock = clock
         self._dice = dice
         empty = ClusterLoadAssignment(cluster_name=config.name)
-        self.balance = Balance(config, empty, {}, (), 0)
+        self.balance = Balance(config, empty, {}, (), ())
 
     def prepare(self, config: Cluster, assignment: ClusterLoadAssignment) -> Balance:
         """Build the next balance; endpoints that stay keep their live state."""
@@ -49,13 +53,14 @@ class UpstreamCluster:
         for locality in assignment.endpoints:
             for endpoint_config in locality.lb_endpoints:
                 key = str(endpoint_config.address)
-                endpoint = live.get(key) or UpstreamEndpoint.succeeding(
+                if key in live:
+                    continue  # an address counts once, where it first stands
+                endpoint = live[key] = UpstreamEndpoint.succeeding(
                     current.endpoints.get(key),
                     endpoint_config,
                     self.breaker.concurrency,
                     http2=http2,
                 )
-                live[key] = endpoint
                 ranks.setdefault(locality.priority, []).append(endpoint)
         ordered = [ranks[priority] for priority in sorted(ranks)]
         spread = levels(assignment, ordered, config.healthy_panic_threshold)
@@ -63,8 +68,7 @@ class UpstreamCluster:
             (level.share, picker_for(config.lb_policy, level.candidates, self._dice))
             for level in spread
         )
-        size = sum(len(level.candidates) for level in spread)
-        return Balance(config, assignment, live, pickers, size)
+        return Balance(config, assignment, live, pickers, _candidates(spread, live.values()))
 
     def commit(self, balance: Balance) -> None:
         self.balance = balance
@@ -83,27 +87,27 @@ class UpstreamCluster:
         chosen = picker.pick()
         if chosen.shunned_until == 0.0 and chosen not in tried:
             return chosen
-        return self._another(chosen, picker, balance.size, tried)
+        return self._another(chosen, picker, tried)
+
+    def has_untried(self, tried: Collection[UpstreamEndpoint]) -> bool:
+        """Is there anyone left to call?"""
+        return any(endpoint not in tried for endpoint in self.balance.candidates)
 
     def _another(
-        self,
-        first: UpstreamEndpoint,
-        picker: Picker,
-        size: int,
-        tried: Collection[UpstreamEndpoint],
+        self, chosen: UpstreamEndpoint, picker: Picker, tried: Collection[UpstreamEndpoint]
     ) -> UpstreamEndpoint:
+        """By the picker's own order, as long as it offers anyone; then of whatever is left."""
         now = self._clock()
-        fallback, candidate = first, first
-        for _ in range(2 * size):
-            if candidate not in tried:
-                if candidate.shunned_until <= now:
-                    return candidate
-                fallback = candidate
+        candidates = self.balance.candidates
+        candidate = chosen
+        for _ in candidates:
+            if candidate not in tried and candidate.shunned_until <= now:
+                return candidate
             candidate = picker.pick()
-        return next((e for e in self._all() if e not in tried and e.shunned_until <= now), fallback)
-
-    def _all(self) -> Collection[UpstreamEndpoint]:
-        return [e for e in self.balance.endpoints.values() if e.usable or e.degraded]
+        untried = [e for e in candidates if e not in tried] or candidates
+        soonest = min(max(e.shunned_until, now) for e in untried)
+        equals = [e for e in untried if max(e.shunned_until, now) == soonest]
+        return equals[int(self._dice() * len(equals))]
 
     def _level(self, pickers: tuple[tuple[float, Picker], ...]) -> Picker:
         point = self._dice() * 100
@@ -121,3 +125,14 @@ class UpstreamCluster:
             return
         if endpoint.shunned_until:
             endpoint.answered()
+
+
+def _candidates(
+    spread: Iterable[Level], live: Collection[UpstreamEndpoint]
+) -> tuple[UpstreamEndpoint, ...]:
+    offered = [endpoint for level in spread for endpoint in level.candidates]
+    if not offered:
+        return ()
+    usable = [endpoint for endpoint in live if endpoint.usable]
+    degraded = [endpoint for endpoint in live if endpoint.degraded]
+    return tuple(dict.fromkeys((*offered, *usable, *degraded)))

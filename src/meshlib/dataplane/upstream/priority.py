@@ -25,44 +25,50 @@ def levels(
     """Spread 100 % over the priorities, best first (Envoy: "Priority levels").
 
     A priority can take its healthy share times the overprovisioning factor; degraded endpoints
-    come after all healthy ones. When the whole cluster is short of capacity, a priority whose
-    healthy share is below the panic threshold balances over all of its endpoints.
+    come after all healthy ones. When the whole cluster is short of capacity, a priority in which
+    less than the panic threshold is healthy or degraded balances over all of its endpoints; when
+    every priority does so, load goes by their number of endpoints.
     """
     factor = assignment.overprovisioning_factor / 100
     healthy = [[e for e in level if e.usable] for level in live]
     degraded = [[e for e in level if e.degraded] for level in live]
-    capacity = [_percent(h, level) * factor for h, level in zip(healthy, live, strict=True)]
-    spare = [_percent(d, level) * factor for d, level in zip(degraded, live, strict=True)]
-    total = min(100.0, sum(min(100.0, c) for c in capacity) + sum(spare))
-    if total == 0.0:
-        return _hopeless(live, panic_threshold)
-    shares, left = [], 100.0
-    for wanted in (*capacity, *spare):
-        share = min(left, min(100.0, wanted) * 100 / total)
-        shares.append(share)
-        left -= share
+    capacity = [_capacity(h, level, factor) for h, level in zip(healthy, live, strict=True)]
+    spare = [_capacity(d, level, factor) for d, level in zip(degraded, live, strict=True)]
+    total = min(100.0, sum(capacity) + sum(spare))
     threshold = DEFAULT_PANIC_THRESHOLD if panic_threshold is None else panic_threshold
-    offered = [
-        tuple(level) if total < 100 and _percent(h, level) < threshold else tuple(h)
-        for h, level in zip(healthy, live, strict=True)
+    available = [100 * (len(h) + len(d)) for h, d in zip(healthy, degraded, strict=True)]
+    panic = [
+        total < 100 and able < threshold * len(level)
+        for able, level in zip(available, live, strict=True)
     ]
-    offered += [tuple(d) for d in degraded]
-    return tuple(
-        Level(candidates, share)
-        for candidates, share in zip(offered, shares, strict=True)
-        if candidates and share > 0
-    )
+    if all(hit or not level for hit, level in zip(panic, live, strict=True)):
+        return _by_number(live)
+    offered = [
+        (*(level if hit else able for hit, able, level in zip(panic, part, live, strict=True)),)
+        for part in (healthy, degraded)
+    ]
+    return _spread((*offered[0], *offered[1]), (*capacity, *spare), total)
 
 
-def _percent(part: Sequence[UpstreamEndpoint], whole: Sequence[UpstreamEndpoint]) -> float:
-    return 100 * len(part) / len(whole) if whole else 0.0
+def _capacity(
+    part: Sequence[UpstreamEndpoint], whole: Sequence[UpstreamEndpoint], factor: float
+) -> float:
+    return min(100.0, 100 * len(part) / len(whole) * factor) if whole else 0.0
 
 
-def _hopeless(
-    live: Sequence[Sequence[UpstreamEndpoint]], panic_threshold: float | None
+def _spread(
+    offered: Sequence[Sequence[UpstreamEndpoint]], capacity: Sequence[float], total: float
 ) -> tuple[Level, ...]:
-    """Nobody is healthy: with panic switched off nobody is called, else the first priority is."""
-    if panic_threshold == 0:
-        return ()
-    first = next((tuple(level) for level in live if level), ())
-    return (Level(first, 100.0),) if first else ()
+    """Everyone gets what it can take, until 100 % are given away."""
+    found, left = [], 100.0
+    for candidates, wanted in zip(offered, capacity, strict=True):
+        share = min(left, wanted * 100 / total) if total else 0.0
+        left -= share
+        if candidates and share > 0:
+            found.append(Level(tuple(candidates), share))
+    return tuple(found)
+
+
+def _by_number(live: Sequence[Sequence[UpstreamEndpoint]]) -> tuple[Level, ...]:
+    known = sum(map(len, live))
+    return tuple(Level(tuple(level), 100 * len(level) / known) for level in live if level)

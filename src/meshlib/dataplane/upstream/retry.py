@@ -22,7 +22,7 @@ HTTP_CONDITIONS = {
 }
 _BROKEN = frozenset({"5xx", "gateway-error", "reset"})
 FAILURE_CONDITIONS = {
-    Cause.CONNECT: _BROKEN | {"connect-failure"},
+    Cause.CONNECT: _BROKEN | {"connect-failure", "reset-before-request"},
     Cause.REFUSED: _BROKEN | {"refused-stream", "reset-before-request"},
     Cause.RESET: _BROKEN,
     Cause.TIMEOUT: _BROKEN,
@@ -34,6 +34,10 @@ CONDITIONS = (
     | {"retriable-status-codes"}
 )
 """Every word of ``retry_on`` that acts; others are accepted and reported as ignored."""
+
+
+MAX_DOUBLINGS = 32
+"""After which every cap is reached, and floating point not yet left."""
 
 
 class RetryRule:
@@ -66,7 +70,8 @@ class RetryRule:
 def backoff(policy: RetryPolicy, retry: int, luck: float) -> float:
     """Seconds before retry number ``retry`` (from 1): Envoy's fully jittered exponential.
 
-    Uniform in [0, (2^N - 1) * base), never above the cap.
+    Uniform in [0, (2^N - 1) * base), or in [0, cap) where that is less.
     """
     steps = policy.retry_back_off
-    return float(min(luck * (2**retry - 1) * steps.base_interval, steps.cap))
+    doubled: int = 2 ** min(retry, MAX_DOUBLINGS) - 1
+    return luck * min(doubled * steps.base_interval, steps.cap)

@@ -23,8 +23,8 @@ from ..dataplane import (
 )
 from ..middleware._drive import Runtime, adrive, drive
 from ..model import Snapshot
+from ._decide import Documents, snapshot_of
 from .clock import FakeClock
-from .decide import Documents, snapshot_of
 from .dice import always
 
 T = TypeVar("T")
