@@ -61,14 +61,15 @@ def adapt(snapshot: Snapshot, kind: ClientKind, report: Report) -> Snapshot:
 def _for_grpc(snapshot: Snapshot, report: Report) -> Snapshot:
     endpoints = dict(snapshot.endpoints)
     clusters = {}
-    for name, cluster in snapshot.clusters.items():
-        if isinstance(cluster.discovery, OriginalDst):
+    for name, configured in snapshot.clusters.items():
+        if isinstance(configured.discovery, OriginalDst):
             continue  # a gRPC client calls hosts that are not of the mesh without xDS
-        cluster = _grpc_cluster(cluster, report)
+        cluster = _grpc_cluster(configured, report)
         if isinstance(cluster.discovery, Static):  # what stands in it comes by EDS instead
             endpoints[name] = replace(cluster.discovery.load_assignment, cluster_name=name)
-            cluster = replace(cluster, discovery=Eds())
-        clusters[name] = cluster
+            clusters[name] = replace(cluster, discovery=Eds())
+        else:
+            clusters[name] = cluster
     gone = snapshot.clusters.keys() - clusters.keys()
     listeners = {}
     for name, listener in snapshot.listeners.items():

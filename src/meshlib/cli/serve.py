@@ -1,0 +1,62 @@
+"""``meshlib serve``: the control plane."""
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from ._output import example, output_option, print_json
+
+
+def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if value == "off" and parameter.name == "admin":
+        return value
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise click.BadParameter(f"{value!r} is not host:port")
+    return value
+
+
+@click.command(epilog=example("meshlib serve mesh/ --listen 127.0.0.1:18000"))
+@click.argument("config", metavar="DIR", type=click.Path(exists=True, path_type=Path))
+@click.option("--listen", default="127.0.0.1:18000", show_default=True, callback=_address)
+@click.option(
+    "--admin",
+    default="127.0.0.1:18080",
+    show_default=True,
+    callback=_address,
+    help="Health and status over HTTP; 'off' for none.",
+)
+@output_option()
+def serve(config: Path, listen: str, admin: str, output: str) -> None:
+    """Serve manifests as xDS over ADS, and follow their changes.
+
+    The first line says `ready` with the addresses; a bad edit is refused whole and logged with
+    its place. SIGTERM drains.
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s"
+    )
+    asyncio.run(_serve(config, listen, None if admin == "off" else admin, output))
+
+
+async def _serve(config: Path, listen: str, admin: str | None, output: str) -> None:
+    from ..controlplane import ControlPlane
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with ControlPlane(config, listen=listen, admin=admin) as plane:
+        if output == "json":
+            ready = {"ads": plane.address, "admin": plane.admin_address, "version": plane.version}
+            print_json({"ready": ready})
+        else:
+            shown = f" admin={plane.admin_address}" if plane.admin_address else ""
+            click.echo(f"ready ads={plane.address}{shown}")
+        sys.stdout.flush()
+        await stop.wait()
+        logging.getLogger("meshlib.controlplane").info("draining")
