@@ -221,3 +221,13 @@ def test_the_version_says_which_version_of_each_type_is_in_force(connected, worl
     assert pair.snapshot.version == "v1"
     pair.respond(ENDPOINT, world.endpoints("x", 81), version="v2")
     assert pair.snapshot.version == "lds v1, rds v1, cds v1, eds v2"
+
+
+def test_a_cluster_that_goes_a_moment_before_its_routes_is_no_news(connected, world) -> None:
+    pair = connected("a")
+    pair.serve(world.chain("a", "old"))
+    missing = ResourceError("old", NOT_FOUND, "no old")
+    pair.respond(CLUSTER, world.cluster("new"), version="2", errors=[missing])
+    pair.serve(world.chain("a", "new"), version="2")
+    assert pair.snapshot == world.chain("a", "new")
+    assert pair.reports == []

@@ -26,6 +26,11 @@ class Fields:
         self.blame(name, f"must be a string, not {value!r}")
         return default
 
+    def required_text(self, name: str) -> str:
+        if self._parsed.get(name) in (None, ""):
+            self.blame(name, "must be set")
+        return self.text(name)
+
     def texts(self, name: str) -> tuple[str, ...]:
         """The strings of a list; what else is in it is for other clients."""
         return tuple(each for each in self._list(name) if isinstance(each, str))

@@ -275,14 +275,20 @@ class Ads:
             return ()
         if (failed := verdict.failed.get(name)) is not None:
             notices = watches.receive_error(type_url, name, failed.code, failed.message)
-            if type_url == LISTENER and failed.code == NOT_FOUND:
-                return notices  # an unknown host is no problem of the mesh
-            return (*notices, *self._report(f"{type_url} {name}", f"{name}: {failed.message}"))
+            return (*notices, *self._report_failure(type_url, name, failed.code))
         if type_url in COMPLETE_TYPES and self._was_there(type_url, name, verdict):
             notices = watches.delete(type_url, name)
-            text = f"{name}: the control plane does not have it any more"
-            return (*notices, *self._report(f"{type_url} {name}", text))
+            return (*notices, *self._report_failure(type_url, name, NOT_FOUND))
         return ()
+
+    def _report_failure(self, type_url: str, name: str, code: int) -> tuple[Report, ...]:
+        """Routine needs no word: an unknown host, or a cluster that goes before its routes."""
+        entry = self._watches.get(type_url, name)
+        assert entry is not None
+        is_kept = entry.resource is not None
+        if code == NOT_FOUND and is_kept is (type_url != LISTENER):
+            return ()
+        return self._report(f"{type_url} {name}", f"{name}: {entry.error}")
 
     def _was_there(self, type_url: str, name: str, verdict: Verdict) -> bool:
         """Did the server send it before? A name that is new may not have reached it yet.

@@ -149,11 +149,8 @@ def _bootstrap(parsed: Mapping[str, Any], where: str) -> Bootstrap:
 
 
 def _server(fields: Fields) -> Server:
-    uri = fields.text("server_uri")
-    if not uri:
-        fields.blame("server_uri", "must be set")
     return Server(
-        server_uri=uri,
+        server_uri=fields.required_text("server_uri"),
         channel_creds=_creds(fields),
         server_features=fields.texts("server_features"),
     )

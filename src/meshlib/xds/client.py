@@ -12,7 +12,7 @@ from ..clock import Clock, Dice
 from ..errors import ConfigError
 from ..model import Snapshot
 from .ads import OpenStream, Report, RequestSent, SendRequest, StreamClosed, StreamOpened
-from .bootstrap import Bootstrap
+from .bootstrap import Bootstrap, Node, Server
 from .codec import decode as decode_resource
 from .discovery import Discovery, Effect, TypeStatus
 from .names import authority_of, canonical
@@ -44,12 +44,14 @@ class XdsClient:
         clock: Clock,
         dice: Dice,
         decode: Decode = decode_resource,
+        connect: Callable[[Server, Node, Callable[[News], None]], Stream] = Stream,
     ) -> None:
         self._bootstrap = bootstrap
         self._server = bootstrap.xds_servers[0]
         self._on_update = on_update
         self._on_problem = on_problem
         self._clock = clock
+        self._connect = connect
         self._discovery = Discovery(decode, dice=dice, server_features=self._server.server_features)
         self._mailbox: queue.SimpleQueue[News | _Wake] = queue.SimpleQueue()
         self._watched: dict[str, None] = {}
@@ -214,7 +216,7 @@ class XdsClient:
 
     def _open(self) -> tuple[Effect, ...]:
         try:
-            self._stream = Stream(self._server, self._bootstrap.node, self._mailbox.put)
+            self._stream = self._connect(self._server, self._bootstrap.node, self._mailbox.put)
         except (ConfigError, ValueError, OSError, RuntimeError) as error:
             return self._ended(str(error))
         now = self._clock()

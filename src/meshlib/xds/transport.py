@@ -4,6 +4,8 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,6 @@ import grpc
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
-from .. import __version__
 from ..errors import ConfigError, Problem
 from .ads import SendRequest
 from .bootstrap import Node, Server
@@ -160,9 +161,17 @@ def _node(node: Node) -> dict[str, Any]:
         "metadata": dict(node.metadata),
         "locality": dict(node.locality),
         "user_agent_name": node.user_agent_name,
-        "user_agent_version": node.user_agent_version or __version__,
+        "user_agent_version": node.user_agent_version or _version(),
         "client_features": list(CLIENT_FEATURES),
     }
+
+
+@cache
+def _version() -> str:
+    try:
+        return version("meshlib-proxyless")
+    except PackageNotFoundError:  # run from its sources
+        return ""
 
 
 def decode_response(message: bytes) -> ResponseReceived:

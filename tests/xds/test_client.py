@@ -1,0 +1,451 @@
+"""The client on real sockets, against a control plane in the same process."""
+
+import asyncio
+import os
+import queue
+import random
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import grpc
+import pytest
+
+from meshlib.errors import ConfigError
+from meshlib.model import Snapshot
+from meshlib.testing.ads import rooms
+from meshlib.xds.ads import SendRequest
+from meshlib.xds.bootstrap import Bootstrap, Node, Server
+from meshlib.xds.client import XdsClient
+from meshlib.xds.codec import encode
+from meshlib.xds.protos import message_class
+from meshlib.xds.transport import News, Received, Sent
+from meshlib.xds.types import LISTENER
+
+REQUEST = "envoy.service.discovery.v3.DiscoveryRequest"
+RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
+PATIENCE = 20.0
+
+
+class ControlPlane:
+    """A tiny ADS server on an event loop of its own: answers each new set of names."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.snapshot = Snapshot()
+        self.version = "1"
+        self.say: bytes | None = None
+        self.nodes: list[str] = []
+        self.nacks: list[str] = []
+        self.streams = 0
+        self._streams: set[asyncio.Queue[str | None]] = set()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self.port: int = self._call(self._start(port))
+
+    def serve(self, snapshot: Snapshot, version: str) -> None:
+        async def push() -> None:
+            self.snapshot, self.version, self.say = snapshot, version, None
+            for stream in self._streams:
+                stream.put_nowait("push")
+
+        self._call(push())
+
+    def end_streams(self) -> None:
+        async def end() -> None:
+            for stream in self._streams:
+                stream.put_nowait(None)
+
+        self._call(end())
+
+    def stop(self) -> None:
+        self._call(self._server.stop(None))
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    def _call(self, coroutine: Any) -> Any:
+        future: Future[Any] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        return future.result(PATIENCE)
+
+    async def _start(self, port: int) -> int:
+        handler = grpc.stream_stream_rpc_method_handler(self._stream)
+        service = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, {"StreamAggregatedResources": handler}),)
+        )
+        bound = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        await self._server.start()
+        return bound
+
+    async def _stream(self, requests: AsyncIterator[bytes], _: Any) -> AsyncIterator[bytes]:
+        self.streams += 1
+        news: asyncio.Queue[str | None] = asyncio.Queue()
+        self._streams.add(news)
+        names: dict[str, list[str]] = {}
+
+        async def listen() -> None:
+            async for raw in requests:
+                request: Any = message_class(REQUEST).FromString(raw)
+                if request.HasField("node"):
+                    self.nodes.append(request.node.id)
+                if request.HasField("error_detail"):
+                    self.nacks.append(request.error_detail.message)
+                if names.get(request.type_url) != list(request.resource_names):
+                    names[request.type_url] = list(request.resource_names)
+                    news.put_nowait(request.type_url)
+
+        listening = asyncio.create_task(listen())
+        try:
+            while (what := await news.get()) is not None:
+                for type_url in list(names) if what == "push" else [what]:
+                    yield self.say or self._response(type_url, names[type_url])
+        finally:
+            listening.cancel()
+            self._streams.discard(news)
+
+    def _response(self, type_url: str, names: list[str]) -> bytes:
+        response: Any = message_class(RESPONSE)(
+            type_url=type_url, version_info=self.version, nonce=str(time.monotonic())
+        )
+        room = rooms(self.snapshot)[type_url]
+        for name in names:
+            if name in room:
+                response.resources.append(encode(room[name]))
+            else:
+                error = response.resource_errors.add()
+                error.resource_name.name = name
+                error.error_detail.code = 5
+        encoded: bytes = response.SerializeToString()
+        return encoded
+
+
+class Member:
+    """A client and what it said."""
+
+    def __init__(self, port: int, **kwargs: Any) -> None:
+        self.heard: queue.Queue[None] = queue.Queue()
+        self.snapshot = Snapshot()
+        self.absent: frozenset[str] = frozenset()
+        self.problems: list[str] = []
+        self.threads: set[str] = set()
+        self.client = XdsClient(
+            Bootstrap.for_server(f"127.0.0.1:{port}", node_id="me", service="tester"),
+            on_update=self._update,
+            on_problem=self._problem,
+            clock=time.monotonic,
+            dice=random.random,
+            **kwargs,
+        )
+        self.client.start()
+
+    def until(self, holds: Callable[[], object]) -> None:
+        """Wait for news until something holds."""
+        end = time.monotonic() + PATIENCE
+        while not holds():
+            self.heard.get(timeout=max(0.0, end - time.monotonic()))
+
+    def _update(self, snapshot: Snapshot, absent: frozenset[str]) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.snapshot, self.absent = snapshot, absent
+        self.heard.put(None)
+
+    def _problem(self, text: str) -> None:
+        self.problems.append(text)
+        self.heard.put(None)
+
+
+@pytest.fixture
+def control_plane() -> Iterator[Callable[..., ControlPlane]]:
+    running: list[ControlPlane] = []
+
+    def run(port: int = 0) -> ControlPlane:
+        running.append(ControlPlane(port))
+        return running[-1]
+
+    yield run
+    for server in running:
+        if not server.loop.is_closed():
+            server.stop()
+
+
+@pytest.fixture
+def member() -> Iterator[Callable[..., Member]]:
+    members: list[Member] = []
+
+    def join(port: int, **kwargs: Any) -> Member:
+        members.append(Member(port, **kwargs))
+        return members[-1]
+
+    yield join
+    for each in members:
+        each.client.close()
+
+
+@pytest.fixture
+def client() -> Iterator[Callable[..., XdsClient]]:
+    """A client that is not started, whose news nobody needs."""
+    made: list[XdsClient] = []
+
+    def make(bootstrap: Bootstrap, **kwargs: Any) -> XdsClient:
+        deaf: dict[str, Any] = {"on_update": lambda *_: None, "on_problem": lambda _: None}
+        made.append(
+            XdsClient(bootstrap, clock=time.monotonic, dice=random.random, **(deaf | kwargs))
+        )
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_a_member_gets_what_it_watches(control_plane, member, world) -> None:
+    server = control_plane()
+    server.serve(world.chain("a", "x", "y"), "v1")
+    me = member(server.port)
+    me.client.watch("a")
+    me.until(lambda: me.snapshot.listeners)
+    assert me.snapshot == world.chain("a", "x", "y")
+    assert me.snapshot.version == "v1"
+    assert me.threads == {"meshlib-ads"}
+    assert server.nodes == ["me"]
+    status = me.client.status()
+    assert (status["connected"], status["error"], status["node"]) == (True, "", "me")
+    assert status["types"][LISTENER]["resources"]["a"]["state"] == "ACKED"
+    assert me.client.is_ready()
+
+
+def test_an_unknown_host_is_absent_at_once(control_plane, member, world) -> None:
+    me = member(control_plane().port)
+    me.client.watch("nobody")
+    assert not me.client.is_ready()
+    me.until(lambda: me.absent)
+    assert me.absent == {"nobody"}
+    assert me.client.is_ready()
+    assert me.problems == []
+
+
+def test_a_change_reaches_the_member(control_plane, member, world) -> None:
+    server = control_plane()
+    server.serve(world.chain("a", "x"), "v1")
+    me = member(server.port)
+    me.client.watch("a")
+    me.until(lambda: me.snapshot.listeners)
+    server.serve(world.chain("a", "new"), "v2")
+    me.until(lambda: "new" in me.snapshot.clusters)
+    assert me.snapshot == world.chain("a", "new")
+
+
+def test_a_restart_of_the_control_plane_is_survived(control_plane, member, world) -> None:
+    server = control_plane()
+    server.serve(world.chain("a", "x"), "v1")
+    me = member(server.port)
+    me.client.watch("a")
+    me.until(lambda: me.snapshot.listeners)
+    server.stop()
+    me.until(lambda: me.problems)
+    assert me.snapshot == world.chain("a", "x")
+    assert not me.client.status()["connected"]
+    again = control_plane(server.port)
+    again.serve(world.chain("a", "new"), "v2")
+    me.until(lambda: "new" in me.snapshot.clusters)
+    assert me.client.status()["error"] == ""
+
+
+def test_a_stream_that_the_server_ends_is_opened_anew(control_plane, member, world) -> None:
+    server = control_plane()
+    server.serve(world.chain("a", "x"), "v1")
+    me = member(server.port)
+    me.client.watch("a")
+    me.until(lambda: me.snapshot.listeners)
+    server.end_streams()
+    me.client.watch("nobody")
+    me.until(lambda: me.absent)
+    assert (server.streams, me.problems) == (2, [])
+
+
+def test_a_control_plane_that_is_not_there_is_told_with_the_node(member) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    me = member(port)
+    me.client.watch("a")
+    me.until(lambda: me.problems)
+    assert "UNAVAILABLE" in me.problems[0]
+    assert "(node me)" in me.problems[0]
+    assert f"127.0.0.1:{port}" in me.client.status()["error"]
+    assert (me.snapshot, me.absent) == (Snapshot(), frozenset())
+
+
+def test_a_control_plane_that_answers_garbage_is_told_and_left(
+    control_plane, member, world
+) -> None:
+    server = control_plane()
+    server.say = b"\xff\xff<html>"
+    me = member(server.port)
+    me.client.watch("a")
+    me.until(lambda: me.problems)
+    assert "sent garbage" in me.problems[0]
+    assert "sent garbage" in me.client.status()["error"]
+    server.serve(world.chain("a", "x"), "v1")
+    me.until(lambda: me.snapshot.listeners)
+
+
+def test_garbage_does_not_take_away_what_was_good(control_plane, member, world) -> None:
+    server = control_plane()
+    server.serve(world.chain("a", "x"), "v1")
+    me = member(server.port)
+    me.client.watch("a")
+    me.until(lambda: me.snapshot.listeners)
+    server.say = b"\xff\xff<html>"
+    me.client.watch("b")
+    me.until(lambda: me.problems)
+    assert me.snapshot == world.chain("a", "x")
+
+
+def test_a_server_that_speaks_no_http2_is_told(member) -> None:
+    def refuse(listening: socket.socket) -> None:
+        while True:
+            try:
+                peer, _ = listening.accept()
+            except OSError:
+                return
+            with peer:
+                peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=refuse, args=(listening,), daemon=True)
+        thread.start()
+        me = member(listening.getsockname()[1])
+        me.client.watch("a")
+        me.until(lambda: me.problems)
+        assert "no answer from the control plane" in me.problems[0]
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_a_listener_that_cannot_apply_an_update_does_not_end_the_client(
+    control_plane, client, world
+) -> None:
+    server = control_plane()
+    server.serve(world.chain("a", "x"), "v1")
+    told: queue.Queue[str] = queue.Queue()
+
+    def refuse(snapshot: Snapshot, absent: frozenset[str]) -> None:
+        raise ValueError(snapshot.version)
+
+    bootstrap = Bootstrap.for_server(f"127.0.0.1:{server.port}", node_id="me")
+    deaf = client(bootstrap, on_update=refuse, on_problem=told.put)
+    deaf.start()
+    deaf.watch("a")
+    assert "v1 cannot be applied" in told.get(timeout=PATIENCE)
+    server.serve(world.chain("a", "y"), "v2")
+    assert "v2 cannot be applied" in told.get(timeout=PATIENCE)
+
+
+def test_credentials_that_cannot_be_read_are_told(client) -> None:
+    creds = [{"type": "tls", "config": {"ca_certificate_file": "missing.pem"}}]
+    bootstrap = Bootstrap.load(
+        {"xds_servers": [{"server_uri": "localhost:1", "channel_creds": creds}]}
+    )
+    told: queue.Queue[str] = queue.Queue()
+    blind = client(bootstrap, on_problem=told.put)
+    blind.start()
+    blind.watch("a")
+    assert "channel_creds.config.ca_certificate_file" in told.get(timeout=PATIENCE)
+
+
+def test_closing_ends_every_thread_of_the_client(control_plane, member, world) -> None:
+    server = control_plane()
+    server.serve(world.chain("a", "x"), "v1")
+    me = member(server.port)
+    me.client.watch("a")
+    me.until(lambda: me.snapshot.listeners)
+    ours = [t for t in threading.enumerate() if t.name.startswith("meshlib-ads")]
+    assert len(ours) == 2
+    me.client.close()
+    for thread in ours:
+        thread.join(PATIENCE)
+    assert not any(thread.is_alive() for thread in ours)
+
+
+def test_a_client_that_was_closed_does_not_start(client) -> None:
+    never = client(Bootstrap.for_server("127.0.0.1:1"))
+    never.close()
+    never.start()
+    assert never._thread is None
+
+
+def test_an_authority_with_servers_of_its_own_is_refused(client) -> None:
+    server = {"server_uri": "one:1", "channel_creds": [{"type": "insecure"}]}
+    authorities = {"other": {"xds_servers": [server]}, "same": {}}
+    asked = client(Bootstrap.load({"xds_servers": [server], "authorities": authorities}))
+    asked.watch("xdstp://same/envoy.config.listener.v3.Listener/a")
+    with pytest.raises(ConfigError, match="servers of its own"):
+        asked.watch("xdstp://other/envoy.config.listener.v3.Listener/a")
+
+
+class Tape:
+    """A stream that answers the first request, and keeps what happens in order."""
+
+    post: Callable[[News], None]
+
+    def __init__(self, response: bytes) -> None:
+        self._response = response
+        self.events: list[str] = ["read"]
+        self.heard: queue.Queue[str] = queue.Queue()
+
+    def send(self, request: SendRequest) -> None:
+        self.events.append("send")
+        if request.first:
+            self.post(Sent(self, request))
+            self.post(Received(self, self._response))
+
+    def read(self) -> None:
+        self.events.append("read")
+        self.heard.put("read")
+
+    def close(self) -> None:
+        self.events.append("close")
+
+
+def test_s11_the_next_response_is_read_when_the_last_was_taken_in(client) -> None:
+    response: Any = message_class(RESPONSE)(type_url=LISTENER, version_info="1", nonce="n")
+    error = response.resource_errors.add()
+    error.resource_name.name = "a"
+    error.error_detail.code = 5
+    tape = Tape(response.SerializeToString())
+
+    def connect(server: Server, node: Node, post: Callable[[News], None]) -> Tape:
+        tape.post = post
+        return tape
+
+    me = client(
+        Bootstrap.for_server("nowhere"),
+        connect=connect,
+        on_update=lambda *_: tape.events.append("update"),
+    )
+    me.watch("a")
+    me.start()
+    assert tape.heard.get(timeout=PATIENCE) == "read"
+    assert tape.events == ["read", "send", "send", "update", "read"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_may_close_the_client_of_its_parent(control_plane, member, world) -> None:
+    server = control_plane()
+    server.serve(world.chain("a", "x"), "v1")
+    me = member(server.port)
+    me.client.watch("a")
+    me.until(lambda: me.snapshot.listeners)
+    child = os.fork()
+    if child == 0:
+        me.client.close()
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    server.serve(world.chain("a", "y"), "v2")
+    me.until(lambda: "y" in me.snapshot.clusters)
