@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from ..compile.names import full_host, host_matches
+from ..compile.names import HostIndex, full_host
 from ..compile.services import registry
 from ..manifests.finding import (
     HOST_CONFLICT,
@@ -63,7 +63,7 @@ def _audience(export_to: Sequence[str], home: str) -> frozenset[str]:
 
 
 def _hosts_that_nobody_serves(world: World) -> Iterator[Finding]:
-    known = {service.host for service in registry(world)}
+    known = HostIndex((service.host, service) for service in registry(world))
     for manifest in world.virtual_services:
         if not manifest.spec.is_for_mesh:
             yield Finding(
@@ -76,7 +76,7 @@ def _hosts_that_nobody_serves(world: World) -> Iterator[Finding]:
             continue
         for index, name in enumerate(manifest.spec.hosts):
             host = full_host(name, manifest.namespace)
-            if not any(host_matches(host, service) for service in known):
+            if next(known.below(host), None) is None:
                 yield Finding(
                     UNKNOWN_HOST,
                     "warning",

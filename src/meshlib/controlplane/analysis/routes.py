@@ -5,7 +5,7 @@ from functools import cache
 
 from msgspec.structs import replace
 
-from ..compile.names import full_host, host_matches
+from ..compile.names import HostIndex, full_host
 from ..compile.view import View
 from ..manifests.decode import did_you_mean
 from ..manifests.finding import (
@@ -30,12 +30,20 @@ from ..world import World
 
 Rules = Manifest[VirtualService]
 
+ALIKE = 0.9  # all services share a long domain, so nearly all of a host must agree
+
 
 def check(world: World) -> Iterator[Finding]:
     @cache
     def view(namespace: str) -> View:
         return View(world, Scope(namespace))
 
+    # A client's namespace may have subsets of its own, so those of all are taken.
+    subsets = HostIndex(
+        (full_host(rule.spec.host, rule.namespace), subset.name)
+        for rule in world.destination_rules
+        for subset in rule.spec.subsets
+    )
     for manifest in world.virtual_services:
         yield from _reach(manifest)
         for index, route in enumerate(manifest.spec.http):
@@ -44,19 +52,23 @@ def check(world: World) -> Iterator[Finding]:
             for number, choice in enumerate(route.route):
                 path = ("http", index, "route", number, "destination")
                 yield from _destination(
-                    manifest, path, choice.destination, view(manifest.namespace)
+                    manifest, path, choice.destination, view(manifest.namespace), subsets
                 )
 
 
 def _destination(
-    manifest: Rules, path: tuple[str | int, ...], destination: Destination, view: View
+    manifest: Rules,
+    path: tuple[str | int, ...],
+    destination: Destination,
+    view: View,
+    subsets: HostIndex[str],
 ) -> Iterator[Finding]:
     host = full_host(destination.host, manifest.namespace)
     service = view.services.get(host)
     if service is None or not service.is_known:
         known = [name for name, s in view.services.items() if s.is_known]
         expanded = [name for name in known if name.startswith(f"{host}.")]
-        hint = f"did you mean {expanded[0]!r}?" if expanded else did_you_mean(host, known)
+        hint = f"did you mean {expanded[0]!r}?" if expanded else did_you_mean(host, known, ALIKE)
         place = manifest.place_of(*path, "host")
         said = f"no service {host} is known here"
         yield Finding(UNKNOWN_HOST, "error", place, str(manifest), said, hint)
@@ -67,21 +79,12 @@ def _destination(
         hint = f"it has {', '.join(str(port.number) for port in service.ports) or 'none'}"
         said = f"{host} has no port {number}"
         yield Finding(UNKNOWN_HOST, "error", place, str(manifest), said, hint)
-    subsets = _subsets_anywhere(view.world, host)
-    if destination.subset and destination.subset not in subsets:
+    known_subsets = set(subsets.all(host))
+    if destination.subset and destination.subset not in known_subsets:
         place = manifest.place_of(*path, "subset")
         said = f"no DestinationRule of {host} has a subset {destination.subset!r}"
-        hint = did_you_mean(destination.subset, subsets)
+        hint = did_you_mean(destination.subset, known_subsets)
         yield Finding(UNKNOWN_SUBSET, "error", place, str(manifest), said, hint)
-
-
-def _subsets_anywhere(world: World, host: str) -> set[str]:
-    return {
-        subset.name
-        for rule in world.destination_rules
-        if host_matches(full_host(rule.spec.host, rule.namespace), host)
-        for subset in rule.spec.subsets
-    }
 
 
 def _weights(manifest: Rules, index: int, route: HTTPRoute) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..compile.names import full_host, host_matches
+from ..compile.names import HostIndex, full_host
 from ..compile.services import MeshService, registry
 from ..manifests.destination_rule import DestinationRule, TrafficPolicy
 from ..manifests.finding import EMPTY_SUBSET, NOT_ACTED_ON, UNKNOWN_RULE_HOST, Finding
@@ -11,7 +11,7 @@ from ..world import World
 
 
 def check(world: World) -> Iterator[Finding]:
-    services = registry(world)
+    services = HostIndex((service.host, service) for service in registry(world))
     for manifest in world.destination_rules:
         yield from _host_and_subsets(manifest, services)
         for path in _outlier_detections(manifest.spec):
@@ -25,10 +25,10 @@ def check(world: World) -> Iterator[Finding]:
 
 
 def _host_and_subsets(
-    manifest: Manifest[DestinationRule], services: tuple[MeshService, ...]
+    manifest: Manifest[DestinationRule], services: HostIndex[MeshService]
 ) -> Iterator[Finding]:
     host = full_host(manifest.spec.host, manifest.namespace)
-    meant = [service for service in services if host_matches(host, service.host)]
+    meant = list(services.below(host))
     if not meant:
         place = manifest.place_of("host")
         said = f"no service {host} is known: the rule has no effect"

@@ -74,7 +74,7 @@ def destination_cluster(
     if service is None or not service.is_known:
         return None
     number = destination.port.number if destination.port else None
-    port = view.destination_port(service, number, listener_port)
+    port = service.destination_port(number, listener_port)
     if port is None:
         return None
     rule = view.rule_for(service)

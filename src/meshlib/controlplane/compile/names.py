@@ -1,7 +1,7 @@
 """Istio's names: of hosts, and of the resources made for them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -21,12 +21,40 @@ def host_matches(pattern: str, host: str) -> bool:
     return pattern == host or (pattern.startswith("*") and host.endswith(pattern[1:]))
 
 
-def most_specific(host: str, patterns: Iterable[tuple[str, T]]) -> T | None:
-    """The exact one, else the longest wildcard; the first of equals."""
-    fitting = [(pattern, item) for pattern, item in patterns if host_matches(pattern, host)]
-    if not fitting:
-        return None
-    return max(fitting, key=lambda pair: (not pair[0].startswith("*"), len(pair[0])))[1]
+class HostIndex(Generic[T]):
+    """Finds what was said of a host, exactly or by wildcard."""
+
+    def __init__(self, said: Iterable[tuple[str, T]]) -> None:
+        self._exact: dict[str, list[T]] = {}
+        self._wildcards: dict[str, list[T]] = {}
+        for pattern, item in said:
+            known = self._wildcards if pattern.startswith("*") else self._exact
+            known.setdefault(pattern, []).append(item)
+        self._longest_first = sorted(self._wildcards, key=len, reverse=True)
+
+    def best(self, host: str) -> tuple[T, ...]:
+        """Everything under the most specific pattern that fits, in order."""
+        if host in self._exact:
+            return tuple(self._exact[host])
+        fitting = (p for p in self._longest_first if host_matches(p, host))
+        return tuple(self._wildcards.get(next(fitting, ""), ()))
+
+    def all(self, host: str) -> Iterator[T]:
+        """Everything under any pattern that fits."""
+        yield from self._exact.get(host, ())
+        for pattern in self._longest_first:
+            if host_matches(pattern, host):
+                yield from self._wildcards[pattern]
+
+    def below(self, pattern: str) -> Iterator[T]:
+        """Everything under the hosts that the pattern, exact or wildcard, fits."""
+        if not pattern.startswith("*"):
+            yield from self._exact.get(pattern, ())
+            return
+        for known in (self._exact, self._wildcards):
+            for host, items in known.items():
+                if host_matches(pattern, host):
+                    yield from items
 
 
 def host_forms(host: str, namespace: str) -> Iterator[str]:

@@ -61,6 +61,12 @@ class MeshService:
     def port(self, number: int) -> MeshPort | None:
         return next((port for port in self.ports if port.number == number), None)
 
+    def destination_port(self, number: int | None, listener_port: int) -> MeshPort | None:
+        """A destination without a port means the only one there is, else the caller's."""
+        if number is not None:
+            return self.port(number)
+        return self.ports[0] if len(self.ports) == 1 else self.port(listener_port)
+
     @property
     def is_wildcard(self) -> bool:
         return self.host.startswith("*")
@@ -68,20 +74,32 @@ class MeshService:
 
 def registry(world: World) -> tuple[MeshService, ...]:
     """Every service there is; several may claim one host."""
-    entries = tuple(_workloads(world))
+    entries = _Workloads(world)
     services = [_of_service(manifest, entries) for manifest in world.services]
     for manifest in world.service_entries:
         services.extend(_of_service_entry(manifest, entries))
     return tuple(services)
 
 
-def _workloads(world: World) -> Iterator[Workload]:
-    for manifest in world.workload_entries:
-        labels = {**manifest.labels, **manifest.spec.labels}
-        yield Workload(entry=manifest.spec, labels=labels, manifest=manifest)
+class _Workloads:
+    """The WorkloadEntries, to be selected by their labels (those of spec and metadata)."""
+
+    def __init__(self, world: World) -> None:
+        self._by_label: dict[tuple[str, str, str], list[Workload]] = {}
+        for manifest in world.workload_entries:
+            labels = {**manifest.labels, **manifest.spec.labels}
+            workload = Workload(entry=manifest.spec, labels=labels, manifest=manifest)
+            for key, value in labels.items():
+                self._by_label.setdefault((manifest.namespace, key, value), []).append(workload)
+
+    def selected(self, selector: dict[str, str], namespace: str) -> tuple[Workload, ...]:
+        """An empty selector selects nothing, as in Istio and Kubernetes."""
+        first = next(iter(selector.items()), None)
+        candidates = self._by_label.get((namespace, *first), ()) if first else ()
+        return tuple(w for w in candidates if selector.items() <= w.labels.items())
 
 
-def _of_service(manifest: Manifest[Service], workloads: tuple[Workload, ...]) -> MeshService:
+def _of_service(manifest: Manifest[Service], workloads: _Workloads) -> MeshService:
     spec = manifest.spec
     exported = manifest.annotations.get(EXPORT_ANNOTATION, "")
     is_external = spec.type == "ExternalName"
@@ -90,7 +108,7 @@ def _of_service(manifest: Manifest[Service], workloads: tuple[Workload, ...]) ->
         entry = WorkloadEntry(address=spec.external_name)
         chosen = (Workload(entry=entry, labels={}, manifest=manifest, path=("externalName",)),)
     else:
-        chosen = _selected(spec.selector, manifest.namespace, workloads)
+        chosen = workloads.selected(spec.selector, manifest.namespace)
     has_address = spec.cluster_ip not in {"", "None"}
     return MeshService(
         host=f"{manifest.name}.{manifest.namespace}.{SERVICE_DOMAIN}",
@@ -118,7 +136,7 @@ def _protocol_of_name(name: str) -> str:
 
 
 def _of_service_entry(
-    manifest: Manifest[ServiceEntry], workloads: tuple[Workload, ...]
+    manifest: Manifest[ServiceEntry], workloads: _Workloads
 ) -> Iterator[MeshService]:
     spec = manifest.spec
     chosen: tuple[Workload, ...] = tuple(
@@ -126,7 +144,7 @@ def _of_service_entry(
         for index, entry in enumerate(spec.endpoints)
     )
     if spec.workload_selector is not None:
-        chosen = _selected(spec.workload_selector.labels, manifest.namespace, workloads)
+        chosen = workloads.selected(spec.workload_selector.labels, manifest.namespace)
     ports = tuple(
         MeshPort(
             number=port.number,
@@ -151,16 +169,3 @@ def _of_service_entry(
             export_to=spec.export_to,
             workloads=own,
         )
-
-
-def _selected(
-    selector: dict[str, str], namespace: str, workloads: tuple[Workload, ...]
-) -> tuple[Workload, ...]:
-    """An empty selector selects nothing, as in Istio and Kubernetes."""
-    if not selector:
-        return ()
-    return tuple(
-        workload
-        for workload in workloads
-        if workload.manifest.namespace == namespace and selector.items() <= workload.labels.items()
-    )

@@ -8,7 +8,7 @@ from ..manifests.manifest import Manifest
 from ..manifests.virtual_service import VirtualService
 from ..scope import Scope
 from ..world import World
-from .names import full_host, host_matches, is_exported, most_specific
+from .names import HostIndex, full_host, is_exported
 from .services import MeshPort, MeshService, registry
 
 
@@ -38,31 +38,24 @@ class View:
     def __init__(self, world: World, scope: Scope) -> None:
         self.world = world
         self.scope = scope
-        self._virtual_services = tuple(self._visible_virtual_services())
+        rules = tuple(self._visible_virtual_services())
+        self._virtual_services = HostIndex(rules)
+        self._rules = self._visible_rules()
         known = self._visible_services()
-        self.services: dict[str, MeshService] = {**self._made_up(known), **known}
+        self.services: dict[str, MeshService] = {**_made_up(rules, known), **known}
 
     def virtual_service_for(self, host: str) -> Manifest[VirtualService] | None:
-        return most_specific(host, self._virtual_services)
+        return next(iter(self._virtual_services.best(host)), None)
 
     def rule_for(self, service: MeshService) -> Rule | None:
         """The client's namespace speaks first, then the service's, then the root's."""
         root = self.world.mesh_config.root_namespace
         for namespace in (self.scope.namespace, service.namespace, root):
-            found = tuple(self._rules_in(namespace, service.host))
-            best = most_specific(service.host, found)
-            if best is not None:
-                wanted = _host_of(best)
-                return Rule(tuple(rule for host, rule in found if host == wanted))
+            index = self._rules.get(namespace)
+            found = index.best(service.host) if index else ()
+            if found:
+                return Rule(found)
         return None
-
-    def destination_port(
-        self, service: MeshService, number: int | None, listener_port: int
-    ) -> MeshPort | None:
-        """A destination without a port means the only one there is, else the caller's."""
-        if number is not None:
-            return service.port(number)
-        return service.ports[0] if len(service.ports) == 1 else service.port(listener_port)
 
     def _visible_services(self) -> dict[str, MeshService]:
         mine = self.scope.namespace
@@ -81,32 +74,30 @@ class View:
                 for host in spec.hosts:
                     yield full_host(host, manifest.namespace), manifest
 
-    def _made_up(self, known: dict[str, MeshService]) -> dict[str, MeshService]:
-        """Hosts that only a VirtualService speaks of; Istio answers for them on port 80."""
-        return {
-            host: MeshService(
-                host=host,
-                namespace=manifest.namespace,
-                ports=(MeshPort(number=80, protocol="HTTP"),),
-                resolution="NONE",
-                manifest=manifest,
-                is_known=False,
-            )
-            for host, manifest in self._virtual_services
-            if not any(host_matches(host, service) for service in known)
-        }
-
-    def _rules_in(
-        self, namespace: str, host: str
-    ) -> Iterator[tuple[str, Manifest[DestinationRule]]]:
+    def _visible_rules(self) -> dict[str, HostIndex[Manifest[DestinationRule]]]:
+        said: dict[str, list[tuple[str, Manifest[DestinationRule]]]] = {}
         for manifest in self.world.destination_rules:
-            if manifest.namespace != namespace:
-                continue
-            if is_exported(manifest.spec.export_to, namespace, self.scope.namespace):
-                pattern = _host_of(manifest)
-                if host_matches(pattern, host):
-                    yield pattern, manifest
+            home = manifest.namespace
+            if is_exported(manifest.spec.export_to, home, self.scope.namespace):
+                pair = full_host(manifest.spec.host, home), manifest
+                said.setdefault(home, []).append(pair)
+        return {namespace: HostIndex(pairs) for namespace, pairs in said.items()}
 
 
-def _host_of(manifest: Manifest[DestinationRule]) -> str:
-    return full_host(manifest.spec.host, manifest.namespace)
+def _made_up(
+    rules: tuple[tuple[str, Manifest[VirtualService]], ...], known: dict[str, MeshService]
+) -> dict[str, MeshService]:
+    """Hosts that only a VirtualService speaks of; Istio answers for them on port 80."""
+    index = HostIndex((host, host) for host in known)
+    return {
+        host: MeshService(
+            host=host,
+            namespace=manifest.namespace,
+            ports=(MeshPort(number=80, protocol="HTTP"),),
+            resolution="NONE",
+            manifest=manifest,
+            is_known=False,
+        )
+        for host, manifest in rules
+        if next(index.below(host), None) is None
+    }

@@ -34,8 +34,8 @@ def decode(value: Any, shape: type[P], path: Path = ()) -> tuple[P | None, list[
     return (None if flaws else piece), flaws
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, sorted(known), n=1)
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=cutoff)
     return f"did you mean {close[0]!r}?" if close else ""
 
 
@@ -86,8 +86,11 @@ class _Decoder:
 
     def _value(self, value: Any, hint: Any, path: Path) -> Any:
         origin, arguments = get_origin(hint), get_args(hint)
-        if origin in (Union, types.UnionType):  # only ever "T | None", and None is dealt with
-            return self._value(value, arguments[0], path)
+        if origin in (Union, types.UnionType):  # None means unset, and is dealt with already
+            shapes = [shape for shape in arguments if shape is not types.NoneType]
+            if len(shapes) > 1:
+                return self._plain(value, hint, path)
+            return self._value(value, shapes[0], path)
         if isinstance(hint, type) and issubclass(hint, Piece):
             return self.piece(value, hint, path)
         if origin is tuple:

@@ -82,7 +82,8 @@ class Loading:
         if kind == "MeshConfig":
             self._mesh_config(document, marks)
             return
-        for name in document.keys() - {"apiVersion", "kind", "metadata", "spec", "status"}:
+        envelope = {"apiVersion", "kind", "metadata", "spec", "status"}
+        for name in (str(key) for key in document if key not in envelope):
             hint = did_you_mean(name, ("apiVersion", "kind", "metadata", "spec"))
             flaw = Flaw((name,), f"unknown field {name!r}", hint, at_key=True)
             self._say(marks, resource, flaw)
@@ -125,7 +126,8 @@ class Loading:
 
     def _config_map(self, document: Mapping[str, Any], marks: Marks) -> None:
         at = marks.place(("data", "mesh"))
-        text = (document.get("data") or {}).get("mesh")
+        held = document.get("data")
+        text = held.get("mesh") if isinstance(held, Mapping) else None
         if not isinstance(text, str):
             self._say(marks, "ConfigMap istio", Flaw(("data",), "data.mesh is missing"))
             return

@@ -21,7 +21,10 @@ MAX_DOCUMENT = 1_000_000
 MAX_DOCUMENTS = 1000
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]{1,30}(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|(0|[1-9][0-9]{0,29})\.[0-9]*|(0|[1-9][0-9]{0,29})(?=[eE]))"
+    r"([eE][-+]?[0-9]{1,3})?"
+)
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 

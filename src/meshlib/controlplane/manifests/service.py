@@ -24,7 +24,7 @@ class ServicePort(Piece, frozen=True):
 class Service(Piece, frozen=True):
     ports: tuple[ServicePort, ...] = ()
     selector: dict[str, str] = msgspec.field(default_factory=dict)
-    cluster_ip: str = ""
+    cluster_ip: str = msgspec.field(default="", name="clusterIP")
     type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
     external_name: str = ""
     ELSEWHERE = frozenset(
