@@ -1,0 +1,211 @@
+"""Manifests that are refused: every problem at once, each with its place."""
+
+import pytest
+import yaml
+
+from meshlib.controlplane import load_documents, load_files
+from meshlib.errors import ConfigError
+
+HEAD = """\
+apiVersion: networking.istio.io/v1
+kind: {kind}
+metadata: {{name: x}}
+spec:
+"""
+
+
+def manifest(kind, spec):
+    return HEAD.format(kind=kind) + "".join(f"  {line}\n" for line in spec.splitlines())
+
+
+def test_every_problem_of_a_manifest_is_reported(problems_of):
+    text = manifest(
+        "VirtualService",
+        """\
+hosts: [reviews]
+http:
+  - rout: []
+    timeout: fast
+  - match: [{uri: {prefix: /}, hedders: {}}]
+    route: [{destination: {host: 5}, weight: -1}]""",
+    )
+    assert [(code, place) for code, place, _ in problems_of(text)] == [
+        ("ML0106", "a.yaml:7:7"),
+        ("ML0106", "a.yaml:8:16"),
+        ("ML0106", "a.yaml:9:34"),
+        ("ML0106", "a.yaml:10:36"),
+        ("ML0106", "a.yaml:10:48"),
+    ]
+
+
+def test_problems_of_every_file_are_reported(tmp_path):
+    (tmp_path / "a.yaml").write_text("kind: [}")
+    (tmp_path / "b.yml").write_text(manifest("DestinationRule", "hots: x"))
+    (tmp_path / "c.json").write_text('{"kind": "Gatewy", "apiVersion": "networking.istio.io/v1"}')
+    (tmp_path / "d.txt").write_text("not ours")
+    with pytest.raises(ConfigError) as refused:
+        load_files([tmp_path])
+    assert [p.where.removeprefix(f"{tmp_path}/") for p in refused.value.problems] == [
+        "a.yaml:1:8",
+        "b.yml:5:3",
+        "b.yml:5:3",
+        "c.json:1:10",
+    ]
+
+
+@pytest.mark.parametrize(
+    "field, hint",
+    [("timeot", "did you mean 'timeout'?"), ("faul", "did you mean 'fault'?"), ("zzzz", "")],
+)
+def test_an_unknown_field_gets_a_hint(field, hint):
+    route = {"directResponse": {"status": 200}, field: 1}
+    document = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "x"},
+        "spec": {"hosts": ["x"], "http": [route]},
+    }
+    with pytest.raises(ConfigError) as refused:
+        load_documents([document])
+    (problem,) = refused.value.problems
+    assert problem.where == f"<config>[0]: spec.http[0].{field}"
+    assert f"unknown field '{field}'" in problem.what
+    assert hint in problem.what
+
+
+@pytest.mark.parametrize(
+    "kind, spec, why",
+    [
+        ("VirtualService", "hosts: []\nhttp: [{directResponse: {status: 200}}]", "one host"),
+        ("VirtualService", "hosts: [x]", "http is missing"),
+        ("VirtualService", "hosts: [x]\nhttp: [{}]", "route, redirect or directResponse"),
+        ("VirtualService", "hosts: ['a*']\nhttp: [{redirect: {}}]", "may only stand first"),
+        ("VirtualService", "hosts: [x]\nhttp: [{redirect: {redirectCode: 200}}]", "no"),
+        (
+            "VirtualService",
+            "hosts: [x]\nhttp: [{redirect: {}, directResponse: {status: 200}}]",
+            "exclude each other",
+        ),
+        (
+            "VirtualService",
+            "hosts: [x]\nhttp: [{route: [{destination: {host: a}}, {destination: {host: b}}]}]",
+            "sum up to 0",
+        ),
+        (
+            "VirtualService",
+            "hosts: [x]\nhttp: [{route: [{destination: {host: a}}], retries: {retryOn: 5xy}}]",
+            "'5xy' is no retry condition",
+        ),
+        (
+            "VirtualService",
+            "hosts: [x]\nhttp: [{match: [{uri: {}}], redirect: {}}]",
+            "exact, prefix or regex is missing",
+        ),
+        ("VirtualService", "hosts: [x]\nhttp: [{redirect: {}, timeout: 5}]", "expected a text"),
+        ("DestinationRule", "host: x\ntrafficPolicy: {loadBalancer: {simple: RR}}", "'RR'"),
+        ("DestinationRule", "host: x\nsubsets: [{name: a}, {name: a}]", "exists already"),
+        (
+            "DestinationRule",
+            "host: x\ntrafficPolicy: {outlierDetection: {maxEjectionPercent: 101}}",
+            "<= 100",
+        ),
+        ("ServiceEntry", "hosts: [x.y]\nresolution: STATIC\nendpoints: [{address: a.b}]", "no IP"),
+        ("ServiceEntry", "hosts: x.y", "expected a list, got 'x.y'"),
+        ("WorkloadEntry", "address: 10.0.0.1\nlabels: {version: 1}", "put it in quotes"),
+        ("WorkloadEntry", "[]", "expected a mapping, got a list"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(kind, spec, why):
+    document = yaml.safe_load(manifest(kind, spec))
+    with pytest.raises(ConfigError, match=f"^<config>\\[0\\]: spec.*{why.replace('?', '.')}"):
+        load_documents([document])
+
+
+@pytest.mark.parametrize(
+    "kind, spec",
+    [
+        ("VirtualService", "hosts: [x]\nhttp: [{fault: {}, redirect: {}}]"),
+        ("VirtualService", "hosts: [x]\nhttp: [{redirect: {}}]\ntcp: []"),
+        ("DestinationRule", "host: x\ntrafficPolicy: {tls: {mode: SIMPLE}}"),
+        ("DestinationRule", "host: x\ntrafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}"),
+        ("WorkloadEntry", "address: unix:///run/x"),
+    ],
+)
+def test_what_is_not_supported_yet_is_refused_by_name(problems_of, kind, spec):
+    (problem,) = problems_of(manifest(kind, spec))
+    assert problem[0] == "ML0105"
+    assert "is not supported yet" in problem[2]
+
+
+@pytest.mark.parametrize(
+    "kind", ["AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"]
+)
+def test_security_that_cannot_be_enforced_is_refused(problems_of, kind):
+    text = f"{{apiVersion: security.istio.io/v1, kind: {kind}, metadata: {{name: x}}}}"
+    ((code, place, _),) = problems_of(text)
+    assert (code, place) == ("ML0105", "a.yaml:1:42")
+
+
+def test_a_regex_that_re2_refuses_is_refused(problems_of):
+    text = manifest(
+        "VirtualService",
+        "hosts: [x]\nhttp:\n  - match: [{uri: {regex: '(?<=a)b'}}]\n    redirect: {}",
+    )
+    ((code, place, _),) = problems_of(text)
+    assert (code, place) == ("ML0180", "a.yaml:7:29")
+
+
+def test_one_name_stands_for_one_manifest(problems_of):
+    text = manifest("DestinationRule", "host: x.y")
+    assert problems_of(text, text) == [
+        ("ML0106", "b.yaml:1:1", "stands twice, first at a.yaml:1:1")
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("a: 1", "kind is missing"),
+        ("- a", "a mapping"),
+        ("kind: Service\nmetadata: {name: x}\nspec: {}", "no apiVersion"),
+        ("apiVersion: v2\nkind: Service\nmetadata: {name: x}\nspec: {}", "'v2' has no Service"),
+        ("apiVersion: v1\nkind: Service\nspec: {}", "name is missing"),
+        ("apiVersion: v1\nkind: Service\nmetadata: {name: x}", "spec is missing"),
+        ("apiVersion: v1\nkind: Servise\nmetadata: {name: x}", "unknown kind 'Servise'"),
+        ("apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspecs: {}", "unknown field 'specs'"),
+    ],
+)
+def test_a_document_that_is_no_manifest_is_refused(problems_of, text, why):
+    assert any(why in message for _, _, message in problems_of(text))
+
+
+def test_lists_are_unfolded_with_their_places(problems_of):
+    text = "apiVersion: v1\nkind: List\nitems:\n  - kind: Service\n    apiVersion: v9\n"
+    ((_, place, _),) = problems_of(text)
+    assert place == "a.yaml:5:17"
+
+
+def test_a_field_without_a_value_is_unset(world_of):
+    world = world_of(manifest("DestinationRule", "host: x.y\nsubsets:\ntrafficPolicy: ~"))
+    assert world.destination_rules[0].spec.subsets == ()
+
+
+def test_the_mesh_config_of_a_config_map_is_read(world_of):
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio}\ndata:\n  mesh: |\n"
+        "    outboundTrafficPolicy:\n      mode: REGISTRY_ONLY\n"
+    )
+    assert world_of(text).mesh_config.outbound_traffic_policy == "REGISTRY_ONLY"
+
+
+def test_what_stands_in_hidden_folders_is_not_read(tmp_path):
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "a.yaml").write_text("kind: [")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.yaml").write_text(manifest("DestinationRule", "host: x.y"))
+    assert len(load_files([tmp_path]).destination_rules) == 1
+
+
+def test_a_file_that_is_not_there_is_a_problem(tmp_path):
+    with pytest.raises(ConfigError, match=r"gone\.yaml: No such file"):
+        load_files([tmp_path / "gone.yaml"])

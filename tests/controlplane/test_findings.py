@@ -1,0 +1,191 @@
+"""What is said about a world before anybody runs on it."""
+
+import pytest
+
+from meshlib.controlplane import Scope, analyze, compile_snapshot, errors_of, findings_of
+
+MESH = """
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {selector: {app: reviews}, ports: [{port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: reviews-1}
+spec: {address: 10.0.0.1, labels: {app: reviews, version: v1}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews}
+spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}]}
+"""
+
+
+def rules(http, name="rules", extra=""):
+    lines = "".join(f"    {line}\n" for line in http.splitlines())
+    return f"""\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}}}
+spec:
+  hosts: [reviews]
+  http:
+{lines}{extra}"""
+
+
+def found(world):
+    return [(f.code, f.severity, str(f.place)) for f in findings_of(world)]
+
+
+GOOD = rules("- route: [{destination: {host: reviews, subset: v1}}]")
+
+
+def test_a_sound_mesh_gives_nothing_to_say(world_of):
+    assert found(world_of(MESH, GOOD)) == []
+
+
+@pytest.mark.parametrize(
+    "http, expected",
+    [
+        ("- route: [{destination: {host: revews}}]", [("ML0101", "error", "b.yaml:7:36")]),
+        (
+            "- route: [{destination: {host: reviews, port: {number: 81}}}]",
+            [("ML0101", "error", "b.yaml:7:60")],
+        ),
+        (
+            "- route: [{destination: {host: reviews, subset: v9}}]",
+            [("ML0107", "error", "b.yaml:7:53")],
+        ),
+        (
+            (
+                "- route: [{destination: {host: reviews}, weight: 1}, "
+                "{destination: {host: reviews, subset: v1}, weight: 2}]"
+            ),
+            [("ML0110", "warning", "b.yaml:7:14")],
+        ),
+        (
+            "- route: [{destination: {host: reviews}, weight: 50}]",
+            [("ML0110", "warning", "b.yaml:7:14")],
+        ),
+        ("- route: [{destination: {host: reviews}, weight: 100}]", []),
+        ("- redirect: {}\n- redirect: {}", [("ML0130", "warning", "b.yaml:8:7")]),
+        (
+            "- {match: [{uri: {prefix: /}}], redirect: {}}\n- redirect: {}",
+            [("ML0130", "warning", "b.yaml:8:7")],
+        ),
+        ("- {match: [{uri: {prefix: /}, port: 80}], redirect: {}}\n- redirect: {}", []),
+        (
+            (
+                "- {match: [{uri: {prefix: /a}, name: x}], redirect: {}}\n"
+                "- {match: [{uri: {prefix: /a}}], redirect: {}}"
+            ),
+            [("ML0131", "info", "b.yaml:8:16")],
+        ),
+        (
+            "- {route: [{destination: {host: reviews}}], retries: {retryOn: 5xx}}",
+            [("ML1001", "warning", "b.yaml:7:58")],
+        ),
+    ],
+)
+def test_doubtful_rules_are_found(world_of, http, expected):
+    world = world_of(MESH, rules(http))
+    assert found(world) == expected
+    compile_snapshot(world, Scope()).check()
+
+
+def test_hints_name_what_was_probably_meant(world_of):
+    (finding,) = findings_of(world_of(MESH, rules("- route: [{destination: {host: revews}}]")))
+    assert finding.hint == "did you mean 'reviews.default.svc.cluster.local'?"
+    dotted = rules("- route: [{destination: {host: reviews.default}}]")
+    (finding,) = findings_of(world_of(MESH, dotted))
+    assert finding.hint == "did you mean 'reviews.default.svc.cluster.local'?"
+
+
+def test_two_virtual_services_for_one_host_name_each_other(world_of):
+    world = world_of(MESH, GOOD, GOOD.replace("name: rules", "name: others"))
+    (finding,) = findings_of(world)
+    assert (finding.code, finding.severity) == ("ML0109", "error")
+    assert str(finding.place) == "c.yaml:5:11"
+    assert "default/rules at b.yaml:1:1" in finding.message
+    assert str(errors_of(world)[0]).startswith("c.yaml:5:11: VirtualService default/others: host")
+
+
+@pytest.mark.parametrize("extra", ["  gateways: [edge]\n", "  exportTo: [elsewhere]\n"])
+def test_virtual_services_that_never_meet_do_not_conflict(world_of, extra):
+    mine = GOOD + "  exportTo: [default]\n"
+    other = rules("- redirect: {}", name="others", extra=extra)
+    assert "ML0109" not in [code for code, _, _ in found(world_of(MESH, mine, other))]
+
+
+@pytest.mark.parametrize(
+    "manifest, expected",
+    [
+        (
+            "{kind: DestinationRule, spec: {host: nobody}}",
+            ("ML0174", "warning", "b.yaml:1:38"),
+        ),
+        (
+            "{kind: DestinationRule, spec: {host: reviews, subsets: [{name: v7, labels: {v: w}}]}}",
+            ("ML0173", "warning", "b.yaml:1:57"),
+        ),
+        (
+            "{kind: DestinationRule, spec: {host: reviews, trafficPolicy: {outlierDetection: {}}}}",
+            ("ML1001", "info", "b.yaml:1:81"),
+        ),
+        (
+            "{kind: WorkloadEntry, spec: {address: web.local, labels: {app: reviews}}}",
+            ("ML1003", "warning", "b.yaml:1:39"),
+        ),
+        ("{kind: WorkloadEntry, spec: {network: far}}", ("ML1003", "warning", "b.yaml:1:39")),
+        ("{kind: ServiceEntry, spec: {hosts: ['*.x.y']}}", ("ML1001", "info", "b.yaml:1:36")),
+        ("{kind: Sidecar, spec: {}}", ("ML0105", "warning", "b.yaml:1:8")),
+        (
+            "{kind: VirtualService, spec: {hosts: [x.y], http: [{redirect: {}}]}}",
+            ("ML0101", "warning", "b.yaml:1:39"),
+        ),
+        (
+            "{kind: VirtualService, spec: {hosts: [x.y], gateways: [g], http: [{redirect: {}}]}}",
+            ("ML1001", "info", "b.yaml:1:55"),
+        ),
+    ],
+)
+def test_what_has_no_effect_is_said(world_of, manifest, expected):
+    text = manifest[:-1] + ", metadata: {name: x}, apiVersion: networking.istio.io/v1}"
+    assert found(world_of(MESH, text)) == [expected]
+
+
+def test_one_host_of_two_owners_is_said(world_of):
+    entry = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: copy}
+spec: {hosts: [reviews.default.svc.cluster.local]}
+"""
+    assert found(world_of(MESH, entry)) == [("ML1002", "warning", "b.yaml:2:1")]
+
+
+def test_analyze_turns_unreadable_files_into_findings(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: [")
+    (tmp_path / "b.yaml").write_text(rules("- rout: []"))
+    (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\xff")
+    findings = analyze([tmp_path, tmp_path / "gone"])
+    assert [f.code for f in findings] == ["ML0100", "ML0106", "ML0100", "ML0100"]
+
+
+def test_nothing_is_called_missing_while_a_manifest_is_unreadable(tmp_path):
+    (tmp_path / "a.yaml").write_text(MESH.replace("subsets", "subsetz"))
+    (tmp_path / "b.yaml").write_text(GOOD)
+    assert [f.code for f in analyze([tmp_path])] == ["ML0106"]
+
+
+def test_a_finding_is_plain_values(world_of):
+    (finding,) = findings_of(world_of(MESH, rules("- route: [{destination: {host: nope}}]")))
+    assert finding.to_dict() == {
+        "code": "ML0101",
+        "severity": "error",
+        "place": "b.yaml:7:36",
+        "resource": "VirtualService default/rules",
+        "message": "no service nope.default.svc.cluster.local is known here",
+        "hint": "",
+    }
