@@ -231,12 +231,18 @@ def _only_inbound(effect: Serve) -> NoReturn:
     raise AssertionError(f"an outbound call does not serve: {effect}")
 
 
-def drive(runtime: Runtime, steps: Steps[Outcome], perform: Perform) -> Deliver:
-    """Run a call to its delivery, blocking. The steps stay suspended there."""
-    answer: object = None
+def drive(
+    runtime: Runtime, steps: Steps[Outcome], perform: Perform, effect: Effect | None = None
+) -> Deliver:
+    """Run a call to its delivery, blocking. The steps stay suspended there.
+
+    ``effect``: what they asked for already, when their first step was taken elsewhere.
+    """
+    answer: object
     try:
+        if effect is None:
+            effect = runtime.step(steps, None)
         while True:
-            effect = runtime.step(steps, answer)
             match effect:
                 case Send():
                     answer = perform(effect)
@@ -249,17 +255,21 @@ def drive(runtime: Runtime, steps: Steps[Outcome], perform: Perform) -> Deliver:
                     answer = runtime.await_config(effect)
                 case Serve():
                     _only_inbound(effect)
+            effect = runtime.step(steps, answer)
     except BaseException:
         runtime.close(steps)
         raise
 
 
-async def adrive(runtime: Runtime, steps: Steps[Outcome], perform: APerform) -> Deliver:
+async def adrive(
+    runtime: Runtime, steps: Steps[Outcome], perform: APerform, effect: Effect | None = None
+) -> Deliver:
     """Run a call to its delivery, awaiting. The steps stay suspended there."""
-    answer: object = None
+    answer: object
     try:
+        if effect is None:
+            effect = runtime.step(steps, None)
         while True:
-            effect = runtime.step(steps, answer)
             match effect:
                 case Send():
                     answer = await perform(effect)
@@ -272,6 +282,7 @@ async def adrive(runtime: Runtime, steps: Steps[Outcome], perform: APerform) -> 
                     answer = await runtime.aawait_config(effect)
                 case Serve():
                     _only_inbound(effect)
+            effect = runtime.step(steps, answer)
     except BaseException:
         runtime.close(steps)
         raise

@@ -1,0 +1,382 @@
+"""A call on an event loop: the task that awaits it drives it, or a task of its own does."""
+
+import asyncio
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+import grpc
+import grpc.aio
+
+from ..dataplane import Cause, Deliver, Effect, Failure, Outcome, Response, Send
+from ._drive import Runtime, adrive
+from ._grpc_pool import Member
+from ._grpc_request import Draft
+from ._grpc_status import AioMeshRpcError, attach, error_for, judge
+
+T = TypeVar("T")
+
+LOCALLY_CANCELLED = "Locally cancelled by application!"
+LATE = 0.005
+"""Seconds by which gRPC core's timers may run ahead of the mesh's clock."""
+
+READY_BACKOFF = (0.05, 1.6, 1.0)
+"""First wait, factor and longest wait of a ``wait_for_ready`` call that found nobody."""
+
+UNREACHED = frozenset({Cause.CONNECT, Cause.NO_ENDPOINT})
+
+
+class Method(Protocol):
+    """What a call needs of the multicallable that made it."""
+
+    runtime: Runtime
+
+    def member(self, send: Send, loop: asyncio.AbstractEventLoop) -> Member[grpc.aio.Channel]: ...
+
+    def native(self, member: Member[grpc.aio.Channel], path: str) -> Any: ...
+
+
+class Call(grpc.aio.Call):
+    """What all four kinds share: the way to the delivery, and what is known after it."""
+
+    _native: Any = None
+    _member: Member[grpc.aio.Channel] | None = None
+    _sent: Send | None = None
+    _limit: float | None = None
+    _error: BaseException | None = None
+    _deliver: Deliver | None = None
+    _task: asyncio.Task[None] | None = None
+    _over: asyncio.Future[None] | None = None
+    _driven = False
+    _delivered = False
+    _cancelled = False
+
+    def __init__(
+        self,
+        method: Method,
+        message: Any,
+        draft: Draft,
+        options: tuple[Any, bool | None, Any],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._method = method
+        self._request = message
+        self._draft = draft
+        self._options = options
+        self._loop = loop
+        self._callbacks: list[Callable[[Any], None]] = []
+        runtime = self._runtime = method.runtime
+        self._steps = runtime.outbound(draft.request)
+        self._effect = runtime.step(self._steps, None)
+        try:
+            self._begin(self._effect)
+        except BaseException:
+            runtime.close(self._steps)
+            self._delivered = True
+            raise
+
+    def _begin(self, effect: Effect) -> None:
+        """Take the first step at once: who only fires a call has fired it."""
+        if isinstance(effect, Send):
+            self._start(effect)
+        elif isinstance(effect, Deliver) and not self._options[1]:
+            self._settle(effect)
+
+    def _start(self, send: Send) -> None:
+        """Start an attempt on the endpoint's own channel."""
+        member = self._member = self._method.member(send, self._loop)
+        timeout = send.timeout
+        self._sent = send
+        self._limit = None if timeout is None else self._runtime.clock() + timeout - LATE
+        self._native = self._invoke(send, member, timeout)
+
+    def _invoke(self, send: Send, member: Member[grpc.aio.Channel], timeout: float | None) -> Any:
+        credentials, wait, compression = self._options
+        return self._method.native(member, send.request.path)(
+            self._request,
+            timeout=timeout,
+            metadata=self._draft.metadata(send),
+            credentials=credentials,
+            wait_for_ready=wait if send.endpoint is None else None,
+            compression=compression,
+        )
+
+    async def _attempt(self, send: Send) -> Outcome:
+        raise NotImplementedError
+
+    def _judge(self, error: grpc.aio.AioRpcError) -> Outcome:
+        return judge(
+            error.code().value[0],
+            error.details() or "",
+            native=error,
+            address=self._member.address if self._member else None,
+            is_ready=self._is_ready,
+            is_late=self._is_late,
+        )
+
+    def _is_ready(self) -> bool:
+        member = self._member
+        return member is None or member.channel.get_state() is grpc.ChannelConnectivity.READY
+
+    def _is_late(self) -> bool:
+        return self._limit is not None and self._runtime.clock() >= self._limit
+
+    async def _delivery(self) -> None:
+        """Get there: this task makes the first attempt, whatever follows has its own task."""
+        if self._delivered:
+            return
+        if self._driven:
+            await self._join()
+            return
+        effect = self._effect
+        if type(effect) is Send:
+            self._driven = True
+            try:
+                effect = self._runtime.step(self._steps, await self._attempt(effect))
+            except BaseException as error:
+                self._abandon(error)
+                raise
+            if type(effect) is Deliver and not self._unreached(effect):
+                self._settle(effect)
+                return
+            self._effect = effect
+            self._driven = False
+        self._touch()
+        await self._join()
+
+    def _touch(self) -> None:
+        """See to it that the call gets on although nobody awaits it."""
+        if not self._driven and not self._delivered:
+            self._driven = True
+            self._task = self._loop.create_task(self._drive())
+
+    async def _drive(self) -> None:
+        try:
+            deliver = await adrive(self._runtime, self._steps, self._attempt, self._effect)
+            pause, factor, longest = READY_BACKOFF
+            while self._unreached(deliver):
+                self._runtime.finish(self._steps)
+                await self._runtime.asleep(pause)
+                pause = min(pause * factor, longest)
+                self._steps = self._runtime.outbound(self._draft.request)
+                deliver = await adrive(self._runtime, self._steps, self._attempt)
+        except BaseException as error:  # noqa: BLE001 - it is the awaiting task's to see
+            self._abandon(error)
+        else:
+            self._settle(deliver)
+
+    def _unreached(self, deliver: Deliver) -> bool:
+        """``wait_for_ready``: no endpoint yet is no reason to fail."""
+        if not self._options[1]:
+            return False
+        outcome = deliver.outcome
+        return isinstance(outcome, Failure) and outcome.cause in UNREACHED
+
+    async def _join(self) -> None:
+        """Wait for the delivery that another task drives; to be cancelled here cancels the call."""
+        try:
+            await self._delivered_elsewhere()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    async def _delivered_elsewhere(self) -> None:
+        while not self._delivered:
+            await asyncio.wait((self._future(),))
+
+    def _future(self) -> asyncio.Future[None]:
+        if self._over is None:
+            self._over = self._loop.create_future()
+        return self._over
+
+    def _settle(self, deliver: Deliver) -> None:
+        self._delivered = True
+        self._deliver = deliver
+        error = self._error = error_for(deliver, AioMeshRpcError)
+        if error is None:
+            self._opened()
+        else:
+            self._runtime.finish(self._steps)
+            self._ended()
+        self._wake()
+
+    def _opened(self) -> None:
+        """The answer is there, or its stream has begun: tell the steps when it ends."""
+        self._native.add_done_callback(Ending(self))
+
+    def _abandon(self, error: BaseException) -> None:
+        """Cancelled, or broken by the caller's own code."""
+        if self._delivered:
+            return
+        self._delivered = True
+        self._runtime.close(self._steps)
+        if self._native is not None:
+            self._native.cancel()
+        if isinstance(error, asyncio.CancelledError):
+            self._cancelled = True
+        self._error = error
+        self._ended()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+    def _ended(self) -> None:
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
+    def _raise(self) -> None:
+        if self._cancelled:
+            raise asyncio.CancelledError
+        if self._error is not None:
+            raise self._error
+
+    def _marked(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        """An error of a delivered stream, with what the mesh knows of the call."""
+        if self._deliver is not None and not hasattr(error, "mesh"):
+            attach(error, Deliver(self._judge(error), self._deliver.record))
+        return error
+
+    def __del__(self) -> None:
+        if "_effect" not in self.__dict__:
+            return  # it never began
+        if not self._delivered:
+            self._runtime.drop(self._steps)
+        self._dropped()
+
+    def _dropped(self) -> None:
+        """Nobody holds the call any more. Fired and forgotten: the attempt on its way runs on."""
+
+    def _cancel_native(self) -> None:
+        native, loop = self._native, self._loop
+        if native is None or loop.is_closed():
+            return
+        if asyncio._get_running_loop() is loop:  # noqa: SLF001 - finalisers run anywhere
+            native.cancel()
+            return
+        try:
+            loop.call_soon_threadsafe(native.cancel)
+        except RuntimeError:
+            return  # closed meanwhile, and its calls with it
+
+    def cancel(self) -> bool:
+        if self._delivered:
+            cancelled = self._error is None and self._native.cancel()
+            self._cancelled = self._cancelled or cancelled
+            return bool(cancelled)
+        if self._task is not None:
+            return self._task.cancel()
+        if self._driven:
+            return bool(self._native.cancel())
+        self._abandon(asyncio.CancelledError())
+        return True
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def done(self) -> bool:
+        if not self._delivered:
+            self._touch()
+            return False
+        return self._error is not None or self._native.done()
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        if self._delivered and self.done():
+            callback(self)
+            return
+        self._callbacks.append(callback)
+        self._touch()
+
+    def time_remaining(self) -> float | None:
+        deadline = self._draft.request.deadline
+        return None if deadline is None else max(deadline - self._runtime.clock(), 0.0)
+
+    async def initial_metadata(self) -> grpc.aio.Metadata:
+        return await self._ask("initial_metadata", grpc.aio.Metadata())
+
+    async def trailing_metadata(self) -> grpc.aio.Metadata:
+        return await self._ask("trailing_metadata", grpc.aio.Metadata())
+
+    async def code(self) -> grpc.StatusCode:
+        return await self._ask("code", grpc.StatusCode.CANCELLED)
+
+    async def details(self) -> str:
+        return await self._ask("details", LOCALLY_CANCELLED)
+
+    async def debug_error_string(self) -> str:
+        return await self._ask("debug_error_string", "")
+
+    async def _ask(self, what: str, if_cancelled: T) -> T:
+        """Ask the mesh's own error if it is one, else the native call."""
+        if not self._delivered:
+            self._touch()
+            await self._delivered_elsewhere()
+        error = self._error
+        if isinstance(error, AioMeshRpcError):
+            return getattr(error, what)()  # type: ignore[no-any-return]
+        if error is not None and not isinstance(error, grpc.RpcError):
+            if self._cancelled:
+                return if_cancelled
+            raise error
+        return await getattr(self._native, what)()  # type: ignore[no-any-return]
+
+    async def wait_for_connection(self) -> None:
+        await self.initial_metadata()
+        if self._delivered:
+            self._raise()
+
+
+class Ending:
+    """Hears from a native stream how it ended, and tells the steps.
+
+    It holds no call, so that a call that its caller dropped is noticed and cancelled.
+    """
+
+    __slots__ = ("_call", "_callbacks", "_limit", "_member", "_runtime", "_steps")
+
+    def __init__(self, call: Call) -> None:
+        self._call = weakref.ref(call)
+        self._callbacks = call._callbacks  # noqa: SLF001 - the other half of a call
+        self._runtime = call._runtime  # noqa: SLF001
+        self._steps = call._steps  # noqa: SLF001
+        self._member = call._member  # noqa: SLF001
+        self._limit = call._limit  # noqa: SLF001
+
+    def __call__(self, native: Any) -> None:
+        status = at_once(native.code()).value[0]
+        details = at_once(native.details()) or ""
+        if native.cancelled():
+            end: Outcome = Failure(Cause.CANCELLED, details, 1)
+        else:
+            end = judge(
+                status,
+                details,
+                native=None,
+                address=None,
+                is_ready=lambda: True,
+                is_late=lambda: self._limit is not None and self._runtime.clock() >= self._limit,
+            )
+        self._runtime.end(self._steps, end)
+        call = self._call()
+        callbacks = self._callbacks[:]
+        self._callbacks.clear()
+        for callback in callbacks:
+            callback(native if call is None else call)
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise AssertionError("a finished call knows its status")
+
+
+def started(native: Any) -> Response:
+    """A stream has begun: what comes of it shows at its end."""
+    return Response(200, (), None, b"", native)

@@ -1,0 +1,223 @@
+"""The four kinds of calls on event loops."""
+
+import asyncio
+from collections.abc import AsyncIterator, Generator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from ..dataplane import Cause, Effect, Failure, Outcome, Response, Send
+from ._grpc_aio_call import Call, started
+from ._grpc_pool import Member
+
+NOTHING = object()
+
+
+class UnaryUnaryCall(Call, grpc.aio.UnaryUnaryCall[Any, Any]):
+    _message: Any = None
+
+    async def _attempt(self, send: Send) -> Outcome:
+        if send is not self._sent:
+            self._start(send)
+        native = self._native
+        try:
+            self._message = await native
+        except grpc.aio.AioRpcError as error:
+            return self._judge(error)
+        return Response(200, (), 0, b"", native)
+
+    def _opened(self) -> None:
+        self._runtime.finish(self._steps)
+        self._ended()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._response().__await__()
+
+    async def _response(self) -> Any:
+        if not self._delivered:
+            await self._delivery()
+        if self._error is not None:
+            self._raise()
+        return self._message
+
+
+class Reading(Call):
+    """A call with a stream of responses, read by ``async for`` or by ``read()``."""
+
+    _iterated: bool | None = None
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        self._style(iterated=True)
+        return self
+
+    async def __anext__(self) -> Any:
+        message = await self._next()
+        if message is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return message
+
+    async def read(self) -> Any:
+        self._style(iterated=False)
+        return await self._next()
+
+    def _style(self, *, iterated: bool) -> None:
+        if self._iterated is None:
+            self._iterated = iterated
+        elif self._iterated is not iterated:
+            raise grpc.aio.UsageError("a call is either iterated over or read from, not both")
+
+    async def _next(self) -> Any:
+        if not self._delivered:
+            await self._delivery()
+        if self._error is not None:
+            self._raise()
+        try:
+            return await self._native.read()
+        except grpc.aio.AioRpcError as error:
+            raise self._marked(error) from None
+
+    def _dropped(self) -> None:
+        self._cancel_native()
+
+
+class UnaryStreamCall(Reading, grpc.aio.UnaryStreamCall[Any, Any]):
+    """An attempt lasts until its first message, its end, or headers that the caller has seen."""
+
+    _first: Any = NOTHING
+    _seen = False
+
+    async def _attempt(self, send: Send) -> Outcome:
+        if send is not self._sent:
+            self._start(send)
+        native = self._native
+        try:
+            self._first = await native.read()
+        except grpc.aio.AioRpcError as error:
+            if self._seen:
+                return started(native)
+            return self._judge(error)
+        return started(native)
+
+    async def _next(self) -> Any:
+        if not self._delivered:
+            await self._delivery()
+        first = self._first
+        if first is NOTHING or self._error is not None:
+            return await super()._next()
+        if first is not grpc.aio.EOF:
+            self._first = NOTHING
+        return first
+
+    async def initial_metadata(self) -> grpc.aio.Metadata:
+        """Headers that came ahead of any message bind the call to this attempt."""
+        while not self._delivered:
+            self._touch()
+            native = self._native
+            if native is None:
+                await self._delivered_elsewhere()
+                continue
+            headers = await self._headers_of(native)
+            if headers and native is self._native:
+                self._seen = True
+                return headers
+        return await super().initial_metadata()
+
+    async def _headers_of(self, native: Any) -> grpc.aio.Metadata | None:
+        """The headers of an attempt, if it has any before it is delivered."""
+        arriving = asyncio.ensure_future(native.initial_metadata())
+        try:
+            await asyncio.wait((arriving, self._future()), return_when=asyncio.FIRST_COMPLETED)
+            if arriving.done() and len(arriving.result()):
+                return arriving.result()  # type: ignore[no-any-return]
+            await asyncio.wait((self._future(),))
+        finally:
+            arriving.cancel()
+        return None
+
+
+class Writing(Call):
+    """A call with a stream of requests: nothing of it is read before there is a connection."""
+
+    def _begin(self, effect: Effect) -> None:
+        if not isinstance(effect, Send):
+            super()._begin(effect)
+        elif effect.endpoint is None or self._is_connected(effect):
+            self._start(effect)
+            deliver = self._runtime.step(self._steps, started(self._native))
+            super()._begin(deliver)
+            return
+        self._touch()
+
+    def _is_connected(self, send: Send) -> bool:
+        channel = self._method.member(send, self._loop).channel
+        return channel.get_state() is grpc.ChannelConnectivity.READY
+
+    async def _attempt(self, send: Send) -> Outcome:
+        left = send.timeout
+        if send.endpoint is not None:
+            begun = self._runtime.clock()
+            failure = await connect(self._method.member(send, self._loop), left)
+            if failure is not None:
+                return failure
+            if left is not None:
+                left -= self._runtime.clock() - begun
+        self._start(Send(send.request, send.endpoint, left))
+        return started(self._native)
+
+    async def _native_call(self) -> Any:
+        if not self._delivered:
+            await self._delivery()
+        if self._error is not None:
+            self._raise()
+        return self._native
+
+    async def write(self, request: Any) -> None:
+        native = self._native if self._delivered else await self._native_call()
+        if self._error is not None:
+            self._raise()
+        try:
+            await native.write(request)
+        except grpc.aio.AioRpcError as error:
+            raise self._marked(error) from None
+
+    async def done_writing(self) -> None:
+        native = await self._native_call()
+        await native.done_writing()
+
+    def _dropped(self) -> None:
+        self._cancel_native()
+
+
+class StreamUnaryCall(Writing, grpc.aio.StreamUnaryCall[Any, Any]):
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._response().__await__()
+
+    async def _response(self) -> Any:
+        native = await self._native_call()
+        try:
+            return await native
+        except grpc.aio.AioRpcError as error:
+            raise self._marked(error) from None
+
+
+class StreamStreamCall(Writing, Reading, grpc.aio.StreamStreamCall[Any, Any]):
+    pass
+
+
+async def connect(member: Member[grpc.aio.Channel], timeout: float | None) -> Failure | None:  # noqa: ASYNC109 - of the effect
+    """Wait for a connection to an endpoint; not a byte of the call is sent here."""
+    channel = member.channel
+    ready, failed = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE
+    limit = member.connect_timeout if timeout is None else min(timeout, member.connect_timeout)
+    try:
+        async with asyncio.timeout(limit):
+            while (state := channel.get_state(try_to_connect=True)) is not ready:
+                if state in (failed, grpc.ChannelConnectivity.SHUTDOWN):
+                    return Failure(Cause.CONNECT, f"no connection to {member.address}", 14)
+                await channel.wait_for_state_change(state)
+    except TimeoutError:
+        if limit == timeout:
+            return Failure(Cause.TIMEOUT, f"no connection to {member.address} in time", 4)
+        return Failure(Cause.CONNECT, f"no connection to {member.address} in {limit:g} s", 14)
+    return None

@@ -1,0 +1,160 @@
+"""Channels to endpoints: made when first needed, kept while the configuration knows them."""
+
+import threading
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+from ..dataplane import Engine, Send, UpstreamEndpoint
+from ..model import Address
+from ..model.snapshot import referenced_clusters
+from ._grpc_status import is_ip
+from ._target import Target
+
+C = TypeVar("C")
+Options = Sequence[tuple[str, Any]]
+Dial = Callable[[str, Options], C]
+
+AUTHORITY = "grpc.default_authority"
+RECONNECT = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 5000))
+DIRECT = (("grpc.enable_http_proxy", 0),)
+"""An endpoint is an address inside the mesh: no proxy of the environment leads there."""
+
+CONNECT_TIMEOUT = 5.0
+OFFERED = 8
+"""Of so many endpoints of a cluster one must be connected for the channel to be ready."""
+
+
+class Member(Generic[C]):
+    """The channel to one endpoint. Calls hold it, so it closes when the last one lets go."""
+
+    __slots__ = ("__weakref__", "address", "channel", "connect_timeout", "natives")
+
+    def __init__(self, channel: C, address: Address | None, connect_timeout: float) -> None:
+        self.channel = channel
+        self.address = address
+        self.connect_timeout = connect_timeout
+        self.natives: dict[object, Any] = {}
+        """The channel's own multicallables, by ours."""
+
+
+class Pool(Generic[C]):
+    """All channels of one mesh channel, on one event loop or for all threads."""
+
+    def __init__(self, engine: Engine, target: Target, options: Options, dial: Dial[C]) -> None:
+        self._engine = engine
+        self._dial = dial
+        self._target = target
+        self._options = tuple(options)
+        self._authority = authority_in(self._options)
+        self._members: dict[object, Member[C]] = {}
+        self._swept = engine.snapshot
+        self._lock = threading.Lock()
+
+    def member(self, send: Send) -> Member[C]:
+        """The channel that an attempt goes over."""
+        if self._engine.snapshot is not self._swept:
+            self._sweep()
+        return self._of(send.endpoint, send.request.authority)
+
+    def _of(self, endpoint: UpstreamEndpoint | None, authority: str) -> Member[C]:
+        key: object = None if endpoint is None else endpoint.key
+        if authority != self._authority:
+            key = (key, authority)
+        found = self._members.get(key)
+        return found if found is not None else self._add(key, endpoint, authority)
+
+    @property
+    def members(self) -> list[Member[C]]:
+        return list(self._members.values())
+
+    def offered(self) -> list[Member[C]]:
+        """Channels to some endpoints of each cluster that the host's routes lead to."""
+        engine = self._engine
+        listener = engine.listeners.get(self._target.listener or "")
+        if listener is None:
+            known = engine.is_foreign(self._target.listener or "")
+            return [self._of(None, self._authority)] if known else []
+        names = {name for _, name in referenced_clusters(listener.router.table.config)}
+        clusters = [engine.clusters[name] for name in sorted(names) if name in engine.clusters]
+        return [
+            self._of(endpoint, self._authority)
+            for cluster in clusters
+            for endpoint in islice(
+                (e for e in cluster.balance.endpoints.values() if e.usable), OFFERED
+            )
+        ]
+
+    def _add(self, key: object, endpoint: UpstreamEndpoint | None, authority: str) -> Member[C]:
+        with self._lock:
+            found = self._members.get(key)
+            if found is None:
+                made = (
+                    self._foreign(authority)
+                    if endpoint is None
+                    else self._made(endpoint, authority)
+                )
+                found = self._members[key] = made
+            return found
+
+    def _foreign(self, authority: str) -> Member[C]:
+        options = self._with(((AUTHORITY, authority),) if authority else ())
+        return Member(self._dial(self._target.native, options), None, CONNECT_TIMEOUT)
+
+    def _made(self, endpoint: UpstreamEndpoint, authority: str) -> Member[C]:
+        timeout = self._connect_timeout(endpoint)
+        options = self._with(
+            (
+                (AUTHORITY, authority or self._target.native),
+                *RECONNECT,
+                ("grpc.min_reconnect_backoff_ms", int(timeout * 1000)),
+                *DIRECT,
+            )
+        )
+        return Member(
+            self._dial(native_target(endpoint.address), options), endpoint.address, timeout
+        )
+
+    def _with(self, ours: Options) -> Options:
+        """The caller's options win, but for the authority, which the route may have rewritten."""
+        fixed = {AUTHORITY} & {name for name, _ in ours}
+        given = tuple(pair for pair in self._options if pair[0] not in fixed)
+        names = {name for name, _ in given}
+        return (*given, *(pair for pair in ours if pair[0] not in names))
+
+    def _connect_timeout(self, endpoint: UpstreamEndpoint) -> float:
+        for cluster in self._engine.clusters.values():
+            if cluster.balance.endpoints.get(endpoint.key) is endpoint:
+                return cluster.balance.config.connect_timeout
+        return CONNECT_TIMEOUT
+
+    def _sweep(self) -> None:
+        """Let go of endpoints that left the configuration; calls on them run on."""
+        with self._lock:
+            self._swept = self._engine.snapshot
+            clusters = self._engine.clusters.values()
+            known = {key for cluster in clusters for key in cluster.balance.endpoints}
+            known_or_foreign = known | {None}
+            self._members = {
+                key: member
+                for key, member in self._members.items()
+                if (key[0] if isinstance(key, tuple) else key) in known_or_foreign
+            }
+
+    def empty(self) -> list[C]:
+        """Forget all channels and hand them over, to be closed."""
+        with self._lock:
+            gone, self._members = self._members, {}
+            return [member.channel for member in gone.values()]
+
+
+def authority_in(options: Options) -> str:
+    """The ``:authority`` that the caller asked for, or ""."""
+    named = dict(options).get(AUTHORITY)
+    return named if isinstance(named, str) else ""
+
+
+def native_target(address: Address) -> str:
+    if not is_ip(address.host):
+        return f"dns:///{address}"
+    return f"{'ipv6' if ':' in address.host else 'ipv4'}:{address}"

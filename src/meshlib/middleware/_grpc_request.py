@@ -1,0 +1,92 @@
+"""From the metadata of a call to the core's request, and back when the mesh changed it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..dataplane import Headers, Request, Send
+from ._drive import Runtime
+
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+class Draft:
+    """One call as its caller made it, and the metadata to send if the route changes nothing."""
+
+    __slots__ = ("_foreign", "_metadata", "request")
+
+    def __init__(self, request: Request, metadata: Any, foreign: Any) -> None:
+        self.request = request
+        self._metadata = metadata
+        self._foreign = foreign
+
+    def metadata(self, send: Send) -> Any:
+        """What to send: the caller's very object unless the mesh adds or changes something."""
+        request, original = send.request, self.request
+        if send.endpoint is None and request is original:
+            return self._foreign
+        if request is original or request.headers is original.headers:
+            return self._metadata
+        return merged(request.headers, self._metadata)
+
+
+class Drafting:
+    """Makes the requests of one mesh channel."""
+
+    __slots__ = ("_authority", "_runtime", "_target")
+
+    def __init__(self, runtime: Runtime, target: str, authority: str) -> None:
+        self._runtime = runtime
+        self._target = target
+        self._authority = authority
+
+    def draft(
+        self,
+        path: str,
+        metadata: Any,
+        timeout: float | None,
+        *,
+        replayable: bool = True,
+        streaming: bool = False,
+    ) -> Draft:
+        runtime = self._runtime
+        foreign = metadata
+        outgoing = runtime.propagation.outgoing()
+        if outgoing:
+            foreign = joined(metadata, runtime.propagation.outgoing(foreign=True))
+            metadata = joined(metadata, outgoing)
+        headers = headers_of(metadata) if metadata else ()
+        deadline = None if timeout is None else runtime.clock() + timeout
+        request = Request(
+            self._target,
+            "POST",
+            path,
+            self._authority,
+            "http",
+            headers,
+            True,
+            replayable,
+            streaming,
+            deadline,
+        )
+        return Draft(request, metadata, foreign)
+
+
+def headers_of(metadata: Metadata) -> Headers:
+    """The text values, names in lower case; binary values (``-bin``) are none of the core's."""
+    return tuple(
+        (key.lower(), value if isinstance(value, str) else value.decode("latin-1"))
+        for key, value in metadata
+        if not key.endswith("-bin")
+    )
+
+
+def joined(metadata: Metadata | None, outgoing: Headers) -> Any:
+    """The caller's metadata with what is propagated; a header the caller set himself wins."""
+    given = tuple(metadata or ())
+    own = {key.lower() for key, _ in given}
+    return (*given, *(pair for pair in outgoing if pair[0] not in own))
+
+
+def merged(headers: Headers, metadata: Metadata | None) -> Any:
+    """The headers as the route changed them, with the caller's binary values."""
+    return (*headers, *(pair for pair in metadata or () if pair[0].endswith("-bin")))

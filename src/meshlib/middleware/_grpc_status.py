@@ -1,0 +1,196 @@
+"""gRPC's statuses as outcomes, and outcomes as gRPC's errors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from ..dataplane import Cause, Deliver, Failure, Headers, Outcome, Response
+from ..errors import CallError, CallReport
+from ..model import Address
+
+CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+NO_CONNECTION = ("failed to connect to all addresses", "errors resolving ")
+"""How gRPC core begins its words when no connection could be made."""
+
+BROKEN = ("Stream removed (", "Socket closed", "recvmsg:", "GOAWAY received", "Connection reset")
+"""How gRPC core begins its words when a connection or a stream broke."""
+
+REFUSED_STREAM = "RST_STREAM with error code 7"
+
+HTTP_TO_GRPC = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+"""What an HTTP status without a gRPC status means (gRPC's http-grpc-status-mapping)."""
+
+_UNIMPLEMENTED = 12
+_UNKNOWN = 2
+FAILURE_TO_GRPC = {Cause.TIMEOUT: 4, Cause.CANCELLED: 1, Cause.LOCAL: 13}
+
+NATIVE_CAUSES = frozenset({Cause.REFUSED, Cause.RESET, Cause.CANCELLED, Cause.LOCAL})
+"""Failures that are shown as gRPC itself reports them: the words of a server may look alike."""
+
+
+def judge(
+    status: int,
+    details: str,
+    *,
+    native: object,
+    address: Address | None,
+    is_ready: Callable[[], bool],
+    is_late: Callable[[], bool],
+) -> Outcome:
+    """What the end of an attempt says.
+
+    An application may send any words with its status, so words alone never make a connection
+    failure: the channel must be without connection, and the words must name the endpoint.
+    """
+    if status == 0:
+        return Response(200, (), 0, b"", native)
+    if status == 4 and is_late():
+        return Failure(Cause.TIMEOUT, details, 4, native)
+    if details.startswith(NO_CONNECTION) and status == 14:
+        if _names(address, details) and not is_ready():
+            return Failure(Cause.CONNECT, details, 14, native)
+        return Response(200, (), status, b"", native)
+    if details.startswith(BROKEN):
+        cause = Cause.REFUSED if REFUSED_STREAM in details else Cause.RESET
+        return Failure(cause, details, status, native)
+    return Response(200, (), status, b"", native)
+
+
+def _names(address: Address | None, details: str) -> bool:
+    """The words name the very endpoint; a DNS name shows up only as its addresses."""
+    if address is None or not is_ip(address.host):
+        return True
+    return f"{address}:" in details
+
+
+def is_ip(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def grpc_status(outcome: Outcome) -> int:
+    """The status code that a caller sees."""
+    match outcome:
+        case Failure():
+            if outcome.grpc_status is not None:
+                return outcome.grpc_status
+            return FAILURE_TO_GRPC.get(outcome.cause, 14)
+        case Response():
+            if outcome.grpc_status is not None:
+                return outcome.grpc_status
+            if 300 <= outcome.status < 400:
+                return _UNIMPLEMENTED
+            return HTTP_TO_GRPC.get(outcome.status, _UNKNOWN)
+
+
+def report(deliver: Deliver) -> CallReport:
+    made = deliver.record.report(deliver.outcome)
+    outcome = deliver.outcome
+    if isinstance(outcome, Response) and outcome.grpc_status is None:
+        words = outcome.body.decode("utf-8", "replace") or f"unexpected HTTP {outcome.status}"
+        object.__setattr__(made, "detail", words)
+    return made
+
+
+class MeshRpcError(grpc.RpcError, grpc.Call, CallError):
+    """A synchronous call that the mesh failed."""
+
+    def __init__(self, code: grpc.StatusCode, report: CallReport, headers: Headers = ()) -> None:
+        CallError.__init__(self, report)
+        self._status = code
+        self._headers = headers
+
+    def code(self) -> grpc.StatusCode:
+        return self._status
+
+    def details(self) -> str:
+        return str(self.mesh)
+
+    def debug_error_string(self) -> str:
+        return f"{self._status.name}:{self.mesh}"
+
+    def initial_metadata(self) -> Any:
+        return self._headers
+
+    def trailing_metadata(self) -> Any:
+        return ()
+
+    def is_active(self) -> bool:
+        return False
+
+    def time_remaining(self) -> Any:
+        return None
+
+    def cancel(self) -> Any:
+        return False
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return self.debug_error_string()
+
+    def __reduce__(self) -> Any:
+        return type(self), (self._status, self.mesh, self._headers)
+
+
+class AioMeshRpcError(grpc.aio.AioRpcError, CallError):
+    """An asynchronous call that the mesh failed."""
+
+    def __init__(self, code: grpc.StatusCode, report: CallReport, headers: Headers = ()) -> None:
+        CallError.__init__(self, report)
+        self._status = code
+        self._headers = headers
+
+    def code(self) -> grpc.StatusCode:
+        return self._status
+
+    def details(self) -> str:
+        return str(self.mesh)
+
+    def debug_error_string(self) -> str:
+        return f"{self._status.name}:{self.mesh}"
+
+    def initial_metadata(self) -> grpc.aio.Metadata:
+        return grpc.aio.Metadata(*self._headers)
+
+    def trailing_metadata(self) -> grpc.aio.Metadata:  # type: ignore[override] - grpcio's own stubs
+        return grpc.aio.Metadata()
+
+    def __str__(self) -> str:
+        return self.debug_error_string()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def __reduce__(self) -> Any:
+        return type(self), (self._status, self.mesh, self._headers)
+
+
+MakeError = Callable[[grpc.StatusCode, CallReport, Headers], grpc.RpcError]
+
+
+def error_for(deliver: Deliver, make: MakeError) -> grpc.RpcError | None:
+    """The error that a delivered outcome is to its caller; ``None`` when all is well.
+
+    What a server answered is passed on as the library's own object, with ``.mesh`` attached.
+    """
+    outcome = deliver.outcome
+    native = outcome.native
+    if isinstance(outcome, Response):
+        if outcome.grpc_status == 0 or (outcome.grpc_status is None and native is not None):
+            return None
+        if isinstance(native, grpc.RpcError):
+            return attach(native, deliver)
+    elif isinstance(native, grpc.RpcError) and outcome.cause in NATIVE_CAUSES:
+        return attach(native, deliver)
+    headers = outcome.headers if isinstance(outcome, Response) else ()
+    code = CODES.get(grpc_status(outcome), grpc.StatusCode.UNKNOWN)
+    return make(code, report(deliver), headers)
+
+
+def attach(error: grpc.RpcError, deliver: Deliver) -> grpc.RpcError:
+    error.mesh = deliver.record.report(deliver.outcome)  # type: ignore[attr-defined]
+    return error

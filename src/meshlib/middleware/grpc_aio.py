@@ -1,0 +1,300 @@
+"""The asyncio channel of the mesh: each attempt goes over the channel of its endpoint."""
+
+import asyncio
+import weakref
+from collections.abc import Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from ..dataplane import Send
+from ._drive import Runtime
+from ._grpc_aio_kinds import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
+from ._grpc_pool import Member, Options, Pool, authority_in
+from ._grpc_request import Drafting
+from ._target import Target
+
+C = TypeVar("C", bound="UnaryUnaryCall | UnaryStreamCall | StreamUnaryCall | StreamStreamCall")
+
+
+class MultiCallable:
+    """One method of a service: makes calls, and the native multicallables they go over."""
+
+    kind: str
+    replayable = True
+    streaming = True
+
+    def __init__(
+        self, channel: "Channel", path: str, serializer: Any, deserializer: Any, registered: bool
+    ) -> None:
+        self._channel = channel
+        self._path = path
+        self._arguments = (serializer, deserializer)
+        self._registered = registered
+        self.runtime = channel.runtime
+        self._draft = channel.drafting.draft
+
+    def member(self, send: Send, loop: asyncio.AbstractEventLoop) -> Member[grpc.aio.Channel]:
+        return self._channel.pool(loop).member(send)
+
+    def native(self, member: Member[grpc.aio.Channel], path: str) -> Any:
+        key: object = self if path == self._path else (self, path)
+        found = member.natives.get(key)
+        if found is None:
+            make = getattr(member.channel, self.kind)
+            registered = self._registered and key is self
+            found = member.natives[key] = make(
+                path, *self._arguments, **({"_registered_method": True} if registered else {})
+            )
+        return found
+
+    def _call(
+        self,
+        call: type[C],
+        message: Any,
+        timeout: float | None,
+        metadata: Any,
+        options: tuple[Any, bool | None, Any],
+    ) -> C:
+        draft = self._draft(
+            self._path,
+            metadata,
+            timeout,
+            replayable=self.replayable,
+            streaming=self.streaming,
+        )
+        return call(self, message, draft, options, asyncio.get_running_loop())
+
+
+class UnaryUnary(MultiCallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
+    kind = "unary_unary"
+    streaming = False
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> UnaryUnaryCall:
+        options = (credentials, wait_for_ready, compression)
+        return self._call(UnaryUnaryCall, request, timeout, metadata, options)
+
+
+class UnaryStream(MultiCallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
+    kind = "unary_stream"
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> UnaryStreamCall:
+        options = (credentials, wait_for_ready, compression)
+        return self._call(UnaryStreamCall, request, timeout, metadata, options)
+
+
+class StreamUnary(MultiCallable, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
+    kind = "stream_unary"
+    replayable = False
+
+    def __call__(
+        self,
+        request_iterator: Any = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> StreamUnaryCall:
+        options = (credentials, wait_for_ready, compression)
+        return self._call(StreamUnaryCall, request_iterator, timeout, metadata, options)
+
+
+class StreamStream(MultiCallable, grpc.aio.StreamStreamMultiCallable[Any, Any]):
+    kind = "stream_stream"
+    replayable = False
+
+    def __call__(
+        self,
+        request_iterator: Any = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> StreamStreamCall:
+        options = (credentials, wait_for_ready, compression)
+        return self._call(StreamStreamCall, request_iterator, timeout, metadata, options)
+
+
+class Channel(grpc.aio.Channel):
+    """Calls go to a host of the mesh; may be used from several event loops."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        target: Target,
+        options: Options,
+        compression: grpc.Compression | None,
+    ) -> None:
+        assert target.listener is not None
+        self.runtime = runtime
+        self._target = target
+        self._options = tuple(options)
+        self._compression = compression
+        self._pools: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, Pool[grpc.aio.Channel]
+        ] = weakref.WeakKeyDictionary()
+        self._recent: tuple[object, Pool[grpc.aio.Channel] | None] = (None, None)
+        self._closed = False
+        self.drafting = Drafting(runtime, target.listener, authority_in(self._options))
+
+    def pool(self, loop: asyncio.AbstractEventLoop) -> Pool[grpc.aio.Channel]:
+        recent, pool = self._recent
+        if recent is loop and pool is not None:
+            return pool
+        if self._closed:
+            raise grpc.aio.UsageError("Channel is closed.")
+        pool = self._pools.get(loop)
+        if pool is None:
+            pool = self._pools[loop] = Pool(
+                self.runtime.engine, self._target, self._options, self._dial
+            )
+        self._recent = (loop, pool)
+        return pool
+
+    def _dial(self, target: str, options: Options) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(target, list(options), self._compression)
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> UnaryUnary:
+        return UnaryUnary(
+            self, method, request_serializer, response_deserializer, bool(_registered_method)
+        )
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> UnaryStream:
+        return UnaryStream(
+            self, method, request_serializer, response_deserializer, bool(_registered_method)
+        )
+
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> StreamUnary:
+        return StreamUnary(
+            self, method, request_serializer, response_deserializer, bool(_registered_method)
+        )
+
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> StreamStream:
+        return StreamStream(
+            self, method, request_serializer, response_deserializer, bool(_registered_method)
+        )
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """The best state of the channels to endpoints."""
+        if self._closed:
+            return grpc.ChannelConnectivity.SHUTDOWN
+        pool = self.pool(asyncio.get_running_loop())
+        members = pool.offered() if try_to_connect else pool.members
+        return best(member.channel.get_state(try_to_connect) for member in members)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        pool = self.pool(asyncio.get_running_loop())
+        while self.get_state() is last_observed_state:
+            members = pool.members
+            if not members:
+                await self.runtime.await_for(lambda: bool(pool.offered()), None)
+                continue
+            await _any(
+                member.channel.wait_for_state_change(member.channel.get_state())
+                for member in members
+            )
+
+    async def channel_ready(self) -> None:
+        while (state := self.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+            await self.wait_for_state_change(state)
+
+    async def close(self, grace: float | None = None) -> None:
+        self._closed = True
+        self._recent = (None, None)
+        here = asyncio.get_running_loop()
+        for loop, pool in list(self._pools.items()):
+            closing = [channel.close(grace) for channel in pool.empty()]
+            if loop is here:
+                await asyncio.gather(*closing)
+            elif loop.is_running():
+                for close in closing:
+                    asyncio.run_coroutine_threadsafe(close, loop)
+            else:
+                for close in closing:
+                    close.close()  # with its loop stopped, letting go of a channel closes it
+
+    def forget(self) -> list[object]:
+        """After a fork the channels are the parent's: begin anew and never touch them."""
+        inherited: list[object] = [channel for p in self._pools.values() for channel in p.empty()]
+        self._recent = (None, None)
+        return inherited
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+RANKS = (
+    grpc.ChannelConnectivity.READY,
+    grpc.ChannelConnectivity.CONNECTING,
+    grpc.ChannelConnectivity.IDLE,
+    grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+    grpc.ChannelConnectivity.SHUTDOWN,
+)
+
+
+def best(states: Iterable[grpc.ChannelConnectivity]) -> grpc.ChannelConnectivity:
+    return min(states, key=RANKS.index, default=grpc.ChannelConnectivity.IDLE)
+
+
+async def _any(changes: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait until one of the channels changes its state."""
+    tasks = [asyncio.ensure_future(change) for change in changes]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
