@@ -31,7 +31,7 @@ class Tree:
 
     listener: Listener
     table: RouteConfiguration
-    clusters: frozenset[str]
+    clusters: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Resolver:
         self._trees: dict[str, Tree] = {}
         self._branches: dict[str, Branch] = {}
         self._subscribed: dict[str, dict[str, None]] = {}
-        self._references: dict[int, tuple[RouteConfiguration, frozenset[str]]] = {}
+        self._references: dict[int, tuple[RouteConfiguration, tuple[str, ...]]] = {}
         self._last = Update(Snapshot(), frozenset())
 
     def watch(self, listener: str) -> None:
@@ -147,18 +147,18 @@ class Resolver:
 
     # References
 
-    def _references_of(self, table: RouteConfiguration) -> frozenset[str]:
+    def _references_of(self, table: RouteConfiguration) -> tuple[str, ...]:
         known = self._references.get(id(table))
         if known is not None and known[0] is table:
             return known[1]
-        return frozenset(name for _, name in referenced_clusters(table))
+        return tuple(dict.fromkeys(name for _, name in referenced_clusters(table)))
 
     def _remember(self, candidates: Iterable[Tree]) -> None:
         """Keep what large tables refer to, so that it is not counted again each time."""
         self._references = {id(t.table): (t.table, t.clusters) for t in candidates}
 
     def _clusters_of(self, *groups: Iterable[Tree]) -> dict[str, None]:
-        return {c: None for trees in groups for tree in trees for c in sorted(tree.clusters)}
+        return {c: None for trees in groups for tree in trees for c in tree.clusters}
 
     def _subscribe(self, clusters: dict[str, None]) -> tuple[SubscriptionChanged, ...]:
         listeners: list[Listener] = [tree.listener for tree in self._trees.values()]
