@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._control_plane import control_plane
     from ._decide import decide
     from ._one_service import REVIEWS, A, B, C, a_mesh, assignment, endpoint, one_service
     from ._play import (
@@ -36,6 +37,7 @@ _HOMES = {
     "a_mesh": "_one_service",
     "always": "dice",
     "assignment": "_one_service",
+    "control_plane": "_control_plane",
     "decide": "_decide",
     "endpoint": "_one_service",
     "fails_with": "_play",
@@ -67,6 +69,7 @@ __all__ = [
     "a_mesh",
     "always",
     "assignment",
+    "control_plane",
     "decide",
     "endpoint",
     "fails_with",
