@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--only", default=",".join(KINDS), help="aio,sync,aiohttp")
     options = parser.parse_args()
-    console = Console(stderr=options.json)
+    console = Console(stderr=options.json, width=100)
     results = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         for kind in options.only.split(","):
@@ -160,7 +160,7 @@ def wait_until_open(port: int) -> None:
 def show(console: Console, kind: str, rows: dict[str, dict[str, float]]) -> None:
     table = Table(title=KINDS[kind], title_justify="left")
     table.add_column("variant")
-    for column in ("p50 µs", "p99 µs", "p50 ratio", "[q1 .. q3]", "calls/s", "ratio"):
+    for column in ("p50 µs", "p99 µs", "p50 ratio", "q1 .. q3", "calls/s", "ratio"):
         table.add_column(column, justify="right")
     for name, row in rows.items():
         quartiles = f"{row['p50_ratio_q1']:.3f} .. {row['p50_ratio_q3']:.3f}"

@@ -199,7 +199,8 @@ class Engine:
         return (yield from deliver(record, answer))
 
     def _missing(self, target: str) -> str:
-        why = f": {self.around.problem}" if self.around.problem else ""
+        reason = self.around.blame()
+        why = f": {reason}" if reason else ""
         return f"no configuration for listener {target!r} in time{why}"
 
 

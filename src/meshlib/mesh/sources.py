@@ -158,6 +158,8 @@ class Remote:
             bootstrap = Bootstrap.load(options.bootstrap)
         self._engine = engine
         self._runtime = runtime
+        self._last_problem = ""
+        engine.around.blame = self._blame
         self._client = XdsClient(
             bootstrap,
             on_update=self._update,
@@ -170,12 +172,19 @@ class Remote:
         self._client.start()
 
     def _update(self, snapshot: Snapshot, absent: frozenset[str]) -> None:
-        self._engine.around.problem = ""
         self._runtime.commit(self._engine.prepare(snapshot, absent))
 
     def _problem(self, text: str) -> None:
-        self._engine.around.problem = text
+        self._last_problem = text
         log.warning("control plane: %s", text)
+
+    def _blame(self) -> str:
+        """Why a listener may be missing: no connection, or what was wrong with an answer."""
+        status = self._client.status()
+        server = f"control plane {status['server']}"
+        if not status["connected"]:
+            return f"{server} is not connected: {status['error'] or 'no answer yet'}"
+        return f"{server}: {self._last_problem}" if self._last_problem else f"{server} sent none"
 
     def close(self) -> None:
         self._client.close()

@@ -1,5 +1,6 @@
 """The router: it owns the attempts. Permit, pick, send, judge, wait, again, or deliver."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ class Surroundings:
     dice: Dice
     observe: Observer
     version: str = ""
-    problem: str = ""
+    blame: Callable[[], str] = str
+    """Why configuration may be missing, in the words of its source."""
 
 
 class Router:
