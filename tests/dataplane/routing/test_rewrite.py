@@ -1,0 +1,117 @@
+import pytest
+
+from meshlib.dataplane import Headers, Request
+from meshlib.dataplane.routing.rewrite import Rewrite
+from meshlib.model import (
+    HeaderMutations,
+    HeaderValueOption,
+    PathExact,
+    PathMatcher,
+    PathPrefix,
+    PathRegex,
+    PathSeparatedPrefix,
+    RouteAction,
+    RouteMatch,
+)
+
+
+def rewritten(path: PathMatcher, prefix: str, sent: str, *, case_sensitive: bool = True) -> str:
+    match = RouteMatch(path=path, case_sensitive=case_sensitive)
+    rewrite = Rewrite(match, RouteAction(cluster="c", prefix_rewrite=prefix), ())
+    return rewrite(Request("reviews:9080", "GET", sent)).path
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix", "sent", "expected"),
+    [
+        (PathPrefix("/api/"), "/", "/api/x?q=1", "/x?q=1"),
+        (PathPrefix("/api"), "/v2", "/api/x", "/v2/x"),
+        (PathPrefix("/api"), "/", "/api/x", "//x"),  # as Envoy does it
+        (PathSeparatedPrefix("/api"), "/v2", "/api/x", "/v2/x"),
+        (PathSeparatedPrefix("/api"), "/v2", "/api?q", "/v2?q"),
+        (PathExact("/api"), "/v2", "/api?q=/api", "/v2?q=/api"),
+        (PathRegex("/a.*"), "/v2", "/api/x?q=1", "/v2?q=1"),
+        (PathRegex("/a.*"), "/v2", "/api#f", "/v2#f"),
+    ],
+)
+def test_the_part_that_matched_is_replaced(
+    path: PathMatcher, prefix: str, sent: str, expected: str
+) -> None:
+    assert rewritten(path, prefix, sent) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (PathPrefix("/API"), "/v2/x?q"),
+        (PathSeparatedPrefix("/API"), "/v2/x?q"),
+        (PathExact("/API/x"), "/v2?q"),
+    ],
+)
+def test_what_matched_in_another_case_is_replaced_too(path: PathMatcher, expected: str) -> None:
+    assert rewritten(path, "/v2", "/api/x?q", case_sensitive=False) == expected
+
+
+def test_the_authority_is_replaced_and_nothing_else() -> None:
+    action = RouteAction(cluster="c", host_rewrite_literal="ratings")
+    request = Request("reviews:9080", "GET", "/x", "reviews", headers=(("a", "1"),))
+    changed = Rewrite(RouteMatch(), action, ())(request)
+    assert changed == Request("reviews:9080", "GET", "/x", "ratings", headers=(("a", "1"),))
+    assert request.authority == "reviews"
+
+
+def test_a_route_that_changes_nothing_needs_no_rewrite() -> None:
+    levels = (HeaderMutations(), HeaderMutations(response_headers_to_remove=("x",)))
+    assert not Rewrite(RouteMatch(), RouteAction(cluster="c"), levels).is_needed
+
+
+def headers_after(*levels: HeaderMutations, given: Headers = (("a", "1"), ("b", "2"))) -> Headers:
+    rewrite = Rewrite(RouteMatch(), RouteAction(cluster="c"), levels)
+    return rewrite(Request("reviews:9080", "GET", "/", headers=given)).headers
+
+
+def add(name: str, value: str, action: str = "append_if_exists_or_add") -> HeaderMutations:
+    option = HeaderValueOption(name=name, value=value, append_action=action)
+    return HeaderMutations(request_headers_to_add=(option,))
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "expected"),
+    [
+        ("A", "append_if_exists_or_add", (("a", "1"), ("b", "2"), ("a", "9"))),
+        ("a", "add_if_absent", (("a", "1"), ("b", "2"))),
+        ("c", "add_if_absent", (("a", "1"), ("b", "2"), ("c", "9"))),
+        ("a", "overwrite_if_exists_or_add", (("b", "2"), ("a", "9"))),
+        ("c", "overwrite_if_exists_or_add", (("a", "1"), ("b", "2"), ("c", "9"))),
+        ("a", "overwrite_if_exists", (("b", "2"), ("a", "9"))),
+        ("c", "overwrite_if_exists", (("a", "1"), ("b", "2"))),
+    ],
+)
+def test_a_header_is_added_as_its_action_says(name: str, action: str, expected: Headers) -> None:
+    assert headers_after(add(name, "9", action)) == expected
+
+
+def test_an_empty_value_is_only_kept_on_request() -> None:
+    keep = HeaderValueOption(name="c", value="", keep_empty_value=True)
+    assert headers_after(add("c", "")) == (("a", "1"), ("b", "2"))
+    assert headers_after(HeaderMutations(request_headers_to_add=(keep,)))[-1] == ("c", "")
+
+
+def test_a_level_removes_before_it_adds() -> None:
+    option = HeaderValueOption(name="a", value="9")
+    level = HeaderMutations(request_headers_to_remove=("A",), request_headers_to_add=(option,))
+    assert headers_after(level) == (("b", "2"), ("a", "9"))
+
+
+def test_an_outer_level_acts_on_what_the_inner_one_made() -> None:
+    inner = add("x", "inner")
+    outer = HeaderMutations(request_headers_to_remove=("x",))
+    assert headers_after(inner, outer) == (("a", "1"), ("b", "2"))
+    assert headers_after(outer, inner)[-1] == ("x", "inner")
+
+
+@pytest.mark.parametrize("name", ["host", "TE", ":path", "grpc-timeout", "grpc-encoding"])
+def test_what_the_call_itself_is_made_of_stays_as_it_is(name: str) -> None:
+    given = ((name.lower(), "1"),)
+    removal = HeaderMutations(request_headers_to_remove=(name,))
+    assert headers_after(removal, add(name, "9"), given=given) == given

@@ -1,0 +1,112 @@
+from collections import Counter
+
+import pytest
+
+from meshlib.dataplane import Cause, Failure, Response
+from meshlib.dataplane.upstream.cluster import UpstreamCluster
+from meshlib.model import Cluster, ClusterLoadAssignment, HealthStatus
+from meshlib.testing import A, B, C, FakeClock, always, assignment, endpoint, seeded
+
+
+def cluster(made: ClusterLoadAssignment, dice=seeded(1), **fields) -> UpstreamCluster:  # noqa: B008
+    config = Cluster(name="reviews", **fields)
+    live = UpstreamCluster(config, FakeClock(10.0), dice)
+    live.commit(live.prepare(config, made))
+    return live
+
+
+def picked(live: UpstreamCluster, *tried: str) -> str:
+    avoided = [live.balance.endpoints[address] for address in tried]
+    found = live.pick(avoided)
+    assert found is not None
+    return found.key
+
+
+def test_a_cluster_that_knows_nobody_picks_nobody() -> None:
+    assert cluster(assignment()).pick() is None
+    assert not cluster(assignment()).has_untried([])
+
+
+def test_who_was_tried_is_not_picked_while_there_are_others() -> None:
+    live = cluster(assignment([A, B, C]))
+    assert {picked(live, A) for _ in range(9)} == {B, C}
+    assert {picked(live, A, B) for _ in range(9)} == {C}
+    assert {picked(live, A, B, C) for _ in range(9)} == {A, B, C}
+
+
+def test_who_cannot_be_reached_is_not_picked_while_there_are_others() -> None:
+    live = cluster(assignment([A, B]))
+    live.observe(live.balance.endpoints[A], Failure(Cause.CONNECT))
+    assert {picked(live) for _ in range(9)} == {B}
+    live._clock.jump(0.5)  # type: ignore[attr-defined]
+    assert {picked(live) for _ in range(9)} == {A, B}
+
+
+def test_when_nobody_can_be_reached_the_one_who_is_due_first_is_picked() -> None:
+    live = cluster(assignment([A, B]))
+    for address, times in ((A, 3), (B, 1)):
+        for _ in range(times):
+            live.observe(live.balance.endpoints[address], Failure(Cause.CONNECT))
+    assert {picked(live) for _ in range(9)} == {B}
+    assert picked(live, B) == A
+
+
+@pytest.mark.parametrize(("failures", "pause"), [(1, 0.5), (2, 0.8), (3, 1.28), (20, 10.0)])
+def test_pauses_grow_with_every_failed_connection(failures: int, pause: float) -> None:
+    live = cluster(assignment([A]))
+    for _ in range(failures):
+        live.observe(live.balance.endpoints[A], Failure(Cause.CONNECT))
+    assert live.balance.endpoints[A].shunned_until == pytest.approx(10.0 + pause)
+    live.observe(live.balance.endpoints[A], Response(503))
+    assert live.balance.endpoints[A].shunned_until == 0.0
+
+
+def test_only_a_failed_connection_is_held_against_an_endpoint() -> None:
+    live = cluster(assignment([A]))
+    for cause in set(Cause) - {Cause.CONNECT}:
+        live.observe(live.balance.endpoints[A], Failure(cause))
+    assert live.balance.endpoints[A].shunned_until == 0.0
+
+
+def test_calls_spread_over_priorities_by_their_share() -> None:
+    half = [
+        endpoint(A),
+        endpoint("10.0.0.9:80", health_status=HealthStatus.UNHEALTHY),
+    ]
+    live = cluster(assignment(half, [B]))
+    counts = Counter(picked(live) for _ in range(10_000))
+    assert set(counts) == {A, B}
+    assert counts[A] / 10_000 == pytest.approx(0.7, abs=0.02)
+
+
+def test_an_address_that_stands_twice_counts_once() -> None:
+    live = cluster(assignment([A, A, B], [A]), always(0.0))
+    assert Counter(picked(live) for _ in range(4)) == {A: 2, B: 2}
+
+
+def test_an_endpoint_that_stays_keeps_what_was_seen_of_it() -> None:
+    live = cluster(assignment([A, B]))
+    config = live.balance.config
+    before = dict(live.balance.endpoints)
+    before[A].active = 3
+    live.observe(before[A], Failure(Cause.CONNECT))
+    reweighted = endpoint(B, load_balancing_weight=9)
+    live.commit(live.prepare(config, assignment([A, reweighted, C])))
+    after = live.balance.endpoints
+    assert after[A] is before[A]
+    assert after[B] is not before[B]
+    assert after[B].config.load_balancing_weight == 9
+    live.observe(after[B], Failure(Cause.CONNECT))
+    live.commit(live.prepare(config, assignment([A, B])))
+    assert live.balance.endpoints[B].connect_failures == 1
+
+
+def test_equal_configuration_changes_nothing() -> None:
+    live = cluster(assignment([A, B]))
+    assert live.prepare(live.balance.config, assignment([A, B])) is live.balance
+
+
+def test_preparing_leaves_the_balance_in_use_alone() -> None:
+    live = cluster(assignment([A]))
+    live.prepare(live.balance.config, assignment([B]))
+    assert picked(live) == A

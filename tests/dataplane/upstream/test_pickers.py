@@ -1,0 +1,97 @@
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshlib.clock import Dice
+from meshlib.dataplane.upstream.endpoint import Concurrency, UpstreamEndpoint
+from meshlib.dataplane.upstream.pickers import Picker, picker_for
+from meshlib.model import LbPolicy, LeastRequest, Random, RoundRobin
+from meshlib.testing import always, endpoint, scripted, seeded
+
+
+def live(*weights: int) -> list[UpstreamEndpoint]:
+    concurrency = Concurrency()
+    return [
+        UpstreamEndpoint(
+            endpoint(f"10.0.0.{number}:80", load_balancing_weight=weight), concurrency, http2=False
+        )
+        for number, weight in enumerate(weights)
+    ]
+
+
+def picks(picker: Picker, calls: int, members: Sequence[UpstreamEndpoint]) -> list[int]:
+    return [members.index(picker.pick()) for _ in range(calls)]
+
+
+def picker(policy: LbPolicy, members: Sequence[UpstreamEndpoint], dice: Dice) -> Picker:
+    return picker_for(policy, members, dice)
+
+
+@pytest.mark.parametrize(("roll", "first"), [(0.0, 0), (0.4, 1), (0.99, 2)])
+def test_equal_endpoints_take_turns_from_a_random_start(roll: float, first: int) -> None:
+    members = live(1, 1, 1)
+    turns = picks(picker(RoundRobin(), members, always(roll)), 6, members)
+    assert turns == [(first + n) % 3 for n in range(6)]
+
+
+def test_weighted_turns_interleave() -> None:
+    members = live(5, 1, 1)
+    turns = picks(picker(RoundRobin(), members, always(0.5)), 7, members)
+    assert Counter(turns) == {0: 5, 1: 1, 2: 1}
+    assert turns != sorted(turns)
+
+
+@settings(deadline=None)
+@given(
+    weights=st.lists(st.integers(1, 50), min_size=1, max_size=6),
+    seed=st.integers(0, 2**32),
+    rounds=st.integers(1, 4),
+)
+def test_turns_are_fair_after_every_call(weights: list[int], seed: int, rounds: int) -> None:
+    members = live(*weights)
+    turn = picker(RoundRobin(), members, seeded(seed))
+    counts: Counter[int] = Counter()
+    for call in range(1, sum(weights) * rounds + 1):
+        counts[members.index(turn.pick())] += 1
+        for index, weight in enumerate(weights):
+            # Earliest deadline first is never further off than one turn of each of the others.
+            assert abs(counts[index] - call * weight / sum(weights)) < len(weights) + 1
+
+
+def test_least_request_takes_the_idler_of_two() -> None:
+    members = live(1, 1, 1)
+    members[0].active = 3
+    members[1].active = 2
+    choose = picker(LeastRequest(), members, scripted([0.0, 0.4, 0.4, 0.0, 0.0, 0.0, 0.9, 0.1]))
+    assert picks(choose, 4, members) == [1, 1, 0, 2]
+
+
+def test_least_request_weighs_load_by_weight() -> None:
+    members = live(1, 4)
+    choose = picker(LeastRequest(), members, seeded(1))
+    for _ in range(500):
+        choose.pick().active += 1
+    assert members[1].active == pytest.approx(4 * members[0].active, rel=0.1)
+
+
+def test_least_request_looks_at_as_many_as_it_is_told() -> None:
+    members = live(1, 1, 1)
+    members[0].active = members[1].active = 1
+    choose = picker(LeastRequest(choice_count=3), members, scripted([0.0, 0.4, 0.9]))
+    assert picks(choose, 1, members) == [2]
+
+
+def test_random_goes_by_weight() -> None:
+    members = live(1, 3)
+    choose = picker(Random(), members, scripted([0.0, 0.2499, 0.25, 0.999]))
+    assert picks(choose, 4, members) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("policy", [RoundRobin(), LeastRequest(), Random()])
+@pytest.mark.parametrize("roll", [0.0, 1 - 2**-53])
+def test_a_single_endpoint_is_always_taken(policy: LbPolicy, roll: float) -> None:
+    members = live(7)
+    assert picks(picker(policy, members, always(roll)), 3, members) == [0, 0, 0]
