@@ -73,7 +73,12 @@ class ControlPlane:
 
     async def apply(self, config: Sequence[Mapping[str, Any]]) -> None:
         """Put other manifests in force; raises :class:`ConfigError` if they are refused."""
-        await self._change(load_documents(config))
+        try:
+            world = load_documents(config)
+        except ConfigError as refused:
+            self._refuse(refused)
+            raise
+        await self._change(world)
 
     async def start(self) -> None:
         if self._folder is None:

@@ -1,0 +1,124 @@
+"""A client's side of the state-of-the-world protocol, by hand and over a real stream."""
+
+import asyncio
+
+import grpc
+import pytest
+
+from meshlib.controlplane.subscriptions import Request, Subscriptions
+from meshlib.controlplane.versions import PackedResource, PackedSnapshot, PackedType
+from meshlib.xds.protos import message_class
+from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+
+URLS = {"cds": CLUSTER, "eds": ENDPOINT, "lds": LISTENER, "rds": ROUTE}
+KINDS = {url: kind for kind, url in URLS.items()}
+DISCOVERY = "envoy.service.discovery.v3"
+
+
+class Conversation:
+    """Speaks with :class:`Subscriptions` in short words: resources are ``name@version``."""
+
+    def __init__(self):
+        self.subscriptions = Subscriptions()
+        self.nonces = {}
+
+    def publish(self, version="1", **kinds):
+        """``publish(cds="a@1 b@1", rds="r@1")``."""
+        types = {
+            url: PackedType(
+                f"{kind}-{version}",
+                {
+                    name: PackedResource(url, name, content, None)
+                    for name, content in (one.split("@") for one in kinds.get(kind, "").split())
+                },
+            )
+            for kind, url in URLS.items()
+        }
+        self.subscriptions.publish(PackedSnapshot(version, types))
+
+    def ask(self, kind, *names, nonce=None, error=None):
+        """A request with the last nonce seen, unless another is given."""
+        nonce = self.nonces.get(kind, "") if nonce is None else nonce
+        return self.subscriptions.receive(
+            Request(type_url=URLS[kind], names=names, nonce=nonce, error=error)
+        )
+
+    def pull(self):
+        """What is due now: ``["cds a@1 b@1", …]``."""
+        said = []
+        while (response := self.subscriptions.next_response()) is not None:
+            kind = KINDS[response.type_url]
+            self.nonces[kind] = response.nonce
+            contents = sorted(f"{r.name}@{r.version}" for r in response.resources)
+            said.append(" ".join([kind, *contents]))
+        return said
+
+    def state(self, kind):
+        return self.subscriptions.types[URLS[kind]]
+
+
+@pytest.fixture
+def talk():
+    return Conversation()
+
+
+class AdsStream:
+    """One raw stream to a real server."""
+
+    def __init__(self, call, node):
+        self._call = call
+        self._node = node
+        self.last = {}
+
+    async def ask(self, kind, *names, error=None):
+        last = self.last.get(kind)
+        request = message_class(f"{DISCOVERY}.DiscoveryRequest")(
+            type_url=URLS[kind],
+            resource_names=names,
+            response_nonce=last.nonce if last else "",
+            version_info=last.version_info if last and error is None else "",
+        )
+        if self._node is not None:
+            request.node.MergeFrom(self._node)
+            self._node = None
+        if error is not None:
+            request.error_detail.message = error
+        await self._call.write(request)
+
+    async def next(self):
+        response = await asyncio.wait_for(self._call.read(), 10)
+        assert response is not grpc.aio.EOF, await self._call.code()
+        self.last[KINDS[response.type_url]] = response
+        return response
+
+    async def accept(self, *names):
+        """The next response, acknowledged."""
+        response = await self.next()
+        await self.ask(KINDS[response.type_url], *names)
+        return response
+
+    async def ended(self):
+        """The status with which the server ended the stream."""
+        return await asyncio.wait_for(self._call.code(), 10)
+
+
+@pytest.fixture
+async def connect():
+    """``connect(address, user_agent=…, namespace=…)``: an open :class:`AdsStream`."""
+    channels = []
+
+    async def connected(address, *, user_agent="test", node_id="t", **metadata):
+        channel = grpc.aio.insecure_channel(address)
+        channels.append(channel)
+        method = channel.stream_stream(
+            f"/{DISCOVERY}.AggregatedDiscoveryService/StreamAggregatedResources",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=message_class(f"{DISCOVERY}.DiscoveryResponse").FromString,
+        )
+        node = message_class("envoy.config.core.v3.Node")(id=node_id, user_agent_name=user_agent)
+        node.metadata.update(metadata)
+        return AdsStream(method(), node)
+
+    yield connected
+    for channel in channels:
+        await channel.close()

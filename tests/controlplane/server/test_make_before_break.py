@@ -1,0 +1,83 @@
+"""Whatever is edited and however slowly a client answers, it never lacks what it uses."""
+
+import hypothesis.strategies as st
+from hypothesis import given
+
+from meshlib.controlplane.subscriptions import Request, Subscriptions
+from meshlib.controlplane.versions import PackedResource, PackedSnapshot, PackedType
+from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+
+TABLES = ("r", "s")
+CLUSTERS = st.sampled_from("abcd")
+# A world says to which cluster each table leads; a table's content is that cluster's name.
+WORLDS = st.fixed_dictionaries(dict.fromkeys(TABLES, CLUSTERS))
+
+
+def packed(world, generation):
+    kinds = {
+        CLUSTER: dict.fromkeys(world.values(), "1"),
+        ENDPOINT: {},
+        LISTENER: {},
+        ROUTE: world,
+    }
+    return PackedSnapshot(
+        str(generation),
+        {
+            url: PackedType(
+                str(generation),
+                {name: PackedResource(url, name, content, None) for name, content in of.items()},
+            )
+            for url, of in kinds.items()
+        },
+    )
+
+
+class EnvoyLike:
+    """Takes in what it is sent, in order, and answers when it is told to."""
+
+    def __init__(self, subscriptions):
+        self._subscriptions = subscriptions
+        self._unanswered = []
+        self.clusters = set()
+        self.tables = {}
+        for url, names in ((CLUSTER, ()), (ROUTE, TABLES)):
+            subscriptions.receive(Request(type_url=url, names=names))
+
+    def read(self):
+        while (response := self._subscriptions.next_response()) is not None:
+            if response.type_url == CLUSTER:
+                self.clusters = {resource.name for resource in response.resources}
+            else:
+                self.tables |= {r.name: r.version for r in response.resources}
+            self._unanswered.append(response)
+            assert set(self.tables.values()) <= self.clusters
+
+    def answer(self):
+        if not self._unanswered:
+            return False
+        response = self._unanswered.pop(0)
+        names = TABLES if response.type_url == ROUTE else ()
+        self._subscriptions.receive(
+            Request(type_url=response.type_url, names=names, nonce=response.nonce)
+        )
+        return True
+
+
+@given(st.lists(st.one_of(WORLDS, st.none()), max_size=30))
+def test_routes_never_lead_to_a_cluster_that_the_client_lacks(events):
+    subscriptions = Subscriptions()
+    world = {"r": "a", "s": "a"}
+    subscriptions.publish(packed(world, 0))
+    client = EnvoyLike(subscriptions)
+    client.read()
+    for generation, event in enumerate(events, 1):
+        if event is None:
+            client.answer()
+        else:
+            world = event
+            subscriptions.publish(packed(world, generation))
+        client.read()
+    while client.answer():
+        client.read()
+    assert client.tables == world
+    assert client.clusters == set(world.values())
