@@ -80,7 +80,8 @@ def test_every_way_to_match_a_header_is_understood(decode_route, matcher, means)
 def test_policies_given_as_extensions_win_over_the_enum(decode_cluster, listed, means):
     decoded = decode_cluster(lb_policy="MAGLEV", load_balancing_policy=listed)
     assert decoded.resource.lb_policy == means
-    assert decoded.ignored == ()
+    hashed = isinstance(means, RingHash | Maglev)  # understood, but nothing acts on it yet
+    assert decoded.ignored == (("lb_policy",) if hashed else ())
 
 
 def test_the_first_known_policy_counts_and_the_one_before_is_named(decode_cluster):
@@ -237,3 +238,17 @@ def test_a_resource_is_carried_by_our_own_any():
     packed = encode(decoded.resource)
     assert packed.type_url == CLUSTER
     assert packed.DESCRIPTOR.full_name == "google.protobuf.Any"
+
+
+@pytest.mark.parametrize(
+    ("fields", "ignored"),
+    [
+        ({"lb_policy": "RING_HASH"}, ("lb_policy",)),
+        ({"lb_policy": "ROUND_ROBIN", "outlier_detection": {}}, ("outlier_detection",)),
+    ],
+)
+def test_what_the_data_plane_does_not_act_on_is_named(fields, ignored):
+    cluster = message_class("envoy.config.cluster.v3.Cluster")(
+        name="c", type="EDS", eds_cluster_config={"eds_config": {"ads": {}}}, **fields
+    )
+    assert decode(CLUSTER, cluster.SerializeToString()).ignored == ignored

@@ -8,7 +8,9 @@ from ...model import (
     Eds,
     HttpProtocolOptions,
     LogicalDns,
+    Maglev,
     OriginalDst,
+    RingHash,
     Static,
     StrictDns,
 )
@@ -57,7 +59,16 @@ def decode_cluster(reader: Reader) -> Cluster:
     )
     if isinstance(cluster.discovery, OriginalDst) != isinstance(cluster.lb_policy, ClusterProvided):
         reader.problem("CLUSTER_PROVIDED and ORIGINAL_DST go together", "lb_policy")
+    _drop_what_does_not_act(cluster, reader)
     return cluster
+
+
+def _drop_what_does_not_act(cluster: Cluster, reader: Reader) -> None:
+    """The model holds more than the data plane does yet: it must not look obeyed."""
+    if cluster.outlier_detection is not None:
+        reader.drop("outlier_detection")
+    if isinstance(cluster.lb_policy, RingHash | Maglev):
+        reader.drop("lb_policy")
 
 
 def _encode_discovery(discovery: Discovery) -> Fields:
