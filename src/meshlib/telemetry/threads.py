@@ -15,63 +15,77 @@ from .propagation import RECEIVED
 
 T = TypeVar("T")
 
+
+class _Patch:
+    """One method replaced by ours, as long as nobody replaces ours in turn."""
+
+    def __init__(self, owner: type, name: str) -> None:
+        self._owner = owner
+        self._name = name
+        self._in_place = False
+        self.original: Callable[..., Any] = getattr(owner, name)
+
+    def put(self, ours: Callable[..., Any]) -> None:
+        if self._in_place:
+            return  # buried under a patch of others since the last time
+        self.original = getattr(self._owner, self._name)
+        setattr(self._owner, self._name, ours)
+        self._in_place = True
+
+    def take(self, ours: Callable[..., Any]) -> None:
+        if getattr(self._owner, self._name) is ours:
+            setattr(self._owner, self._name, self.original)
+            self._in_place = False
+
+
 _lock = threading.Lock()
 _installs = 0
-_start = threading.Thread.start
-_submit = ThreadPoolExecutor.submit
+_start = _Patch(threading.Thread, "start")
+_submit = _Patch(ThreadPoolExecutor, "submit")
 
 
 def install() -> None:
     """Begin to carry; each :func:`install` wants its own :func:`uninstall`."""
-    global _installs, _start, _submit  # noqa: PLW0603 - what is patched is global, too
+    global _installs  # noqa: PLW0603 - what is patched is global, too
     with _lock:
         _installs += 1
-        if _installs > 1:
-            return
-        if threading.Thread.start is not start:
-            _start, threading.Thread.start = threading.Thread.start, start  # type: ignore[method-assign]
-        if ThreadPoolExecutor.submit is not submit:
-            _submit, ThreadPoolExecutor.submit = ThreadPoolExecutor.submit, submit  # type: ignore[method-assign]
+        _start.put(start)
+        _submit.put(submit)
 
 
 def uninstall() -> None:
-    """End it after the last one; what others have patched over ours stays, and ours is idle."""
+    """End it after the last one; where others have patched over ours, ours stays and idles."""
     global _installs  # noqa: PLW0603
     with _lock:
+        _installs = max(0, _installs - 1)
         if not _installs:
-            return
-        _installs -= 1
-        if _installs:
-            return
-        if threading.Thread.start is start:
-            threading.Thread.start = _start  # type: ignore[method-assign]
-        if ThreadPoolExecutor.submit is submit:
-            ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
+            _start.take(start)
+            _submit.take(submit)
 
 
-@functools.wraps(_start)
+@functools.wraps(threading.Thread.start)
 def start(self: threading.Thread) -> None:
     received = RECEIVED.get()
     # The workers of a multiprocessing.pool.ThreadPool live on and serve other calls.
-    if not received or not _installs or type(self).__module__ == "multiprocessing.dummy":
-        _start(self)
-        return
-    # On the instance, so that subclasses with a run() of their own (Timer …) are reached.
-    self.run = _Carried(received, self.run)  # type: ignore[method-assign]
-    _start(self)
+    if received and _installs and type(self).__module__ != "multiprocessing.dummy":
+        # On the instance, so that subclasses with a run() of their own (Timer …) are reached.
+        self.run = _Carried(received, self.run)  # type: ignore[method-assign]
+    _start.original(self)
 
 
-@functools.wraps(_submit)
+@functools.wraps(ThreadPoolExecutor.submit)
 def submit(
     self: ThreadPoolExecutor, fn: Callable[..., T], /, *args: Any, **kwargs: Any
-) -> Future[T]:
+) -> "Future[T]":
     received = RECEIVED.get()
     if not received or not _installs:
-        return _submit(self, fn, *args, **kwargs)
+        future: Future[T] = _submit.original(self, fn, *args, **kwargs)
+        return future
     # Submitting may start a worker, which must not keep what only this call brought.
     token = RECEIVED.set(())
     try:
-        return _submit(self, _Carried(received, fn), *args, **kwargs)
+        future = _submit.original(self, _Carried(received, fn), *args, **kwargs)
+        return future
     finally:
         RECEIVED.reset(token)
 
