@@ -10,6 +10,7 @@ from meshlib.model import (
     HealthStatus,
     HttpProtocolOptions,
     LeastRequest,
+    Maglev,
     PathExact,
     Prefix,
     Present,
