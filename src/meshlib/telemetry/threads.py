@@ -7,13 +7,11 @@ context: nothing else of the application changes its meaning.
 import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from ..dataplane import Headers
 from .propagation import RECEIVED
-
-T = TypeVar("T")
 
 
 class _Patch:
@@ -63,7 +61,7 @@ def uninstall() -> None:
             _submit.take(submit)
 
 
-@functools.wraps(threading.Thread.start)
+@functools.wraps(_start.original)
 def start(self: threading.Thread) -> None:
     received = RECEIVED.get()
     # The workers of a multiprocessing.pool.ThreadPool live on and serve other calls.
@@ -73,19 +71,15 @@ def start(self: threading.Thread) -> None:
     _start.original(self)
 
 
-@functools.wraps(ThreadPoolExecutor.submit)
-def submit(
-    self: ThreadPoolExecutor, fn: Callable[..., T], /, *args: Any, **kwargs: Any
-) -> "Future[T]":
+@functools.wraps(_submit.original)
+def submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     received = RECEIVED.get()
     if not received or not _installs:
-        future: Future[T] = _submit.original(self, fn, *args, **kwargs)
-        return future
+        return _submit.original(self, fn, *args, **kwargs)
     # Submitting may start a worker, which must not keep what only this call brought.
     token = RECEIVED.set(())
     try:
-        future = _submit.original(self, _Carried(received, fn), *args, **kwargs)
-        return future
+        return _submit.original(self, _Carried(received, fn), *args, **kwargs)
     finally:
         RECEIVED.reset(token)
 
