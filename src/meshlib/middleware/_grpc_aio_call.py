@@ -8,22 +8,22 @@ from typing import Any, Protocol, TypeVar
 import grpc
 import grpc.aio
 
-from ..dataplane import Cause, Deliver, Effect, Failure, Outcome, Response, Send
+from ..dataplane import Cause, Deliver, Effect, Failure, Outcome, Send
 from ._drive import Runtime, adrive
 from ._grpc_pool import Member
 from ._grpc_request import Draft
-from ._grpc_status import AioMeshRpcError, attach, error_for, judge
+from ._grpc_status import (
+    LATE,
+    LOCALLY_CANCELLED,
+    READY_BACKOFF,
+    AioMeshRpcError,
+    attach,
+    error_for,
+    judge,
+    unreached,
+)
 
 T = TypeVar("T")
-
-LOCALLY_CANCELLED = "Locally cancelled by application!"
-LATE = 0.005
-"""Seconds by which gRPC core's timers may run ahead of the mesh's clock."""
-
-READY_BACKOFF = (0.05, 1.6, 1.0)
-"""First wait, factor and longest wait of a ``wait_for_ready`` call that found nobody."""
-
-UNREACHED = frozenset({Cause.CONNECT, Cause.NO_ENDPOINT})
 
 
 class Method(Protocol):
@@ -166,11 +166,7 @@ class Call(grpc.aio.Call):
             self._settle(deliver)
 
     def _unreached(self, deliver: Deliver) -> bool:
-        """``wait_for_ready``: no endpoint yet is no reason to fail."""
-        if not self._options[1]:
-            return False
-        outcome = deliver.outcome
-        return isinstance(outcome, Failure) and outcome.cause in UNREACHED
+        return bool(self._options[1]) and unreached(deliver)
 
     async def _join(self) -> None:
         """Wait for the delivery that another task drives; to be cancelled here cancels the call."""
@@ -375,8 +371,3 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise AssertionError("a finished call knows its status")
-
-
-def started(native: Any) -> Response:
-    """A stream has begun: what comes of it shows at its end."""
-    return Response(200, (), None, b"", native)

@@ -8,8 +8,9 @@ import grpc
 import grpc.aio
 
 from ..dataplane import Cause, Effect, Failure, Outcome, Response, Send
-from ._grpc_aio_call import Call, started
+from ._grpc_aio_call import Call
 from ._grpc_pool import Member
+from ._grpc_status import started
 
 NOTHING = object()
 

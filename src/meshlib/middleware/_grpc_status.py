@@ -1,6 +1,6 @@
 """gRPC's statuses as outcomes, and outcomes as gRPC's errors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
@@ -29,6 +29,16 @@ FAILURE_TO_GRPC = {Cause.TIMEOUT: 4, Cause.CANCELLED: 1, Cause.LOCAL: 13}
 
 NATIVE_CAUSES = frozenset({Cause.REFUSED, Cause.RESET, Cause.CANCELLED, Cause.LOCAL})
 """Failures that are shown as gRPC itself reports them: the words of a server may look alike."""
+
+
+LOCALLY_CANCELLED = "Locally cancelled by application!"
+LATE = 0.005
+"""Seconds by which gRPC core's timers may run ahead of the mesh's clock."""
+
+READY_BACKOFF = (0.05, 1.6, 1.0)
+"""First wait, factor and longest wait of a ``wait_for_ready`` call that found nobody."""
+
+UNREACHED = frozenset({Cause.CONNECT, Cause.NO_ENDPOINT})
 
 
 def judge(
@@ -156,7 +166,7 @@ class AioMeshRpcError(grpc.aio.AioRpcError, CallError):
     def initial_metadata(self) -> grpc.aio.Metadata:
         return grpc.aio.Metadata(*self._headers)
 
-    def trailing_metadata(self) -> grpc.aio.Metadata:  # type: ignore[override] - grpcio's own stubs
+    def trailing_metadata(self) -> grpc.aio.Metadata:  # type: ignore[override]
         return grpc.aio.Metadata()
 
     def __str__(self) -> str:
@@ -168,6 +178,14 @@ class AioMeshRpcError(grpc.aio.AioRpcError, CallError):
     def __reduce__(self) -> Any:
         return type(self), (self._status, self.mesh, self._headers)
 
+
+RANKS = (
+    grpc.ChannelConnectivity.READY,
+    grpc.ChannelConnectivity.CONNECTING,
+    grpc.ChannelConnectivity.IDLE,
+    grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+    grpc.ChannelConnectivity.SHUTDOWN,
+)
 
 MakeError = Callable[[grpc.StatusCode, CallReport, Headers], grpc.RpcError]
 
@@ -194,3 +212,18 @@ def error_for(deliver: Deliver, make: MakeError) -> grpc.RpcError | None:
 def attach(error: grpc.RpcError, deliver: Deliver) -> grpc.RpcError:
     error.mesh = deliver.record.report(deliver.outcome)  # type: ignore[attr-defined]
     return error
+
+
+def started(native: Any) -> Response:
+    """A stream has begun: what comes of it shows at its end."""
+    return Response(200, (), None, b"", native)
+
+
+def unreached(deliver: Deliver) -> bool:
+    """``wait_for_ready``: no endpoint yet is no reason to fail."""
+    outcome = deliver.outcome
+    return isinstance(outcome, Failure) and outcome.cause in UNREACHED
+
+
+def best(states: Iterable[grpc.ChannelConnectivity]) -> grpc.ChannelConnectivity:
+    return min(states, key=RANKS.index, default=grpc.ChannelConnectivity.IDLE)

@@ -14,6 +14,7 @@ from ._drive import Runtime
 from ._grpc_aio_kinds import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
 from ._grpc_pool import Member, Options, Pool, authority_in
 from ._grpc_request import Drafting
+from ._grpc_status import best
 from ._target import Target
 
 C = TypeVar("C", bound="UnaryUnaryCall | UnaryStreamCall | StreamUnaryCall | StreamStreamCall")
@@ -275,19 +276,6 @@ class Channel(grpc.aio.Channel):
         trace: TracebackType | None,
     ) -> None:
         await self.close()
-
-
-RANKS = (
-    grpc.ChannelConnectivity.READY,
-    grpc.ChannelConnectivity.CONNECTING,
-    grpc.ChannelConnectivity.IDLE,
-    grpc.ChannelConnectivity.TRANSIENT_FAILURE,
-    grpc.ChannelConnectivity.SHUTDOWN,
-)
-
-
-def best(states: Iterable[grpc.ChannelConnectivity]) -> grpc.ChannelConnectivity:
-    return min(states, key=RANKS.index, default=grpc.ChannelConnectivity.IDLE)
 
 
 async def _any(changes: Iterable[Coroutine[Any, Any, None]]) -> None:
