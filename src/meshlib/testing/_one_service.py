@@ -52,14 +52,14 @@ def one_service(
     action: RouteAction | None = None,
     routes: tuple[Route, ...] = (),
     target: str = REVIEWS,
+    domains: tuple[str, ...] = ("*",),
     version: str = "",
     **cluster: Any,
 ) -> Snapshot:
     """``target`` served by the cluster ``reviews``; ``cluster`` gives fields of that."""
     routes = routes or (Route(name="all", action=action or RouteAction(cluster="reviews")),)
-    table = RouteConfiguration(
-        name=target, virtual_hosts=(VirtualHost(name="host", domains=("*",), routes=routes),)
-    )
+    host = VirtualHost(name="host", domains=domains, routes=routes)
+    table = RouteConfiguration(name=target, virtual_hosts=(host,))
     listener = Listener(name=target, http=HttpConnectionManager(routes=table))
     cluster.setdefault("discovery", Static(assignment(endpoints)))
     made = Cluster(**{"name": "reviews", **cluster})

@@ -1,0 +1,40 @@
+import pytest
+
+from meshlib.dataplane.deadline import route_timeout
+from meshlib.model import MaxStreamDuration, RouteAction
+
+
+def action(
+    timeout: float | None = None, stream: float | None = None, header: float | None = None
+) -> RouteAction:
+    durations = MaxStreamDuration(max_stream_duration=stream, grpc_timeout_header_max=header)
+    unset = stream is None and header is None
+    return RouteAction(
+        cluster="c", timeout=timeout, max_stream_duration=None if unset else durations
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "http", "unary", "streaming"),
+    [
+        (action(), 15.0, None, None),
+        (action(3.0), 3.0, 3.0, None),
+        (action(0.0), None, None, None),
+        (action(3.0, stream=5.0), 3.0, 5.0, 5.0),
+        (action(3.0, stream=0.0), 3.0, None, None),
+        (action(3.0, stream=5.0, header=2.0), 3.0, 2.0, 2.0),
+        (action(3.0, stream=5.0, header=0.0), 3.0, None, None),
+        (action(header=2.0), 15.0, 2.0, 2.0),
+    ],
+)
+def test_how_long_a_call_may_take(
+    made: RouteAction, http: float | None, unary: float | None, streaming: float | None
+) -> None:
+    assert route_timeout(made, is_grpc=False, streaming=False) == http
+    assert route_timeout(made, is_grpc=True, streaming=False) == unary
+    assert route_timeout(made, is_grpc=True, streaming=True) == streaming
+
+
+def test_an_empty_limit_on_streams_leaves_the_timeout() -> None:
+    made = RouteAction(cluster="c", timeout=3.0, max_stream_duration=MaxStreamDuration())
+    assert route_timeout(made, is_grpc=True, streaming=False) == 3.0
