@@ -59,4 +59,8 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, style=STYLES.get(cell.split(" ")[0], "")) for cell in row))
-    console().print(table)
+    out = console()
+    with out.capture() as shown:
+        out.print(table)
+    for line in shown.get().splitlines():
+        click.echo(line.rstrip())

@@ -1,0 +1,70 @@
+import json
+
+URL = "http://ratings:9080/ratings/1"
+
+
+def test_every_rule_is_listed_with_its_line_and_what_came_of_it(mesh, run):
+    said = run("explain", "GET", URL, "-H", "end-user:jason", "--config", mesh)
+    assert said.exit_code == 0
+    first, second, third = said.output.splitlines()[1:4]
+    assert first.split()[:2] == ["1", "mesh/routes.yaml:7:7"]
+    assert first.endswith("matched")
+    assert second.split()[1] == "mesh/routes.yaml:11:7"
+    assert second.endswith("not reached")
+    assert third.endswith("not reached")
+
+
+def test_cluster_endpoints_and_policy_are_told(mesh, run):
+    said = run("explain", "GET", URL, "-H", "end-user:jason", "--config", mesh).output
+    assert "outbound|9080|v2|ratings.default.svc.cluster.local" in said
+    assert "endpoints   10.0.0.2:9080" in said
+    assert "timeout 0.5 s  retries 3 on 5xx" in said
+
+
+def test_a_split_shows_every_share(mesh, run):
+    said = run("explain", "GET", URL, "--config", mesh).output
+    assert "|v1|ratings.default.svc.cluster.local  90 %" in said
+    assert "|v2|ratings.default.svc.cluster.local  10 %" in said
+    assert "skipped: " in said
+
+
+def test_a_redirect_shows_its_answer(mesh, run):
+    said = run("explain", "GET", "http://ratings:9080/old", "--config", mesh).output
+    assert "response    301" in said
+    assert "location: http://ratings:9080/new" in said
+
+
+def test_programs_get_the_decision(mesh, run):
+    said = run("explain", "GET", URL, "--config", mesh, "-o", "json")
+    decision = json.loads(said.output)
+    assert decision["cluster"] == "outbound|9080|v1|ratings.default.svc.cluster.local"
+    assert [rule["outcome"] for rule in decision["trace"]] == ["skipped", "skipped", "matched"]
+
+
+def test_a_host_outside_of_the_mesh_is_named_with_those_that_are_in(mesh, run):
+    said = run("explain", "GET", "http://elsewhere:80/", "--config", mesh)
+    assert said.exit_code == 0
+    assert "PassthroughCluster" in said.output
+    assert "Known: ratings:9080" in said.output
+
+
+def test_the_caller_decides_which_short_names_exist(mesh, run):
+    said = run("explain", "GET", URL, "--config", mesh, "--from", "other/productpage")
+    assert "is not of the mesh" in said.output
+    said = run("explain", "GET", URL, "--config", mesh, "--from", "productpage")
+    assert "is not of the mesh" not in said.output
+
+
+def test_a_config_that_is_refused_says_where(mesh, run):
+    (mesh / "routes.yaml").write_text("kind: Nonsense\n")
+    said = run("explain", "GET", URL, "--config", mesh)
+    assert said.exit_code == 1
+    assert "mesh/routes.yaml:1:7" in said.stderr
+    assert "Next: meshlib analyze" in said.stderr
+
+
+def test_wrong_usage_is_exit_code_2(mesh, run):
+    assert run("explain", "GET", "ratings", "--config", mesh).exit_code == 2
+    assert run("explain", "GET", URL, "-H", "nothing", "--config", mesh).exit_code == 2
+    assert run("explain", "GET", URL, "--config", "nowhere").exit_code == 2
+    assert run("explain", "GET", URL).exit_code == 2
