@@ -100,6 +100,18 @@ class Runtime:
             self.collect()
         return effect
 
+    def conclude(self, steps: Steps[Outcome], outcome: Outcome) -> Effect:
+        """Answer with an outcome that has no body to come: its delivery ends the call at once."""
+        with self.lock:
+            if self._dropped:
+                self._bury()
+            effect = steps.send(outcome)
+            if type(effect) is Deliver:
+                _resume(steps, None)
+        if self._dropped:
+            self.collect()
+        return effect
+
     def finish(self, steps: Steps[Outcome], end: Outcome | None = None) -> None:
         """Say how a delivered body ended; ``None``: as it was delivered."""
         with self.lock:
@@ -161,6 +173,17 @@ class Runtime:
     async def aawait_config(self, effect: AwaitConfig) -> bool:
         self.want(effect.listener)
         return await self._news.await_(lambda: self.engine.knows(effect.listener), effect.timeout)
+
+    async def wait(self, effect: Effect) -> bool | None:
+        """Do what is only a matter of time, and give the answer to it."""
+        match effect:
+            case Sleep(seconds):
+                await self.asleep(seconds)
+                return None
+            case AwaitConfig():
+                return await self.aawait_config(effect)
+            case _:
+                raise AssertionError(f"nothing to wait for: {effect}")
 
     def wait_for(self, known: Callable[[], bool], timeout: float | None) -> bool:
         """Block until a configuration makes ``known`` true; ``False`` after ``timeout``."""

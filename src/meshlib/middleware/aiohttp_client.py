@@ -15,7 +15,7 @@ from ._aiohttp_body import hand_over
 from ._aiohttp_errors import cause_of, error_of
 from ._aiohttp_made import make_response
 from ._aiohttp_message import NativeRequest, NativeResponse, changed, is_replayable
-from ._drive import Runtime, adrive
+from ._drive import Runtime
 
 Handler = Callable[[ClientRequest], Awaitable[ClientResponse]]
 Middleware = Callable[[ClientRequest, Handler], Awaitable[ClientResponse]]
@@ -28,17 +28,22 @@ def client_middleware(runtime: Runtime) -> Middleware:
     async def mesh(req: ClientRequest, handler: Handler) -> ClientResponse:
         call = _Call(runtime, req, handler)
         try:
-            delivery = await adrive(runtime, call.steps, call.perform)
+            delivery = await call.drive()
         except BaseException:
+            runtime.close(call.steps)
             call.discard()
             raise
         finally:
             # A middleware outside of this one may look at the request, or send it again.
-            call.restore()
-        if delivery.outcome.native is call.answer is not None:
-            hand_over(runtime, call.steps, delivery, call.answer, call.timer)
-            return call.answer
-        return await call.answer_for(delivery)
+            req.url = call.url
+            req.server_hostname = call.server_hostname
+            req.headers = call.headers
+        answer = call.answer
+        if answer is None or delivery.outcome.native is not answer:
+            return await call.answer_for(delivery)
+        if answer.connection is not None:
+            hand_over(runtime, call.steps, delivery, answer, call.timer)
+        return answer
 
     return mesh
 
@@ -68,24 +73,24 @@ class _Call:
     __slots__ = (
         "_base",
         "_handler",
-        "_headers",
         "_req",
         "_request",
         "_runtime",
-        "_server_hostname",
-        "_url",
         "answer",
+        "headers",
+        "server_hostname",
         "steps",
         "timer",
+        "url",
     )
 
     def __init__(self, runtime: Runtime, req: ClientRequest, handler: Handler) -> None:
         self._runtime = runtime
         self._req = req
         self._handler = handler
-        self._url = url = req.url
-        self._server_hostname = req.server_hostname
-        self._headers = self._base = req.headers
+        self.url = url = req.url
+        self.server_hostname = req.server_hostname
+        self.headers = self._base = req.headers
         self.answer: ClientResponse | None = None
         self.timer: asyncio.Timeout | None = None
         scheme = url.scheme
@@ -106,40 +111,61 @@ class _Call:
 
     def _carry(self, *, foreign: bool) -> None:
         """Add what the call being served brought along; what the caller set himself wins."""
-        self._base = headers = self._headers.copy()
+        self._base = headers = self.headers.copy()
         for name, value in self._runtime.propagation.outgoing(foreign=foreign):
-            if name not in self._headers:
+            if name not in self.headers:
                 headers[name] = value
         self._req.headers = headers
 
-    async def perform(self, send: Send) -> Outcome:
+    async def drive(self) -> Deliver:
+        """Run the steps to their delivery; where nothing is to come any more, to their end."""
+        runtime, steps = self._runtime, self.steps
+        effect = runtime.step(steps, None)
+        while True:
+            if type(effect) is Send:
+                outcome = await self._perform(effect)
+                answer = self.answer
+                if answer is None or answer.connection is None:
+                    effect = runtime.conclude(steps, outcome)
+                else:
+                    effect = runtime.step(steps, outcome)
+            elif type(effect) is Deliver:
+                return effect
+            else:
+                effect = runtime.step(steps, await runtime.wait(effect))
+
+    async def _perform(self, send: Send) -> Outcome:
         if self.answer is not None:
             self.discard()
         self._aim(send)
-        try:
-            if send.timeout is None:
-                answer = await self._exchange()
-            else:
-                async with asyncio.timeout(send.timeout) as self.timer:
-                    answer = await self._exchange()
-        except (aiohttp.ClientError, OSError) as error:
-            return self._failure(error)
-        self.answer = answer
-        return NativeResponse(answer)
+        when = None if send.timeout is None else self._req.loop.time() + send.timeout
+        while True:
+            try:
+                if when is None:
+                    answer = await self._handler(self._req)
+                else:
+                    async with asyncio.timeout_at(when) as self.timer:
+                        answer = await self._handler(self._req)
+            except (aiohttp.ClientError, OSError) as error:
+                if self._met_a_stale_connection(error):
+                    continue
+                return self._failure(error)
+            self.answer = answer
+            return NativeResponse(answer)
 
     def _aim(self, send: Send) -> None:
         """Point aiohttp's request to the endpoint; ``Host`` and ``resp.url`` stay logical."""
         req, endpoint, request = self._req, send.endpoint, send.request
         if endpoint is None:
-            if self._base is not self._headers:
+            if self._base is not self.headers:
                 self._carry(foreign=True)
             if request is self._request:
                 return
-        scheme = self._url.scheme
-        authority = self._url.authority if endpoint is None else endpoint.key
+        scheme = self.url.scheme
+        authority = self.url.authority if endpoint is None else endpoint.key
         req.url = URL(f"{scheme}://{authority}{request.path}", encoded=True)
         if scheme in TLS_SCHEMES and req.server_hostname is None:
-            req.server_hostname = self._url.raw_host
+            req.server_hostname = self.url.raw_host
         if request is not self._request:
             self._rewrite(request)
 
@@ -148,14 +174,6 @@ class _Call:
         if request.authority != self._request.authority:
             headers["Host"] = request.authority
         self._req.headers = headers
-
-    async def _exchange(self) -> ClientResponse:
-        while True:
-            try:
-                return await self._handler(self._req)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                if not self._met_a_stale_connection(error):
-                    raise
 
     def _met_a_stale_connection(self, error: Exception) -> bool:
         """Did a kept connection turn out to be closed, with a request that may be sent again?
@@ -167,6 +185,7 @@ class _Call:
         return (
             isinstance(connector, MeshConnector)
             and connector.used_kept(self._req)
+            and isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
             and not isinstance(error, aiohttp.ClientConnectorError)
             and self._req.method in IDEMPOTENT
             and self._request.replayable
@@ -186,12 +205,6 @@ class _Call:
         if self.answer is not None:
             self.answer.release()
             self.answer = None
-
-    def restore(self) -> None:
-        req = self._req
-        req.url = self._url
-        req.server_hostname = self._server_hostname
-        req.headers = self._headers
 
     async def answer_for(self, delivery: Deliver) -> ClientResponse:
         """What the mesh answers by itself: a response or an exception."""

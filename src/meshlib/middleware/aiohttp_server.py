@@ -4,15 +4,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from ..dataplane import (
-    AwaitConfig,
     Cause,
     Deliver,
     Failure,
     Outcome,
     Response,
-    Send,
     Serve,
-    Sleep,
     Steps,
 )
 from ._aiohttp_message import NativeRequest, NativeResponse
@@ -37,7 +34,7 @@ def server_middleware(runtime: Runtime) -> Middleware:
             raise
         finally:
             runtime.propagation.release(token)
-        runtime.finish(steps)
+        runtime.finish(steps)  # where the mesh answered by itself
         return _reply(outcome)
 
     return mesh
@@ -46,20 +43,14 @@ def server_middleware(runtime: Runtime) -> Middleware:
 async def _serve(
     runtime: Runtime, steps: Steps[Outcome], request: web.Request, handler: Handler
 ) -> Outcome:
-    answer: object = None
+    effect = runtime.step(steps, None)
     while True:
-        match runtime.step(steps, answer):
-            case Serve():
-                answer = await _answer(request, handler)
-            case Deliver(outcome):
-                return outcome
-            case Sleep(seconds):
-                await runtime.asleep(seconds)
-                answer = None
-            case AwaitConfig() as effect:
-                answer = await runtime.aawait_config(effect)
-            case Send() as effect:
-                raise AssertionError(f"an inbound call does not send: {effect}")
+        if type(effect) is Serve:
+            effect = runtime.conclude(steps, await _answer(request, handler))
+        elif type(effect) is Deliver:
+            return effect.outcome
+        else:
+            effect = runtime.step(steps, await runtime.wait(effect))
 
 
 async def _answer(request: web.Request, handler: Handler) -> Outcome:
