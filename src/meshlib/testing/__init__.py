@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._control_plane import control_plane
-    from ._decide import decide
+    from ._decide import decide, is_open
     from ._one_service import REVIEWS, A, B, C, a_mesh, assignment, endpoint, one_service
     from ._play import (
         Played,
+        Reply,
         VirtualMesh,
         fails_with,
         get,
@@ -33,6 +34,7 @@ _HOMES = {
     "FakeClock": "clock",
     "Played": "_play",
     "REVIEWS": "_one_service",
+    "Reply": "_play",
     "VirtualMesh": "_play",
     "a_mesh": "_one_service",
     "always": "dice",
@@ -44,6 +46,7 @@ _HOMES = {
     "get": "_play",
     "grpc_status": "_play",
     "hangs_up": "_play",
+    "is_open": "_decide",
     "ok": "_play",
     "one_service": "_one_service",
     "play": "_play",
@@ -65,6 +68,7 @@ __all__ = [
     "C",
     "FakeClock",
     "Played",
+    "Reply",
     "VirtualMesh",
     "a_mesh",
     "always",
@@ -76,6 +80,7 @@ __all__ = [
     "get",
     "grpc_status",
     "hangs_up",
+    "is_open",
     "ok",
     "one_service",
     "play",

@@ -13,12 +13,14 @@ from .clock import FakeClock
 from .dice import always
 
 Documents = Sequence[Mapping[str, Any]]
+Config = Snapshot | Documents
+"""Istio manifests or xDS resources as dicts, or what either comes to."""
 Source = tuple[str, Mapping[str, str]] | Mapping[str, Any] | str
 """Who calls: ``(namespace, labels)``, ``{"namespace": …, "labels": …}``, or a service's name."""
 
 
 def decide(
-    config: Snapshot | Documents,
+    config: Config,
     *,
     method: str = "GET",
     url: str = "http://reviews:9080/",
@@ -47,7 +49,7 @@ def decide(
     return decided(engine, request)
 
 
-def snapshot_of(config: Snapshot | Documents, source: Source | None = None) -> Snapshot:
+def snapshot_of(config: Config, source: Source | None = None) -> Snapshot:
     """What the data plane of ``source`` is given of a configuration."""
     if isinstance(config, Snapshot):
         return config
@@ -87,7 +89,7 @@ def _standing(source: Source | None) -> tuple[str, Mapping[str, str]]:
             raise TypeError(f"a source is (namespace, labels), a dict or a name, not {source!r}")
 
 
-def is_open(config: Snapshot | Documents) -> bool:
+def is_open(config: Config) -> bool:
     """May hosts be called that are not of the mesh (ALLOW_ANY)?"""
     if isinstance(config, Snapshot) or any("@type" in document for document in config):
         return True

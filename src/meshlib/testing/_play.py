@@ -22,8 +22,7 @@ from ..dataplane import (
     Steps,
 )
 from ..middleware._drive import Runtime, adrive, drive
-from ..model import Snapshot
-from ._decide import Documents, snapshot_of
+from ._decide import Config, Source, snapshot_of
 from .clock import FakeClock
 from .dice import always
 
@@ -122,17 +121,19 @@ class VirtualMesh:
     ``upstreams``: a script per endpoint address (or per target, where the call leaves the mesh);
     an endpoint without one answers 200. ``dice`` serve calls only; rolls that configuration
     takes (where a rotation begins) are all 0. ``news``: configurations, each with the moment on
-    ``clock`` at which it comes into force, as time passes during calls.
+    ``clock`` at which it comes into force, as time passes during calls. ``source`` says where
+    the member stands, as for :func:`decide`.
     """
 
     def __init__(
         self,
-        config: Snapshot | Documents = (),
+        config: Config = (),
         upstreams: Mapping[str, Script] | None = None,
         *,
         dice: Dice | None = None,
         options: Options | None = None,
-        news: Sequence[tuple[float, Snapshot]] = (),
+        news: Sequence[tuple[float, Config]] = (),
+        source: Source | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.dice = always(0.0)
@@ -148,7 +149,8 @@ class VirtualMesh:
             options=options,
         )
         self.runtime = VirtualRuntime(self)
-        self.engine.apply(snapshot_of(config))
+        self.source = source
+        self.engine.apply(snapshot_of(config, source))
         self.dice = dice or always(0.0)
 
     def _roll(self) -> float:
@@ -160,19 +162,21 @@ class VirtualMesh:
             replies = [script] if isinstance(script, Reply) else list(script)
             self.upstreams[address] = replies
 
-    def apply(self, config: Snapshot | Documents) -> None:
+    def apply(self, config: Config) -> None:
         """Put a configuration in force now."""
         dice, self.dice = self.dice, always(0.0)
-        self.runtime.commit(self.engine.prepare(snapshot_of(config)))
-        self.dice = dice
+        try:
+            self.runtime.commit(self.engine.prepare(snapshot_of(config, self.source)))
+        finally:
+            self.dice = dice
 
     def passes(self, seconds: float) -> None:
         """Let time pass, and news come in."""
         until = self.clock.now + seconds
         while self.news and self.news[0][0] <= until:
-            at, snapshot = self.news.pop(0)
+            at, config = self.news.pop(0)
             self.clock.now = max(self.clock.now, at)
-            self.apply(snapshot)
+            self.apply(config)
         self.clock.now = until
 
     def perform(self, effect: Send) -> Outcome:
