@@ -182,6 +182,11 @@ class Writing(Call):
         except grpc.aio.AioRpcError as error:
             raise self._marked(error) from None
 
+    @property
+    def _done_writing_flag(self) -> bool:
+        """Asked for by grpcio where an interceptor returned this call."""
+        return bool(getattr(self._native, "_done_writing_flag", False))
+
     async def done_writing(self) -> None:
         native = await self._native_call()
         await native.done_writing()

@@ -104,8 +104,8 @@ def report(deliver: Deliver) -> CallReport:
     return made
 
 
-class MeshRpcError(grpc.RpcError, grpc.Call, CallError):
-    """A synchronous call that the mesh failed."""
+class MeshRpcError(grpc.RpcError, grpc.Call, grpc.Future, CallError):  # type: ignore[type-arg]
+    """A synchronous call that the mesh failed; like grpcio's errors it is the ended call too."""
 
     def __init__(self, code: grpc.StatusCode, report: CallReport, headers: Headers = ()) -> None:
         CallError.__init__(self, report)
@@ -138,6 +138,27 @@ class MeshRpcError(grpc.RpcError, grpc.Call, CallError):
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
         return False
+
+    def cancelled(self) -> bool:
+        return self._status is grpc.StatusCode.CANCELLED
+
+    def running(self) -> bool:
+        return False
+
+    def done(self) -> bool:
+        return True
+
+    def result(self, timeout: float | None = None) -> Any:
+        raise self
+
+    def exception(self, timeout: float | None = None) -> Any:
+        return self
+
+    def traceback(self, timeout: float | None = None) -> Any:
+        return self.__traceback__
+
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
+        fn(self)
 
     def __str__(self) -> str:
         return self.debug_error_string()

@@ -3,6 +3,7 @@
 import asyncio
 import weakref
 from collections.abc import Coroutine, Iterable
+from copy import copy
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -34,18 +35,28 @@ class MultiCallable:
         self._path = path
         self._arguments = (serializer, deserializer)
         self._registered = registered
+        self._key = object()
+        self.elsewhere: Any = None
         self.runtime = channel.runtime
-        self._draft = channel.drafting.draft
+        self._drafting = channel.drafting
 
     def member(self, send: Send, loop: asyncio.AbstractEventLoop) -> Member[grpc.aio.Channel]:
         return self._channel.pool(loop).member(send)
 
+    def bound_to(self, elsewhere: Any) -> Self:
+        """The same method, where ``elsewhere`` stands for the way out of the mesh."""
+        bound = copy(self)
+        bound.elsewhere = elsewhere
+        return bound
+
     def native(self, member: Member[grpc.aio.Channel], path: str) -> Any:
-        key: object = self if path == self._path else (self, path)
+        if self.elsewhere is not None and member.address is None:
+            return self.elsewhere
+        key: object = self._key if path == self._path else (self._key, path)
         found = member.natives.get(key)
         if found is None:
             make = getattr(member.channel, self.kind)
-            registered = self._registered and key is self
+            registered = self._registered and key is self._key
             found = member.natives[key] = make(
                 path, *self._arguments, **({"_registered_method": True} if registered else {})
             )
@@ -59,7 +70,7 @@ class MultiCallable:
         metadata: Any,
         options: tuple[Any, bool | None, Any],
     ) -> C:
-        draft = self._draft(
+        draft = self._drafting.draft(
             self._path,
             metadata,
             timeout,

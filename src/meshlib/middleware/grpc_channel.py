@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from copy import copy
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,16 +34,28 @@ class MultiCallable:
         self._path = path
         self._arguments = (serializer, deserializer)
         self._registered = registered
+        self._key = object()
+        self.elsewhere: Any = None
         self.runtime = channel.runtime
         self.member = channel.member
         self._drafting = channel.drafting
 
+    def bound_to(self, elsewhere: Any) -> Self:
+        """The same method, where ``elsewhere`` stands for the way out of the mesh."""
+        bound = copy(self)
+        bound.elsewhere = elsewhere
+        return bound
+
     def native(self, member: Member[grpc.Channel], path: str) -> Any:
-        key: object = self if path == self._path else (self, path)
+        if self.elsewhere is not None and member.address is None:
+            return self.elsewhere
+        key: object = self._key if path == self._path else (self._key, path)
         found = member.natives.get(key)
         if found is None:
             make = getattr(member.channel, self.kind)
-            registered = {"_registered_method": True} if self._registered and key is self else {}
+            registered = (
+                {"_registered_method": True} if self._registered and key is self._key else {}
+            )
             found = member.natives[key] = make(path, *self._arguments, **registered)
         return found
 

@@ -1,0 +1,96 @@
+"""What the server hooks share: a call on its way in, and how it ended."""
+
+from typing import Any, NoReturn
+
+import grpc
+
+from ..dataplane import Cause, Deliver, Failure, Outcome, Request, Response, Send, Serve
+from ._grpc_request import headers_of
+from ._grpc_status import CODES, grpc_status, report
+
+Admission = Serve | Deliver
+"""A call stands before its handler, or the mesh answers in the handler's place."""
+
+HANDLERS_KEPT = 1024
+"""Wrapped handlers remembered; a catch-all service may answer to any number of paths."""
+
+UNKNOWN = 2
+
+
+def inbound_request(path: str, metadata: Any, *, streaming: bool) -> Request:
+    """A call as it came in. What host it was sent to, grpcio does not say."""
+    headers = headers_of(metadata) if metadata else ()
+    return Request("", "POST", path, headers=headers, is_grpc=True, streaming=streaming)
+
+
+def outcome_of(code: Any, error: BaseException | None) -> Outcome:
+    """How a handler ended, by the code it set and what it raised."""
+    status = number(code)
+    if error is not None and status == 0:
+        status = UNKNOWN
+    return Response(200, (), status)
+
+
+def gone(words: str = "the caller went away") -> Failure:
+    return Failure(Cause.CANCELLED, words, 1)
+
+
+def number(code: Any) -> int:
+    """A status code in any of the shapes that handlers set it in."""
+    if code is None:
+        return 0
+    if isinstance(code, grpc.StatusCode):
+        return int(code.value[0])
+    return code if isinstance(code, int) else UNKNOWN
+
+
+def refusal(deliver: Deliver) -> tuple[grpc.StatusCode, str]:
+    """What a caller is told whom the mesh does not let in."""
+    outcome = deliver.outcome
+    status = grpc_status(outcome)
+    words = outcome.detail if isinstance(outcome, Failure) else report(deliver).detail
+    return CODES.get(status, grpc.StatusCode.UNKNOWN), words
+
+
+class Handlers:
+    """Each method's handler, wrapped once."""
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, tuple[Any, Any]] = {}
+
+    def get(self, path: str, handler: Any) -> Any:
+        known = self._wrapped.get(path)
+        return known[1] if known is not None and known[0] is handler else None
+
+    def keep(self, path: str, handler: Any, wrapped: Any) -> Any:
+        if len(self._wrapped) >= HANDLERS_KEPT:
+            self._wrapped.clear()
+        self._wrapped[path] = (handler, wrapped)
+        return wrapped
+
+
+def rewrapped(handler: Any, behaviour: Any) -> Any:
+    """A handler of the same kind and messages around another behaviour."""
+    if handler.request_streaming:
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+    else:
+        make = (
+            grpc.unary_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+    return make(behaviour, handler.request_deserializer, handler.response_serializer)
+
+
+def behaviour_of(handler: Any) -> Any:
+    if handler.request_streaming:
+        return handler.stream_stream if handler.response_streaming else handler.stream_unary
+    return handler.unary_stream if handler.response_streaming else handler.unary_unary
+
+
+def only_outbound(effect: Send) -> NoReturn:
+    raise AssertionError(f"an inbound call does not send: {effect}")

@@ -1,0 +1,120 @@
+"""``mesh.grpc``: gRPC clients and servers as members of the mesh."""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from . import grpc_aio, grpc_aio_interceptors, grpc_channel, grpc_interceptors
+from ._drive import Runtime
+from ._grpc_pool import Options
+from ._target import grpc_target
+from .grpc_aio_server import AioServerInterceptor
+from .grpc_server import ServerInterceptor
+
+
+class GrpcHooks:
+    """The hooks of one mesh. Safe from any thread and any number of event loops."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._channels: weakref.WeakSet[grpc_channel.Channel] = weakref.WeakSet()
+        self._aio_channels: weakref.WeakSet[grpc_aio.Channel] = weakref.WeakSet()
+        self._inherited: list[object] = []
+        runtime.resets.append(self._forget)
+
+    def channel(
+        self,
+        target: str,
+        *,
+        options: Options | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> grpc.Channel:
+        """A channel to a host of the mesh (``reviews:9080``, ``xds:///reviews:9080``).
+
+        Targets of other schemes (``dns:``, ``unix:``, ``ipv4:`` …) get a plain channel.
+        """
+        named = grpc_target(target)
+        if named.listener is None:
+            return grpc.insecure_channel(named.native, options, compression)
+        made = grpc_channel.Channel(self._runtime, named, options or (), compression)
+        self._channels.add(made)
+        return made
+
+    def aio_channel(
+        self,
+        target: str,
+        *,
+        options: Options | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> grpc.aio.Channel:
+        """Like :meth:`channel`, for asyncio; may be used from several event loops."""
+        named = grpc_target(target)
+        if named.listener is None:
+            return grpc.aio.insecure_channel(named.native, options, compression)
+        made = grpc_aio.Channel(self._runtime, named, options or (), compression)
+        self._aio_channels.add(made)
+        return made
+
+    def client_interceptors(
+        self, target: str | None = None, *, options: Options = ()
+    ) -> list[grpc_interceptors.Interceptor]:
+        """One object for ``grpc.intercept_channel``: the whole mesh on a channel of your own.
+
+        ``target`` is the host of the mesh; without it, it is read off the intercepted channel.
+        Calls go over the mesh's own channels to the endpoints, made with ``options``; the
+        intercepted channel is used for hosts that the mesh does not know. So it must stand last,
+        and the security of your channel is not that of the mesh's: the mesh's policies decide.
+        """
+        return [
+            grpc_interceptors.Interceptor(self._runtime, target, self._sync_mesh_channel, options)
+        ]
+
+    def aio_client_interceptors(
+        self, target: str | None = None, *, options: Options = ()
+    ) -> Sequence[grpc.aio.ClientInterceptor]:
+        """Four objects for ``grpc.aio.insecure_channel(…, interceptors=)``, one for each kind.
+
+        See :meth:`client_interceptors`.
+        """
+        mesh = grpc_aio_interceptors.Meshed(self._runtime, target, self._aio_mesh_channel, options)
+        return grpc_aio_interceptors.interceptors(mesh)
+
+    def _sync_mesh_channel(self, target: str, options: Options) -> grpc.Channel:
+        return self.channel(target, options=options)
+
+    def _aio_mesh_channel(self, target: str, options: Options) -> grpc.aio.Channel:
+        return self.aio_channel(target, options=options)
+
+    def server_interceptors(self) -> list[grpc.ServerInterceptor]:
+        """For ``grpc.server(…, interceptors=)``; put it first."""
+        return [ServerInterceptor(self._runtime)]
+
+    def aio_server_interceptors(self) -> list[grpc.aio.ServerInterceptor]:
+        """For ``grpc.aio.server(interceptors=)``; put it first."""
+        return [AioServerInterceptor(self._runtime)]
+
+    def add_port(self, server: Any, address: str) -> int:
+        """Let a server (synchronous or asyncio) listen; the port, chosen where it was 0."""
+        return int(server.add_insecure_port(address))
+
+    def close(self) -> None:
+        """Close every synchronous channel, and the asyncio ones of other event loops."""
+        for channel in list(self._channels):
+            channel.close()
+        self._channels.clear()
+
+    async def aclose(self) -> None:
+        """Close every asyncio channel."""
+        for channel in list(self._aio_channels):
+            await channel.close()
+        self._aio_channels.clear()
+
+    def _forget(self) -> None:
+        """In a forked child: the connections are the parent's, neither used here nor freed."""
+        for channel in self._channels:
+            self._inherited += channel.forget()
+        for aio_channel in self._aio_channels:
+            self._inherited += aio_channel.forget()

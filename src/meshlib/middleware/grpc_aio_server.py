@@ -1,0 +1,133 @@
+"""The asyncio server hook: one interceptor, each method's handler wrapped once."""
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc.aio
+
+from ..dataplane import AwaitConfig, Deliver, Outcome, Send, Serve, Sleep, Steps
+from . import grpc_server
+from ._drive import Runtime
+from ._grpc_serve import (
+    Admission,
+    Handlers,
+    behaviour_of,
+    gone,
+    inbound_request,
+    only_outbound,
+    outcome_of,
+    refusal,
+    rewrapped,
+)
+from ._grpc_status import started
+
+
+class AioServerInterceptor(grpc.aio.ServerInterceptor):
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._handlers = Handlers()
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        path: str = handler_call_details.method
+        return self._handlers.get(path, handler) or self._handlers.keep(
+            path, handler, wrapped(self._runtime, path, handler)
+        )
+
+
+def wrapped(runtime: Runtime, path: str, handler: Any) -> Any:
+    """grpcio tells handlers apart by what kind of function they are: each keeps its kind."""
+    behaviour = behaviour_of(handler)
+    streams = bool(handler.request_streaming or handler.response_streaming)
+    if inspect.isasyncgenfunction(behaviour):
+        return rewrapped(handler, generating(runtime, path, behaviour))
+    if inspect.iscoroutinefunction(behaviour):
+        return rewrapped(handler, awaited(runtime, path, behaviour, streaming=streams))
+    return grpc_server.wrapped(runtime, path, handler)
+
+
+def awaited(
+    runtime: Runtime,
+    path: str,
+    behaviour: Callable[[Any, Any], Awaitable[Any]],
+    *,
+    streaming: bool,
+) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Around a coroutine: it returns its response, or writes its responses to the context."""
+
+    async def serve(request: Any, context: Any) -> Any:
+        inbound = inbound_request(path, context.invocation_metadata(), streaming=streaming)
+        steps = runtime.inbound(inbound)
+        await let_in(runtime, steps, context)
+        token = runtime.propagation.receive(inbound.headers)
+        outcome: Outcome = gone()
+        try:
+            response = await behaviour(request, context)
+            outcome = outcome_of(context.code(), None)
+            return response
+        except Exception as error:
+            outcome = outcome_of(context.code(), error)
+            raise
+        finally:
+            runtime.propagation.release(token)
+            runtime.step(steps, outcome)
+            runtime.finish(steps)
+
+    return serve
+
+
+def generating(
+    runtime: Runtime, path: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]]
+) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    """Around an asynchronous generator of responses."""
+
+    async def serve(request: Any, context: Any) -> AsyncIterator[Any]:
+        inbound = inbound_request(path, context.invocation_metadata(), streaming=True)
+        steps = runtime.inbound(inbound)
+        await let_in(runtime, steps, context)
+        token = runtime.propagation.receive(inbound.headers)
+        runtime.step(steps, started(None))
+        outcome: Outcome = gone()
+        try:
+            async for response in behaviour(request, context):
+                yield response
+            outcome = outcome_of(context.code(), None)
+        except Exception as error:
+            outcome = outcome_of(context.code(), error)
+            raise
+        finally:
+            runtime.propagation.release(token)
+            runtime.end(steps, outcome)
+
+    return serve
+
+
+async def let_in(runtime: Runtime, steps: Steps[Outcome], context: Any) -> None:
+    admitted = await admit(runtime, steps)
+    if isinstance(admitted, Deliver):
+        runtime.finish(steps)
+        await context.abort(*refusal(admitted))
+
+
+async def admit(runtime: Runtime, steps: Steps[Outcome]) -> Admission:
+    """Run a call up to its handler, or to the answer that the mesh gives instead."""
+    answer: object = None
+    try:
+        while True:
+            effect = runtime.step(steps, answer)
+            match effect:
+                case Serve() | Deliver():
+                    return effect
+                case Sleep(seconds):
+                    await runtime.asleep(seconds)
+                    answer = None
+                case AwaitConfig():
+                    answer = await runtime.aawait_config(effect)
+                case Send():
+                    only_outbound(effect)
+    except BaseException:
+        runtime.close(steps)
+        raise
