@@ -125,10 +125,10 @@ class Servers:
             setup(app)
         return await self.run(app)
 
-    async def run(self, app: web.Application, **kw) -> Address:
+    async def run(self, app: web.Application, *, ssl_context=None, **kw) -> Address:
         runner = web.AppRunner(app, shutdown_timeout=0.05, **kw)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=ssl_context)
         await site.start()
         self._close.append(runner.cleanup)
         return Address("127.0.0.1", site.port)
