@@ -9,6 +9,15 @@ Headers = tuple[tuple[str, str], ...]
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
+def joined(headers: Headers, name: str) -> str | None:
+    """The value of a header, several joined by commas; ``None`` where it is missing."""
+    found = None
+    for key, value in headers:
+        if key == name:
+            found = value if found is None else f"{found},{value}"
+    return found
+
+
 @dataclass(slots=True)
 class Request:
     """One call as the caller made it. Nobody changes one: :meth:`altered` makes another.
@@ -31,10 +40,8 @@ class Request:
 
     def header(self, name: str) -> str | None:
         """The value of a header (lower-case name); several are joined by commas."""
-        found = [value for key, value in self.headers if key == name]
-        if found:
-            return ",".join(found)
-        return self._pseudo(name) if name[:1] == ":" else None
+        found = joined(self.headers, name)
+        return self._pseudo(name) if found is None and name[:1] == ":" else found
 
     def _pseudo(self, name: str) -> str | None:
         return {
@@ -103,8 +110,7 @@ class Response:
     native: object = None
 
     def header(self, name: str) -> str | None:
-        found = [value for key, value in self.headers if key == name]
-        return ",".join(found) if found else None
+        return joined(self.headers, name)
 
 
 @dataclass(slots=True)

@@ -61,18 +61,17 @@ class Router:
     def _forward(
         self, record: CallRecord, route: LiveRoute, destination: Destination
     ) -> Steps[Outcome]:
+        """No generator of its own: a call should not pass through more of them than it needs."""
         cluster = record.cluster = destination.cluster
         if cluster is None:
             unknown = Failure(Cause.NO_CLUSTER, f"no cluster {destination.name!r}")
-            return (yield from deliver(record, unknown))
+            return deliver(record, unknown)
         request = record.request
         deadline = earlier(request.deadline, record.started, route.timeout(request))
         if destination.rewrite is not None:
             request = destination.rewrite(request)
         call = _Call(record, route, cluster, request, deadline, self._around)
-        if cluster.passthrough:
-            return (yield from call.elsewhere())
-        return (yield from call.attempts())
+        return call.elsewhere() if cluster.passthrough else call.attempts()
 
 
 @dataclass(slots=True)
@@ -110,7 +109,7 @@ class _Call:
                     outcome = yield Send(self.request, endpoint, timeout)
                     again = self.again(outcome, endpoint, tried)
                     if again is None:
-                        end = yield from deliver(record, outcome)
+                        end: Outcome = (yield Deliver(outcome, record)) or outcome
                         cluster.observe(endpoint, end)
                         return end
                     cluster.observe(endpoint, outcome)

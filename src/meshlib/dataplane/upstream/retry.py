@@ -1,7 +1,7 @@
 """When a second try is worth it: Envoy's ``retry_on`` conditions, compiled."""
 
 from ...model import RetryPolicy
-from ..message import Cause, Failure, Outcome, Response
+from ..message import Cause, Failure, Outcome
 
 GRPC_CONDITIONS = {
     "cancelled": 1,
@@ -58,13 +58,11 @@ class RetryRule:
 
     def wants(self, outcome: Outcome) -> bool:
         """Does the policy ask for another try after this? (Envoy router docs, x-envoy-retry-on)."""
-        match outcome:
-            case Response(grpc_status=int() as status) if outcome.status == 200:
-                return status in self._grpc
-            case Response():
-                return outcome.status in self._http
-            case Failure():
-                return outcome.cause in self._causes or outcome.grpc_status in self._grpc
+        if isinstance(outcome, Failure):
+            return outcome.cause in self._causes or outcome.grpc_status in self._grpc
+        if outcome.grpc_status is not None and outcome.status == 200:
+            return outcome.grpc_status in self._grpc
+        return outcome.status in self._http
 
 
 def backoff(policy: RetryPolicy, retry: int, luck: float) -> float:
