@@ -28,29 +28,20 @@ def server_middleware(runtime: Runtime) -> Middleware:
         token = runtime.propagation.receive(incoming.headers)
         steps = runtime.inbound(incoming)
         try:
-            outcome = await _serve(runtime, steps, request, handler)
+            effect = runtime.step(steps, None)
+            while type(effect) is not Deliver:
+                if type(effect) is Serve:
+                    effect = runtime.conclude(steps, await _answer(request, handler))
+                else:
+                    effect = runtime.step(steps, await runtime.wait(effect))
         except BaseException:
             runtime.close(steps)
             raise
         finally:
             runtime.propagation.release(token)
-        runtime.finish(steps)  # where the mesh answered by itself
-        return _reply(outcome)
+        return _reply(runtime, steps, effect.outcome)
 
     return mesh
-
-
-async def _serve(
-    runtime: Runtime, steps: Steps[Outcome], request: web.Request, handler: Handler
-) -> Outcome:
-    effect = runtime.step(steps, None)
-    while True:
-        if type(effect) is Serve:
-            effect = runtime.conclude(steps, await _answer(request, handler))
-        elif type(effect) is Deliver:
-            return effect.outcome
-        else:
-            effect = runtime.step(steps, await runtime.wait(effect))
 
 
 async def _answer(request: web.Request, handler: Handler) -> Outcome:
@@ -64,12 +55,13 @@ async def _answer(request: web.Request, handler: Handler) -> Outcome:
         return Response(500, native=error)
 
 
-def _reply(outcome: Outcome) -> web.StreamResponse:
+def _reply(runtime: Runtime, steps: Steps[Outcome], outcome: Outcome) -> web.StreamResponse:
     native = outcome.native
     if isinstance(native, Exception):  # HTTPException is both
         raise native
     if isinstance(native, web.StreamResponse):
         return native
+    runtime.finish(steps)  # the mesh answers by itself
     match outcome:
         case Response(status=status, headers=headers, body=body):
             return web.Response(status=status, headers=list(headers), body=body)

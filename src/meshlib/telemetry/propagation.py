@@ -64,12 +64,13 @@ class Propagation:
         for name, value in headers:
             if name in wanted:
                 self._note(found, name, value)
-        found = {name: value for name, value in found.items() if is_sound(name, value)}
-        if "traceparent" not in found:
-            found.pop("tracestate", None)
-        if REQUEST_ID not in found:
-            found[REQUEST_ID] = self._request_id()
-        return RECEIVED.set(tuple(found.items()))
+        kept = [pair for pair in found.items() if is_sound(*pair)]
+        names = [name for name, _ in kept]
+        if "tracestate" in names and "traceparent" not in names:
+            kept = [pair for pair in kept if pair[0] != "tracestate"]
+        if REQUEST_ID not in names:
+            kept.append((REQUEST_ID, self._request_id()))
+        return RECEIVED.set(tuple(kept))
 
     def _note(self, found: dict[str, str], name: str, value: str) -> None:
         if name not in found:

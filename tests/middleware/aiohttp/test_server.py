@@ -12,6 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from meshlib.dataplane import CallRecord, Cause, Deliver, Failure, Response, Sleep
+
 
 @pytest.fixture
 async def outside():
@@ -160,6 +162,8 @@ PROGRAM = """
 import asyncio, importlib.util, sys
 from aiohttp import web
 
+from meshlib.dataplane import CallRecord, Cause, Deliver, Failure, Response, Sleep
+
 spec = importlib.util.spec_from_file_location("conftest", sys.argv[1])
 conftest = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(conftest)
@@ -206,3 +210,29 @@ def test_a_server_that_is_told_to_stop_finishes_what_it_has_and_takes_no_more(ro
             pass
         assert "ended 1" in program.stdout.read()
     assert program.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "text"),
+    [
+        (Response(403, (("x-why", "rule"),), body=b"denied"), 403, "denied"),
+        (Failure(Cause.OVERFLOW, "too many"), 503, "too many"),
+        (Failure(Cause.TIMEOUT), 504, "UT"),
+    ],
+)
+async def test_what_the_mesh_answers_by_itself_reaches_no_handler(
+    mesh, member, outside, outcome, status, text
+):
+    ended = []
+
+    def refuse(request):
+        yield Sleep(0.0)
+        ended.append((yield Deliver(outcome, CallRecord(request, 0.0))))
+
+    async def handler(request):
+        raise AssertionError("reached")
+
+    mesh.runtime.inbound = refuse
+    async with outside.get(await member(handler)) as answer:
+        assert (answer.status, await answer.text()) == (status, text)
+    assert ended == [None]
