@@ -13,12 +13,14 @@ from meshlib.model import (
     HealthStatus,
     NonForwardingAction,
     OriginalDst,
+    PathExact,
     RedirectAction,
     RetryBackOff,
     RetryBudget,
     RetryPolicy,
     Route,
     RouteAction,
+    RouteMatch,
     Static,
     Thresholds,
     WeightedClusters,
@@ -250,11 +252,32 @@ def test_a_cluster_without_endpoints_says_how_many_it_knows() -> None:
 
 
 def test_no_route_is_an_answer_of_its_own() -> None:
-    mesh = VirtualMesh(one_service())
-    call = play(mesh, get(REVIEWS, "/x"))
-    assert call.outcome == Response(200)
-    empty = VirtualMesh(one_service(routes=(Route(action=NonForwardingAction()),)))
-    assert said(play(empty, GET).outcome) == "NR"
+    only = Route(match=RouteMatch(path=PathExact("/x")), action=RouteAction(cluster="reviews"))
+    nowhere = Failure(Cause.NO_ROUTE, "no route for GET reviews:9080/")
+    for snapshot in (one_service(routes=(only,)), one_service(domains=("ratings",))):
+        mesh = VirtualMesh(snapshot)
+        assert play(mesh, GET).outcome == nowhere
+        (_, ended) = mesh.events
+        assert isinstance(ended, CallEnded)
+        report = ended.record.report(ended.outcome)
+        assert (report.host, report.flags, report.attempts) == (REVIEWS, ("NR",), 0)
+        assert report.detail == "no route for GET reviews:9080/"
+
+
+def test_a_route_of_a_server_does_not_forward() -> None:
+    served = VirtualMesh(one_service(routes=(Route(action=NonForwardingAction()),)))
+    assert said(play(served, GET).outcome) == "NR"
+
+
+def test_a_failure_is_reported_with_all_that_is_known() -> None:
+    mesh = VirtualMesh(one_service([A], version="7"), {A: resets()})
+    play(mesh, GET)
+    ended = mesh.events[-1]
+    assert isinstance(ended, CallEnded)
+    report = ended.record.report(ended.outcome)
+    facts = (report.cluster, report.route, report.endpoint, report.attempts, report.flags)
+    assert facts == ("reviews", "all", A, 1, ("UC",))
+    assert (report.config_version, report.rule) == ("7", "reviews:9080/host/all")
 
 
 def test_a_direct_response_sends_nothing() -> None:

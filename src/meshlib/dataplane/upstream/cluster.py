@@ -111,7 +111,7 @@ class UpstreamCluster:
 
     def _level(self, pickers: tuple[tuple[float, Picker], ...]) -> Picker:
         point = self._dice() * 100
-        for share, picker in pickers:
+        for share, picker in pickers[:-1]:
             if point < share:
                 return picker
             point -= share
