@@ -10,11 +10,12 @@ import grpc.aio
 
 from ..dataplane import Cause, Deliver, Effect, Failure, Outcome, Send
 from ._drive import Runtime, adrive
-from ._grpc_pool import Member
+from ._grpc_pool import Member, Pool
 from ._grpc_request import Draft
 from ._grpc_status import (
     LATE,
     LOCALLY_CANCELLED,
+    OK,
     READY_BACKOFF,
     AioMeshRpcError,
     attach,
@@ -30,8 +31,6 @@ class Method(Protocol):
     """What a call needs of the multicallable that made it."""
 
     runtime: Runtime
-
-    def member(self, send: Send, loop: asyncio.AbstractEventLoop) -> Member[grpc.aio.Channel]: ...
 
     def native(self, member: Member[grpc.aio.Channel], path: str) -> Any: ...
 
@@ -50,49 +49,47 @@ class Call(grpc.aio.Call):
     _driven = False
     _delivered = False
     _cancelled = False
+    _callbacks: list[Callable[[Any], None]] | None = None
 
     def __init__(
         self,
         method: Method,
+        place: tuple[asyncio.AbstractEventLoop, Pool[grpc.aio.Channel]],
         message: Any,
         draft: Draft,
         options: tuple[Any, bool | None, Any],
-        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._method = method
+        self._loop, self._pool = place
         self._request = message
         self._draft = draft
         self._options = options
-        self._loop = loop
-        self._callbacks: list[Callable[[Any], None]] = []
         runtime = self._runtime = method.runtime
-        self._steps = runtime.outbound(draft.request)
-        self._effect = runtime.step(self._steps, None)
+        steps = self._steps = runtime.outbound(draft.request)
         try:
-            self._begin(self._effect)
+            effect = self._effect = runtime.step(steps, None)
+            if type(effect) is Send:
+                self._begin(effect)
+            elif type(effect) is Deliver and not options[1]:
+                self._settle(effect)
         except BaseException:
-            runtime.close(self._steps)
+            runtime.close(steps)
             self._delivered = True
             raise
 
-    def _begin(self, effect: Effect) -> None:
+    def _begin(self, send: Send) -> None:
         """Take the first step at once: who only fires a call has fired it."""
-        if isinstance(effect, Send):
-            self._start(effect)
-        elif isinstance(effect, Deliver) and not self._options[1]:
-            self._settle(effect)
+        self._start(send)
 
     def _start(self, send: Send) -> None:
         """Start an attempt on the endpoint's own channel."""
-        member = self._member = self._method.member(send, self._loop)
+        member = self._member = self._pool.member(send)
         timeout = send.timeout
         self._sent = send
-        self._limit = None if timeout is None else self._runtime.clock() + timeout - LATE
-        self._native = self._invoke(send, member, timeout)
-
-    def _invoke(self, send: Send, member: Member[grpc.aio.Channel], timeout: float | None) -> Any:
+        if timeout is not None:
+            self._limit = self._runtime.clock() + timeout - LATE
         credentials, wait, compression = self._options
-        return self._method.native(member, send.request.path)(
+        self._native = self._method.native(member, send.request.path)(
             self._request,
             timeout=timeout,
             metadata=self._draft.metadata(send),
@@ -123,26 +120,29 @@ class Call(grpc.aio.Call):
 
     async def _delivery(self) -> None:
         """Get there: this task makes the first attempt, whatever follows has its own task."""
-        if self._delivered:
-            return
-        if self._driven:
+        if self._driven or type(self._effect) is not Send:
+            self._touch()
             await self._join()
             return
-        effect = self._effect
-        if type(effect) is Send:
-            self._driven = True
-            try:
-                effect = self._runtime.step(self._steps, await self._attempt(effect))
-            except BaseException as error:
-                self._abandon(error)
-                raise
-            if type(effect) is Deliver and not self._unreached(effect):
-                self._settle(effect)
-                return
-            self._effect = effect
-            self._driven = False
+        self._driven = True
+        try:
+            outcome = await self._attempt(self._effect)
+            effect = self._runtime.step(self._steps, outcome)
+        except BaseException as error:
+            self._abandon(error)
+            raise
+        if not self._closes(effect):
+            await self._join()
+
+    def _closes(self, effect: Effect) -> bool:
+        """Is this the delivery? Otherwise a task takes over what follows the first attempt."""
+        if type(effect) is Deliver and not self._unreached(effect):
+            self._settle(effect)
+            return True
+        self._effect = effect
+        self._driven = False
         self._touch()
-        await self._join()
+        return False
 
     def _touch(self) -> None:
         """See to it that the call gets on although nobody awaits it."""
@@ -188,13 +188,15 @@ class Call(grpc.aio.Call):
     def _settle(self, deliver: Deliver) -> None:
         self._delivered = True
         self._deliver = deliver
-        error = self._error = error_for(deliver, AioMeshRpcError)
+        error = None if deliver.outcome is OK else error_for(deliver, AioMeshRpcError)
         if error is None:
             self._opened()
         else:
+            self._error = error
             self._runtime.finish(self._steps)
             self._ended()
-        self._wake()
+        if self._over is not None:
+            self._wake()
 
     def _opened(self) -> None:
         """The answer is there, or its stream has begun: tell the steps when it ends."""
@@ -219,8 +221,8 @@ class Call(grpc.aio.Call):
             self._over.set_result(None)
 
     def _ended(self) -> None:
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
+        callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
             callback(self)
 
     def _raise(self) -> None:
@@ -236,14 +238,9 @@ class Call(grpc.aio.Call):
         return error
 
     def __del__(self) -> None:
-        if "_effect" not in self.__dict__:
-            return  # it never began
-        if not self._delivered:
+        """Fired and forgotten: the attempt on its way runs on, but nobody waits for it."""
+        if not self._delivered and "_steps" in self.__dict__:
             self._runtime.drop(self._steps)
-        self._dropped()
-
-    def _dropped(self) -> None:
-        """Nobody holds the call any more. Fired and forgotten: the attempt on its way runs on."""
 
     def _cancel_native(self) -> None:
         native, loop = self._native, self._loop
@@ -282,6 +279,8 @@ class Call(grpc.aio.Call):
         if self._delivered and self.done():
             callback(self)
             return
+        if self._callbacks is None:
+            self._callbacks = []
         self._callbacks.append(callback)
         self._touch()
 
@@ -334,7 +333,9 @@ class Ending:
 
     def __init__(self, call: Call) -> None:
         self._call = weakref.ref(call)
-        self._callbacks = call._callbacks  # noqa: SLF001 - the other half of a call
+        if call._callbacks is None:  # noqa: SLF001 - the other half of a call
+            call._callbacks = []  # noqa: SLF001
+        self._callbacks = call._callbacks  # noqa: SLF001
         self._runtime = call._runtime  # noqa: SLF001
         self._steps = call._steps  # noqa: SLF001
         self._member = call._member  # noqa: SLF001

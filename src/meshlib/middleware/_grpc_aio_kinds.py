@@ -7,37 +7,54 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from ..dataplane import Cause, Effect, Failure, Outcome, Response, Send
+from ..dataplane import Cause, Deliver, Failure, Outcome, Send
 from ._grpc_aio_call import Call
 from ._grpc_pool import Member
-from ._grpc_status import started
+from ._grpc_status import OK, started
 
 NOTHING = object()
 
 
 class UnaryUnaryCall(Call, grpc.aio.UnaryUnaryCall[Any, Any]):
+    """Its first attempt is awaited right here; only what follows is worth a task."""
+
     _message: Any = None
 
     async def _attempt(self, send: Send) -> Outcome:
         if send is not self._sent:
             self._start(send)
-        native = self._native
         try:
-            self._message = await native
+            self._message = await self._native
         except grpc.aio.AioRpcError as error:
             return self._judge(error)
-        return Response(200, (), 0, b"", native)
+        return OK
 
     def _opened(self) -> None:
         self._runtime.finish(self._steps)
-        self._ended()
+        if self._callbacks is not None:
+            self._ended()
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return self._response().__await__()
-
-    async def _response(self) -> Any:
         if not self._delivered:
-            await self._delivery()
+            if self._driven or type(self._effect) is not Send:
+                yield from self._delivery().__await__()
+            else:
+                self._driven = True
+                outcome: Outcome = OK
+                try:
+                    try:
+                        self._message = yield from self._native.__await__()
+                    except grpc.aio.AioRpcError as error:
+                        outcome = self._judge(error)
+                    effect = self._runtime.conclude(self._steps, outcome)
+                except BaseException as error:
+                    self._abandon(error)
+                    raise
+                if outcome is OK and self._over is None and self._callbacks is None:
+                    self._delivered = True
+                    return self._message
+                if not self._closes(effect):
+                    yield from self._join().__await__()
         if self._error is not None:
             self._raise()
         return self._message
@@ -78,7 +95,8 @@ class Reading(Call):
         except grpc.aio.AioRpcError as error:
             raise self._marked(error) from None
 
-    def _dropped(self) -> None:
+    def __del__(self) -> None:
+        super().__del__()
         self._cancel_native()
 
 
@@ -140,25 +158,24 @@ class UnaryStreamCall(Reading, grpc.aio.UnaryStreamCall[Any, Any]):
 class Writing(Call):
     """A call with a stream of requests: nothing of it is read before there is a connection."""
 
-    def _begin(self, effect: Effect) -> None:
-        if not isinstance(effect, Send):
-            super()._begin(effect)
-        elif effect.endpoint is None or self._is_connected(effect):
-            self._start(effect)
-            deliver = self._runtime.step(self._steps, started(self._native))
-            super()._begin(deliver)
+    def _begin(self, send: Send) -> None:
+        if send.endpoint is not None and not self._is_connected(send):
+            self._touch()
             return
-        self._touch()
+        self._start(send)
+        deliver = self._runtime.step(self._steps, started(self._native))
+        assert isinstance(deliver, Deliver)
+        self._settle(deliver)
 
     def _is_connected(self, send: Send) -> bool:
-        channel = self._method.member(send, self._loop).channel
-        return channel.get_state() is grpc.ChannelConnectivity.READY
+        state = self._pool.member(send).channel.get_state()
+        return state is grpc.ChannelConnectivity.READY
 
     async def _attempt(self, send: Send) -> Outcome:
         left = send.timeout
         if send.endpoint is not None:
             begun = self._runtime.clock()
-            failure = await connect(self._method.member(send, self._loop), left)
+            failure = await connect(self._pool.member(send), left)
             if failure is not None:
                 return failure
             if left is not None:
@@ -191,7 +208,8 @@ class Writing(Call):
         native = await self._native_call()
         await native.done_writing()
 
-    def _dropped(self) -> None:
+    def __del__(self) -> None:
+        super().__del__()
         self._cancel_native()
 
 

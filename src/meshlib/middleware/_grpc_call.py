@@ -5,17 +5,15 @@ from typing import Any, Protocol
 
 import grpc
 
-from ..dataplane import Cause, Failure, Outcome, Response, Send
+from ..dataplane import Cause, Deliver, Failure, Outcome, Send
 from ._drive import Runtime, drive
 from ._grpc_pool import Member
 from ._grpc_request import Draft
-from ._grpc_status import LATE, READY_BACKOFF, MeshRpcError, error_for, judge, unreached
+from ._grpc_status import LATE, OK, READY_BACKOFF, MeshRpcError, error_for, judge, unreached
 
 READY = 2
 FAILED = (3, 4)
 """Numbers of gRPC core's connectivity states: ready; transient failure and shutdown."""
-
-OK = Response(200, (), 0)
 
 
 class Method(Protocol):
@@ -116,19 +114,38 @@ class StreamingAttempt(Attempt):
 
 def blocking(runtime: Runtime, draft: Draft, attempt: Attempt, *, wait_for_ready: bool) -> Any:
     """Make a call, and return what the native call returned."""
-    pause, factor, longest = READY_BACKOFF
-    while True:
-        steps = runtime.outbound(draft.request)
-        deliver = drive(runtime, steps, attempt)
-        runtime.finish(steps)
-        if not (wait_for_ready and unreached(deliver)):
-            break
-        runtime.sleep(pause)
-        pause = min(pause * factor, longest)
+    steps = runtime.outbound(draft.request)
+    effect = runtime.step(steps, None)
+    if type(effect) is Send:
+        try:
+            outcome = attempt(effect)
+        except BaseException:
+            runtime.close(steps)
+            raise
+        effect = runtime.conclude(steps, outcome)
+        if outcome is OK and type(effect) is Deliver:
+            return attempt.answer
+    deliver = drive(runtime, steps, attempt, effect)
+    runtime.finish(steps)
+    if wait_for_ready and unreached(deliver):
+        deliver = _when_ready(runtime, draft, attempt)
     error = error_for(deliver, MeshRpcError)
     if error is not None:
         raise error
     return attempt.answer
+
+
+def _when_ready(runtime: Runtime, draft: Draft, attempt: Attempt) -> Deliver:
+    """Call again and again until an endpoint can be reached, or no time is left."""
+    pause, factor, longest = READY_BACKOFF
+    while True:
+        runtime.sleep(pause)
+        pause = min(pause * factor, longest)
+        steps = runtime.outbound(draft.request)
+        deliver = drive(runtime, steps, attempt)
+        runtime.finish(steps)
+        if not unreached(deliver):
+            return deliver
 
 
 def connectivity(channel: grpc.Channel, *, connect: bool = False) -> int:

@@ -7,9 +7,9 @@ from typing import Any, Self
 import grpc
 
 from ..dataplane import Cause, Deliver, Effect, Failure, Outcome, Send
-from ._grpc_call import OK, READY, StreamingAttempt, connectivity
+from ._grpc_call import READY, StreamingAttempt, connectivity
 from ._grpc_pending import PendingCall
-from ._grpc_status import LOCALLY_CANCELLED, started, unreached
+from ._grpc_status import LOCALLY_CANCELLED, OK, started, unreached
 
 
 class UnaryFuture(PendingCall):

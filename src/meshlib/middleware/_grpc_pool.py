@@ -53,9 +53,14 @@ class Pool(Generic[C]):
 
     def member(self, send: Send) -> Member[C]:
         """The channel that an attempt goes over."""
-        if self._engine.snapshot is not self._swept:
-            self._sweep()
-        return self._of(send.endpoint, send.request.authority)
+        endpoint, authority = send.endpoint, send.request.authority
+        if endpoint is not None and authority == self._authority:
+            if self._engine.snapshot is not self._swept:
+                self._sweep()
+            found = self._members.get(endpoint.key)
+            if found is not None:
+                return found
+        return self._of(endpoint, authority)
 
     def _of(self, endpoint: UpstreamEndpoint | None, authority: str) -> Member[C]:
         key: object = None if endpoint is None else endpoint.key

@@ -22,10 +22,8 @@ class Draft:
     def metadata(self, send: Send) -> Any:
         """What to send: the caller's very object unless the mesh adds or changes something."""
         request, original = send.request, self.request
-        if send.endpoint is None and request is original:
-            return self._foreign
         if request is original or request.headers is original.headers:
-            return self._metadata
+            return self._metadata if send.endpoint is not None else self._foreign
         return merged(request.headers, self._metadata)
 
 
@@ -44,9 +42,8 @@ class Drafting:
         path: str,
         metadata: Any,
         timeout: float | None,
-        *,
-        replayable: bool = True,
-        streaming: bool = False,
+        replayable: bool,
+        streaming: bool,
     ) -> Draft:
         runtime = self._runtime
         foreign = metadata

@@ -35,6 +35,8 @@ LOCALLY_CANCELLED = "Locally cancelled by application!"
 LATE = 0.005
 """Seconds by which gRPC core's timers may run ahead of the mesh's clock."""
 
+OK = Response(200, (), 0)
+
 READY_BACKOFF = (0.05, 1.6, 1.0)
 """First wait, factor and longest wait of a ``wait_for_ready`` call that found nobody."""
 

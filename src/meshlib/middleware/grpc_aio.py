@@ -1,16 +1,15 @@
 """The asyncio channel of the mesh: each attempt goes over the channel of its endpoint."""
 
 import asyncio
-import weakref
 from collections.abc import Coroutine, Iterable
 from copy import copy
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
 import grpc.aio
 
-from ..dataplane import Send
 from ._drive import Runtime
 from ._grpc_aio_kinds import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
 from ._grpc_pool import Member, Options, Pool, authority_in
@@ -18,6 +17,7 @@ from ._grpc_request import Drafting
 from ._grpc_status import best
 from ._target import Target
 
+Place = tuple[asyncio.AbstractEventLoop, Pool[grpc.aio.Channel]]
 C = TypeVar("C", bound="UnaryUnaryCall | UnaryStreamCall | StreamUnaryCall | StreamStreamCall")
 
 
@@ -39,9 +39,6 @@ class MultiCallable:
         self.elsewhere: Any = None
         self.runtime = channel.runtime
         self._drafting = channel.drafting
-
-    def member(self, send: Send, loop: asyncio.AbstractEventLoop) -> Member[grpc.aio.Channel]:
-        return self._channel.pool(loop).member(send)
 
     def bound_to(self, elsewhere: Any) -> Self:
         """The same method, where ``elsewhere`` stands for the way out of the mesh."""
@@ -70,14 +67,8 @@ class MultiCallable:
         metadata: Any,
         options: tuple[Any, bool | None, Any],
     ) -> C:
-        draft = self._drafting.draft(
-            self._path,
-            metadata,
-            timeout,
-            replayable=self.replayable,
-            streaming=self.streaming,
-        )
-        return call(self, message, draft, options, asyncio.get_running_loop())
+        draft = self._drafting.draft(self._path, metadata, timeout, self.replayable, self.streaming)
+        return call(self, self._channel.place(), message, draft, options)
 
 
 class UnaryUnary(MultiCallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
@@ -164,26 +155,31 @@ class Channel(grpc.aio.Channel):
         self._target = target
         self._options = tuple(options)
         self._compression = compression
-        self._pools: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, Pool[grpc.aio.Channel]
-        ] = weakref.WeakKeyDictionary()
-        self._recent: tuple[object, Pool[grpc.aio.Channel] | None] = (None, None)
+        self._pools: dict[asyncio.AbstractEventLoop, Pool[grpc.aio.Channel]] = {}
+        self._recent: Place | None = None
         self._closed = False
         self.drafting = Drafting(runtime, target.listener, authority_in(self._options))
 
-    def pool(self, loop: asyncio.AbstractEventLoop) -> Pool[grpc.aio.Channel]:
-        recent, pool = self._recent
-        if recent is loop and pool is not None:
-            return pool
+    def place(self) -> Place:
+        """The running event loop with its channels.
+
+        To ask asyncio for the loop costs a system call; the loop itself knows where it runs.
+        """
+        place = self._recent
+        if place is not None and getattr(place[0], "_thread_id", None) == get_ident():
+            return place
+        return self._place_of(asyncio.get_running_loop())
+
+    def _place_of(self, loop: asyncio.AbstractEventLoop) -> Place:
         if self._closed:
             raise grpc.aio.UsageError("Channel is closed.")
         pool = self._pools.get(loop)
         if pool is None:
-            pool = self._pools[loop] = Pool(
-                self.runtime.engine, self._target, self._options, self._dial
-            )
+            pool = Pool(self.runtime.engine, self._target, self._options, self._dial)
+            kept = {old: its for old, its in self._pools.items() if not old.is_closed()}
+            self._pools = {**kept, loop: pool}
         self._recent = (loop, pool)
-        return pool
+        return self._recent
 
     def _dial(self, target: str, options: Options) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(target, list(options), self._compression)
@@ -236,12 +232,12 @@ class Channel(grpc.aio.Channel):
         """The best state of the channels to endpoints."""
         if self._closed:
             return grpc.ChannelConnectivity.SHUTDOWN
-        pool = self.pool(asyncio.get_running_loop())
+        _loop, pool = self.place()
         members = pool.offered() if try_to_connect else pool.members
         return best(member.channel.get_state(try_to_connect) for member in members)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        pool = self.pool(asyncio.get_running_loop())
+        _loop, pool = self.place()
         while self.get_state() is last_observed_state:
             members = pool.members
             if not members:
@@ -258,7 +254,7 @@ class Channel(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         self._closed = True
-        self._recent = (None, None)
+        self._recent = None
         here = asyncio.get_running_loop()
         for loop, pool in list(self._pools.items()):
             closing = [channel.close(grace) for channel in pool.empty()]
@@ -274,7 +270,7 @@ class Channel(grpc.aio.Channel):
     def forget(self) -> list[object]:
         """After a fork the channels are the parent's: begin anew and never touch them."""
         inherited: list[object] = [channel for p in self._pools.values() for channel in p.empty()]
-        self._recent = (None, None)
+        self._recent = None
         return inherited
 
     async def __aenter__(self) -> Self:

@@ -64,8 +64,8 @@ class MultiCallable:
             self._path,
             metadata,
             timeout,
-            replayable=self.replayable,
-            streaming=self.streaming,
+            self.replayable,
+            self.streaming,
         )
 
 

@@ -198,10 +198,13 @@ class Echo(grpc.GenericRpcHandler):
             yield self.name + b":" + bytes([letter])
 
     def up(self, requests, context):
+        requests = list(requests)
         self.enter(context)
         return self.name + b":" + b"".join(requests)
 
     def both(self, requests, context):
+        if self.failures:
+            list(requests)  # a write that crosses an abort is an error of its own to grpcio
         self.enter(context)
         for request in requests:
             yield self.name + b":" + request
@@ -214,8 +217,10 @@ class Echo(grpc.GenericRpcHandler):
 
     def hang(self, request, context):
         self.enter(context)
-        context.add_callback(self.cancelled.set)
-        self.cancelled.wait(30)
+        over = threading.Event()
+        context.add_callback(over.set)
+        over.wait(30)
+        self.cancelled.set()
         return request
 
 
