@@ -44,10 +44,3 @@ def test_a_call_that_retries_again_passes_its_own_permit_on() -> None:
     assert not breaker(1, 1, max_retries=1).may_retry()
     assert breaker(1, 1, max_retries=1).may_retry(again=True)
     assert not breaker(1, 2, max_retries=1).may_retry(again=True)
-
-
-def test_a_retry_permit_is_given_back() -> None:
-    made = breaker(0, 0)
-    with made.retry_permit:
-        assert made.concurrency.retries == 1
-    assert made.concurrency.retries == 0

@@ -6,18 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib.clock import Dice
-from meshlib.dataplane.upstream.endpoint import Concurrency, UpstreamEndpoint
+from meshlib.dataplane.upstream.endpoint import UpstreamEndpoint
 from meshlib.dataplane.upstream.pickers import Picker, picker_for
 from meshlib.model import LbPolicy, LeastRequest, Random, RoundRobin
 from meshlib.testing import always, endpoint, scripted, seeded
 
 
 def live(*weights: int) -> list[UpstreamEndpoint]:
-    concurrency = Concurrency()
     return [
-        UpstreamEndpoint(
-            endpoint(f"10.0.0.{number}:80", load_balancing_weight=weight), concurrency, http2=False
-        )
+        UpstreamEndpoint(endpoint(f"10.0.0.{number}:80", load_balancing_weight=weight), http2=False)
         for number, weight in enumerate(weights)
     ]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from meshlib.dataplane.upstream.endpoint import Concurrency, UpstreamEndpoint
+from meshlib.dataplane.upstream.endpoint import UpstreamEndpoint
 from meshlib.dataplane.upstream.priority import Level, levels
 from meshlib.model import ClusterLoadAssignment, HealthStatus
 from meshlib.testing import endpoint
@@ -19,11 +19,8 @@ def priority(number: int, healthy: int, degraded: int, unhealthy: int) -> list[U
         + [HealthStatus.UNHEALTHY] * (unhealthy // 2)
         + [HealthStatus.DRAINING] * (unhealthy - unhealthy // 2)
     )
-    concurrency = Concurrency()
     return [
-        UpstreamEndpoint(
-            endpoint(f"10.0.{number}.{n}:80", health_status=state), concurrency, http2=False
-        )
+        UpstreamEndpoint(endpoint(f"10.0.{number}.{n}:80", health_status=state), http2=False)
         for n, state in enumerate(states)
     ]
 

@@ -1,7 +1,6 @@
 """The router: it owns the attempts. Permit, pick, send, judge, wait, again, or deliver."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from ...clock import Clock, Dice
@@ -16,7 +15,7 @@ from ..upstream.cluster import UpstreamCluster
 from ..upstream.endpoint import UpstreamEndpoint
 from ..upstream.retry import backoff
 
-_NOTHING = nullcontext()
+GONE = Failure(Cause.CANCELLED, "the caller went away")
 REPICKED = "another endpoint"
 RETRIED = "retry"
 
@@ -34,7 +33,11 @@ class Surroundings:
 
 
 class Router:
-    """A service: from a request to its steps."""
+    """A service: from a request to its steps.
+
+    One generator and few calls, since what a call pays for most is cold code: whatever happens
+    seldom (no route, a local answer, a second try) is asked of somebody else.
+    """
 
     __slots__ = ("_around", "table")
 
@@ -42,134 +45,167 @@ class Router:
         self.table = table
         self._around = around
 
-    def __call__(self, request: Request) -> Steps[Outcome]:
+    def __call__(self, request: Request) -> Steps[Outcome]:  # noqa: PLR0915 - see below
         around = self._around
-        record = CallRecord(request, around.clock(), config_version=around.version)
-        outcome: Outcome = Failure(Cause.CANCELLED, "the caller went away")
+        clock = around.clock
+        record = CallRecord(request, clock(), config_version=around.version)
+        outcome: Outcome = GONE
+        again: Again | None = None
         try:
             route = record.route = self.table.find(request)
-            if route is None:
-                outcome = yield from deliver(record, _no_route(request))
-            elif route.forward is None:
+            if route is None or route.forward is None:
                 outcome = yield from deliver(record, local_answer(route, request))
-            else:
-                outcome = yield from self._forward(record, route, route.choose(around.dice))
-            return outcome
-        finally:
-            around.observe(CallEnded(record, outcome, around.clock() - record.started))
-
-    def _forward(
-        self, record: CallRecord, route: LiveRoute, destination: Destination
-    ) -> Steps[Outcome]:
-        """No generator of its own: a call should not pass through more of them than it needs."""
-        cluster = record.cluster = destination.cluster
-        if cluster is None:
-            unknown = Failure(Cause.NO_CLUSTER, f"no cluster {destination.name!r}")
-            return deliver(record, unknown)
-        request = record.request
-        deadline = earlier(request.deadline, record.started, route.timeout(request))
-        if destination.rewrite is not None:
-            request = destination.rewrite(request)
-        call = _Call(record, route, cluster, request, deadline, self._around)
-        return call.elsewhere() if cluster.passthrough else call.attempts()
-
-
-@dataclass(slots=True)
-class _Call:
-    """One call on its way to one cluster."""
-
-    record: CallRecord
-    route: LiveRoute
-    cluster: UpstreamCluster
-    request: Request
-    deadline: float | None
-    around: Surroundings
-    retries: int = 0
-
-    def attempts(self) -> Steps[Outcome]:
-        cluster, record = self.cluster, self.record
-        tried: list[UpstreamEndpoint] = []
-        wait = 0.0
-        held: AbstractContextManager[None] = _NOTHING
-        while True:
-            with held:
-                if wait:
-                    yield Sleep(wait)
-                timeout = self.time_left()
-                if timeout is not None and timeout <= 0:
-                    return (yield from deliver(record, too_late(self.request)))
-                if cluster.breaker.is_open:
-                    return (yield from deliver(record, _overflow(cluster)))
-                endpoint = cluster.pick(tried)
-                if endpoint is None:
-                    return (yield from deliver(record, _nobody(cluster)))
+                return outcome
+            destination = route.choose(around.dice)
+            cluster = record.cluster = destination.cluster
+            deadline = earlier(request.deadline, record.started, route.timeout(request))
+            if destination.rewrite is not None:
+                request = destination.rewrite(request)
+            if cluster is None or cluster.passthrough:
+                outcome = yield from _elsewhere(record, request, destination, deadline, clock)
+                return outcome
+            in_flight = cluster.breaker.concurrency
+            while True:
+                timeout = time_left(deadline, route.per_try_timeout, clock)
+                endpoint = _place(cluster, request, timeout, again)
+                if isinstance(endpoint, Failure):
+                    outcome = yield from deliver(record, endpoint)
+                    return outcome
                 record.endpoint = endpoint
                 record.attempts += 1
-                with endpoint.permit:
-                    outcome = yield Send(self.request, endpoint, timeout)
-                    again = self.again(outcome, endpoint, tried)
-                    if again is None:
-                        end: Outcome = (yield Deliver(outcome, record)) or outcome
-                        cluster.observe(endpoint, end)
-                        return end
-                    cluster.observe(endpoint, outcome)
-            wait, why = again
-            if why is RETRIED:
-                held = cluster.breaker.retry_permit
-            self.around.observe(AttemptFailed(record, outcome, why))
+                endpoint.active += 1
+                in_flight.active += 1
+                try:
+                    answer = yield Send(request, endpoint, timeout)
+                    wait = None
+                    if not route.is_final(answer):
+                        again = again or Again(record, route, cluster, request, deadline, around)
+                        wait = again.wait(answer, endpoint)
+                    if wait is None:
+                        outcome = answer = (yield Deliver(answer, record)) or answer
+                    cluster.observe(endpoint, answer)
+                finally:
+                    endpoint.active -= 1
+                    in_flight.active -= 1
+                if wait is None:
+                    return outcome
+                if wait:
+                    yield Sleep(wait)
+        finally:
+            if again is not None:
+                again.close()
+            around.observe(CallEnded(record, outcome, clock() - record.started))
 
-    def elsewhere(self) -> Steps[Outcome]:
-        """Where the caller's own target leads (Istio's PassthroughCluster)."""
-        timeout = self.time_left()
-        if timeout is not None and timeout <= 0:
-            return (yield from deliver(self.record, too_late(self.request)))
-        self.record.attempts += 1
-        outcome = yield Send(self.request, None, timeout)
-        return (yield from deliver(self.record, outcome))
 
-    def time_left(self) -> float | None:
-        """Seconds for the next attempt: the call's, or the try's own limit if that is less."""
-        rule = self.route.retry
-        per_try = rule.policy.per_try_timeout if rule is not None else None
-        if self.deadline is None:
-            return per_try or None
-        left = self.deadline - self.around.clock()
-        return min(left, per_try) if per_try else left
+class Again:
+    """Second tries of one call: made when the first attempt did not do.
 
-    def again(
-        self, outcome: Outcome, endpoint: UpstreamEndpoint, tried: list[UpstreamEndpoint]
-    ) -> tuple[float, str] | None:
-        """How long to wait before another attempt, and of which kind; ``None``: this was it."""
+    Holds one retry permit of the cluster from the first retry to the end of the call.
+    """
+
+    __slots__ = (
+        "_around",
+        "_cluster",
+        "_deadline",
+        "_record",
+        "_request",
+        "_retries",
+        "_route",
+        "tried",
+    )
+
+    def __init__(
+        self,
+        record: CallRecord,
+        route: LiveRoute,
+        cluster: UpstreamCluster,
+        request: Request,
+        deadline: float | None,
+        around: Surroundings,
+    ) -> None:
+        self._record = record
+        self._route = route
+        self._cluster = cluster
+        self._request = request
+        self._deadline = deadline
+        self._around = around
+        self._retries = 0
+        self.tried: list[UpstreamEndpoint] = []
+
+    def wait(self, outcome: Outcome, endpoint: UpstreamEndpoint) -> float | None:
+        """Seconds to wait before another attempt; ``None``: this was the last."""
         nothing_sent = isinstance(outcome, Failure) and outcome.cause in NOTHING_SENT
         if nothing_sent:
-            tried.append(endpoint)
-            if self.cluster.has_untried(tried):
-                return 0.0, REPICKED
-        rule = self.route.retry
+            self.tried.append(endpoint)
+            if self._cluster.has_untried(self.tried):
+                return self._told(0.0, REPICKED, outcome)
+        rule = self._route.retry
         if rule is None or not rule.wants(outcome):
             return None
-        if not (nothing_sent or self.request.replayable):
+        if not (nothing_sent or self._request.replayable):
             return None
-        if self.retries >= rule.policy.num_retries:
-            self.record.retries_exhausted = True
+        if self._retries >= rule.policy.num_retries:
+            self._record.retries_exhausted = True
             return None
-        if not self.cluster.breaker.may_retry(again=self.retries > 0):
+        breaker = self._cluster.breaker
+        if not breaker.may_retry(again=self._retries > 0):
             return None
-        return self._retry(rule.policy.previous_hosts, endpoint, tried)
+        pause = backoff(rule.policy, self._retries + 1, self._around.dice())
+        if self._deadline is not None and self._around.clock() + pause >= self._deadline:
+            return None
+        if not self._retries:
+            breaker.concurrency.retries += 1
+        self._retries += 1
+        self.tried.append(endpoint)
+        if not (rule.policy.previous_hosts and self._cluster.has_untried(self.tried)):
+            self.tried.clear()
+        return self._told(pause, RETRIED, outcome)
 
-    def _retry(
-        self, avoid: bool, endpoint: UpstreamEndpoint, tried: list[UpstreamEndpoint]
-    ) -> tuple[float, str] | None:
-        rule = self.route.retry
-        assert rule is not None
-        wait = backoff(rule.policy, self.retries + 1, self.around.dice())
-        if self.deadline is not None and self.around.clock() + wait >= self.deadline:
-            return None
-        self.retries += 1
-        tried.append(endpoint)
-        if not avoid or not self.cluster.has_untried(tried):
-            tried.clear()
-        return wait, RETRIED
+    def _told(self, pause: float, why: str, outcome: Outcome) -> float:
+        self._around.observe(AttemptFailed(self._record, outcome, why))
+        return pause
+
+    def close(self) -> None:
+        if self._retries:
+            self._cluster.breaker.concurrency.retries -= 1
+
+
+def _place(
+    cluster: UpstreamCluster, request: Request, timeout: float | None, again: Again | None
+) -> UpstreamEndpoint | Failure:
+    """Where the next attempt goes, or why there is none."""
+    if timeout is not None and timeout <= 0:
+        return too_late(request)
+    if cluster.breaker.is_open:
+        return _overflow(cluster)
+    return cluster.pick(again.tried if again else ()) or _nobody(cluster)
+
+
+def _elsewhere(
+    record: CallRecord,
+    request: Request,
+    destination: Destination,
+    deadline: float | None,
+    clock: Clock,
+) -> Steps[Outcome]:
+    """Where the caller's own target leads (Istio's PassthroughCluster)."""
+    if destination.cluster is None:
+        unknown = Failure(Cause.NO_CLUSTER, f"no cluster {destination.name!r}")
+        return (yield from deliver(record, unknown))
+    timeout = time_left(deadline, None, clock)
+    if timeout is not None and timeout <= 0:
+        return (yield from deliver(record, too_late(request)))
+    record.attempts += 1
+    outcome = yield Send(request, None, timeout)
+    return (yield from deliver(record, outcome))
+
+
+def time_left(deadline: float | None, per_try: float | None, clock: Clock) -> float | None:
+    """Seconds for the next attempt: the call's, or the try's own limit if that is less."""
+    if deadline is None:
+        return per_try
+    left = deadline - clock()
+    return left if per_try is None else min(left, per_try)
 
 
 def deliver(record: CallRecord, outcome: Outcome) -> Steps[Outcome]:
@@ -186,8 +222,10 @@ def earlier(deadline: float | None, started: float, timeout: float | None) -> fl
     return limit if deadline is None else min(deadline, limit)
 
 
-def local_answer(route: LiveRoute, request: Request) -> Outcome:
-    """What a route without destination answers by itself."""
+def local_answer(route: LiveRoute | None, request: Request) -> Outcome:
+    """What a route without destination answers by itself, or none at all."""
+    if route is None:
+        return _no_route(request)
     match route.config.action:
         case DirectResponseAction(status=status, body=body):
             described = (("content-length", str(len(body))), ("content-type", "text/plain"))

@@ -16,7 +16,7 @@ from ...model import (
     WeightedClusters,
 )
 from ..deadline import route_timeout
-from ..message import Request
+from ..message import Outcome, Request, Response
 from ..upstream.cluster import UpstreamCluster
 from ..upstream.retry import RetryRule
 from .matchers import (
@@ -60,6 +60,7 @@ class LiveRoute:
         "destinations",
         "forward",
         "matches_path",
+        "per_try_timeout",
         "response_mutations",
         "retry",
         "source",
@@ -77,6 +78,7 @@ class LiveRoute:
         self.conditions = tuple(_conditions(config, parts))
         self.forward = config.action if isinstance(config.action, RouteAction) else None
         self.retry: RetryRule | None = None
+        self.per_try_timeout: float | None = None
         self.timeouts: tuple[float | None, float | None, float | None] = (None, None, None)
         self.destinations: tuple[Destination, ...] = ()
         self._bounds: tuple[int, ...] = ()
@@ -91,7 +93,9 @@ class LiveRoute:
         self, action: RouteAction, host: VirtualHost, table: RouteConfiguration, parts: "Parts"
     ) -> None:
         policy = action.retry_policy or host.retry_policy
-        self.retry = RetryRule(policy) if policy is not None else None
+        if policy is not None:
+            self.retry = RetryRule(policy)
+            self.per_try_timeout = policy.per_try_timeout or None
         self.timeouts = (
             route_timeout(action, is_grpc=False, streaming=False),
             route_timeout(action, is_grpc=True, streaming=False),
@@ -118,6 +122,12 @@ class LiveRoute:
             if not condition.test(request):
                 return condition.rule
         return None
+
+    def is_final(self, outcome: Outcome) -> bool:
+        """Is there plainly nothing to try again: an answer that no policy asks to retry?"""
+        if type(outcome) is not Response:
+            return False
+        return outcome.grpc_status == 0 or self.retry is None or not self.retry.wants(outcome)
 
     def choose(self, dice: Dice) -> Destination:
         """One roll a call: the same destination for all of its attempts."""
@@ -184,12 +194,33 @@ class RouteTable:
             [(host.domains, LiveHost(host, config, parts)) for host in config.virtual_hosts],
             ignore_port=config.ignore_port_in_host_matching,
         )
+        self._plain: dict[tuple[str, str], LiveRoute | None] = {}
+        self._has_luck = any(
+            route.match.runtime_fraction is not None
+            for host in config.virtual_hosts
+            for route in host.routes
+        )
 
     def host(self, request: Request) -> LiveHost | None:
         return self._hosts.find(request.authority or request.target)
 
     def find(self, request: Request) -> LiveRoute | None:
         """The first route that matches, in the order of the table."""
+        if request.headers or not request.is_grpc:
+            return self._search(request)
+        # A gRPC call without metadata differs from another only by its host and method.
+        key = (request.authority or request.target, request.path)
+        try:
+            return self._plain[key]
+        except KeyError:
+            found = self._search(request)
+            if not self._has_luck:
+                if len(self._plain) >= MEMO_SIZE:
+                    self._plain.clear()
+                self._plain[key] = found
+            return found
+
+    def _search(self, request: Request) -> LiveRoute | None:
         host = self.host(request)
         if host is None:
             return None

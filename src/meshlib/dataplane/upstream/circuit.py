@@ -1,7 +1,5 @@
 """Circuit breaking by concurrency (``envoy.config.cluster.v3.CircuitBreakers``)."""
 
-from types import TracebackType
-
 from ...model import Thresholds
 from .endpoint import Concurrency
 
@@ -9,12 +7,11 @@ from .endpoint import Concurrency
 class CircuitBreaker:
     """Counts what is in flight to one cluster, over all channels and threads of the process."""
 
-    __slots__ = ("concurrency", "limits", "retry_permit")
+    __slots__ = ("concurrency", "limits")
 
     def __init__(self, limits: Thresholds) -> None:
         self.limits = limits
         self.concurrency = Concurrency()
-        self.retry_permit = RetryPermit(self.concurrency)
 
     @property
     def is_open(self) -> bool:
@@ -32,23 +29,3 @@ class CircuitBreaker:
             share = int(budget.budget_percent / 100 * self.concurrency.active)
             allowed = max(budget.min_retry_concurrency, share)
         return self.concurrency.retries - again < allowed
-
-
-class RetryPermit:
-    """Borrowed while a retry waits and runs."""
-
-    __slots__ = ("_concurrency",)
-
-    def __init__(self, concurrency: Concurrency) -> None:
-        self._concurrency = concurrency
-
-    def __enter__(self) -> None:
-        self._concurrency.retries += 1
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._concurrency.retries -= 1

@@ -58,7 +58,6 @@ class UpstreamCluster:
                 endpoint = live[key] = UpstreamEndpoint.succeeding(
                     current.endpoints.get(key),
                     endpoint_config,
-                    self.breaker.concurrency,
                     http2=http2,
                 )
                 ranks.setdefault(locality.priority, []).append(endpoint)

@@ -1,7 +1,5 @@
 """A live endpoint: its configuration and what was seen of it."""
 
-from types import TracebackType
-
 from ...clock import Clock
 from ...model import Address, Endpoint, HealthStatus
 
@@ -20,17 +18,15 @@ class UpstreamEndpoint:
         "connect_failures",
         "http2",
         "key",
-        "permit",
         "shunned_until",
     )
 
-    def __init__(self, config: Endpoint, concurrency: "Concurrency", *, http2: bool) -> None:
+    def __init__(self, config: Endpoint, *, http2: bool) -> None:
         self.config = config
         self.address: Address = config.address
         self.key = str(config.address)
         self.http2 = http2
         self.active = 0
-        self.permit = Permit(self, concurrency)
         self.shunned_until = 0.0
         self.connect_failures = 0
 
@@ -38,7 +34,6 @@ class UpstreamEndpoint:
     def succeeding(
         old: "UpstreamEndpoint | None",
         config: Endpoint,
-        concurrency: "Concurrency",
         *,
         http2: bool,
     ) -> "UpstreamEndpoint":
@@ -48,10 +43,10 @@ class UpstreamEndpoint:
         balance in use stays as it is until the next one takes over.
         """
         if old is None:
-            return UpstreamEndpoint(config, concurrency, http2=http2)
+            return UpstreamEndpoint(config, http2=http2)
         if old.config == config and old.http2 == http2:
             return old
-        new = UpstreamEndpoint(config, concurrency, http2=http2)
+        new = UpstreamEndpoint(config, http2=http2)
         new.shunned_until = old.shunned_until
         new.connect_failures = old.connect_failures
         return new
@@ -84,29 +79,3 @@ class Concurrency:
     def __init__(self) -> None:
         self.active = 0
         self.retries = 0
-
-
-class Permit:
-    """Borrowed by ``with`` for as long as a call uses the endpoint; made once per endpoint.
-
-    Leaving only subtracts, so the exits of cancelled and dropped calls commute.
-    """
-
-    __slots__ = ("_concurrency", "_endpoint")
-
-    def __init__(self, endpoint: UpstreamEndpoint, concurrency: Concurrency) -> None:
-        self._endpoint = endpoint
-        self._concurrency = concurrency
-
-    def __enter__(self) -> None:
-        self._endpoint.active += 1
-        self._concurrency.active += 1
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._endpoint.active -= 1
-        self._concurrency.active -= 1
