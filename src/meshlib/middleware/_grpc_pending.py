@@ -160,10 +160,7 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
                 self._cancelled = self._cancelled or cancelled
                 return bool(cancelled)
             self._cancelled = True
-            busy = self._driven
-        if self._native is not None:
-            self._native.cancel()
-        if not busy:
+        if self._native is None or not self._native.cancel() or not self._driven:
             self._abandon(self._cancellation())
         return True
 

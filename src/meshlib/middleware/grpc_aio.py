@@ -153,6 +153,7 @@ class Channel(grpc.aio.Channel):
         assert target.listener is not None
         self.runtime = runtime
         self._target = target
+        self._listener = target.listener
         self._options = tuple(options)
         self._compression = compression
         self._pools: dict[asyncio.AbstractEventLoop, Pool[grpc.aio.Channel]] = {}
@@ -237,20 +238,24 @@ class Channel(grpc.aio.Channel):
         return best(member.channel.get_state(try_to_connect) for member in members)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        _loop, pool = self.place()
         while self.get_state() is last_observed_state:
-            members = pool.members
-            if not members:
-                await self.runtime.await_for(lambda: bool(pool.offered()), None)
-                continue
-            await _any(
-                member.channel.wait_for_state_change(member.channel.get_state())
-                for member in members
-            )
+            await self._change(last_observed_state)
 
     async def channel_ready(self) -> None:
-        while (state := self.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
-            await self.wait_for_state_change(state)
+        ready = grpc.ChannelConnectivity.READY
+        while (state := self.get_state(try_to_connect=True)) is not ready:
+            await self._change(state)
+
+    async def _change(self, observed: grpc.ChannelConnectivity) -> None:
+        """Wait until there are endpoints, or the channel to one of them changes its state."""
+        _loop, pool = self.place()
+        states = [(member.channel, member.channel.get_state()) for member in pool.members]
+        if not states:
+            self.runtime.start()
+            self.runtime.want(self._listener)
+            await self.runtime.await_for(lambda: bool(pool.offered()), None)
+        elif best(state for _, state in states) is observed:
+            await _any(channel.wait_for_state_change(state) for channel, state in states)
 
     async def close(self, grace: float | None = None) -> None:
         self._closed = True

@@ -2,11 +2,11 @@
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc.aio
 
-from ..dataplane import AwaitConfig, Deliver, Outcome, Send, Serve, Sleep, Steps
+from ..dataplane import Deliver, Outcome, Serve, Steps
 from . import grpc_server
 from ._drive import Runtime
 from ._grpc_serve import (
@@ -15,7 +15,6 @@ from ._grpc_serve import (
     behaviour_of,
     gone,
     inbound_request,
-    only_outbound,
     outcome_of,
     refusal,
     rewrapped,
@@ -46,7 +45,39 @@ def wrapped(runtime: Runtime, path: str, handler: Any) -> Any:
         return rewrapped(handler, generating(runtime, path, behaviour))
     if inspect.iscoroutinefunction(behaviour):
         return rewrapped(handler, awaited(runtime, path, behaviour, streaming=streams))
-    return grpc_server.wrapped(runtime, path, handler)
+    served = behaviour_of(grpc_server.wrapped(runtime, path, handler))
+    return rewrapped(handler, lambda request, context: served(request, ThreadContext(context)))
+
+
+class ThreadContext:
+    """What a synchronous handler on an asyncio server is given: it knows the status it set."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._code: Any = None
+        self._ended = False
+        context.add_callback(self._end)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def _end(self) -> None:
+        self._ended = True
+
+    def is_active(self) -> bool:
+        return not self._ended
+
+    def code(self) -> Any:
+        return self._code
+
+    def set_code(self, code: Any) -> None:
+        self._code = code
+        self._context.set_code(code)
+
+    def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
+        self._code = code
+        self._context.abort(code, details, trailing_metadata)
+        raise AssertionError("abort raises")
 
 
 def awaited(
@@ -118,16 +149,9 @@ async def admit(runtime: Runtime, steps: Steps[Outcome]) -> Admission:
     try:
         while True:
             effect = runtime.step(steps, answer)
-            match effect:
-                case Serve() | Deliver():
-                    return effect
-                case Sleep(seconds):
-                    await runtime.asleep(seconds)
-                    answer = None
-                case AwaitConfig():
-                    answer = await runtime.aawait_config(effect)
-                case Send():
-                    only_outbound(effect)
+            if isinstance(effect, Serve | Deliver):
+                return effect
+            answer = await runtime.wait(effect)
     except BaseException:
         runtime.close(steps)
         raise

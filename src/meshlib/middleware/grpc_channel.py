@@ -177,6 +177,7 @@ class Channel(grpc.Channel):
         assert target.listener is not None
         self.runtime = runtime
         self._target = target
+        self.listener = target.listener
         self._options = tuple(options)
         self._compression = compression
         self._closed = False
@@ -302,7 +303,9 @@ class Watch:
     def begin(self) -> None:
         self._changed()
         channel = self._channel
-        channel.runtime.start()
+        if not channel.offered():
+            channel.runtime.start()
+            channel.runtime.want(channel.listener)
         channel.runtime.wait_for(lambda: self._stopped or bool(channel.offered()), None)
         with self._lock:
             if self._stopped:

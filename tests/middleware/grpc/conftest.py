@@ -117,6 +117,28 @@ def snapshot(
     )
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for what other threads do; the test's own time limit is the patience."""
+    pause = threading.Event()
+    while not condition():
+        pause.wait(0.001)
+
+
+@pytest.fixture
+def until():
+    return wait_until
+
+
+@pytest.fixture
+def auntil():
+    """Let the event loop turn until it is so."""
+
+    async def wait(condition: Callable[[], object]) -> None:
+        await asyncio.to_thread(wait_until, condition)
+
+    return wait
+
+
 @pytest.fixture
 def make_snapshot():
     return snapshot

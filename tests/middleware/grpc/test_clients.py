@@ -202,12 +202,11 @@ async def finished(call, method):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_call_waits_for_its_configuration(make_world, call_by, start, echo, kind):
+async def test_a_call_waits_for_its_configuration(make_world, auntil, call_by, start, echo, kind):
     world = make_world(options=Options())
     caller = call_by(world)
     going = asyncio.ensure_future(getattr(caller, kind)())
-    while not world.wanted:
-        await asyncio.sleep(0)
+    await auntil(lambda: world.wanted)
     assert world.wanted == ["reviews:9080"]
     world.serve(start(echo()))
     assert await going in (b"one:x", [b"one:a", b"one:b"], b"one:ab")
@@ -288,13 +287,12 @@ async def test_the_path_can_be_rewritten(world, call_by, start, echo, make_snaps
 
 
 async def test_a_call_that_waits_for_ready_outlives_an_outage(
-    world, call_by, start, echo, dead_port
+    world, auntil, call_by, start, echo, dead_port
 ):
     world.serve(dead_port())
     caller = call_by(world)
     going = asyncio.ensure_future(caller.unary(wait_for_ready=True, timeout=20))
-    while not any("UF" in failure_flags(event) for event in world.ended):
-        await asyncio.sleep(0.001)
+    await auntil(lambda: any("UF" in failure_flags(event) for event in world.ended))
     world.serve(start(echo()))
     assert await going == b"one:x"
 
