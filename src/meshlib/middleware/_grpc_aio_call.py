@@ -77,10 +77,6 @@ class Call(grpc.aio.Call):
             self._delivered = True
             raise
 
-    def _begin(self, send: Send) -> None:
-        """Take the first step at once: who only fires a call has fired it."""
-        self._start(send)
-
     def _start(self, send: Send) -> None:
         """Start an attempt on the endpoint's own channel."""
         member = self._member = self._pool.member(send)
@@ -97,6 +93,9 @@ class Call(grpc.aio.Call):
             wait_for_ready=wait if send.endpoint is None else None,
             compression=compression,
         )
+
+    _begin = _start
+    """The first step is taken at once: who only fires a call has fired it."""
 
     async def _attempt(self, send: Send) -> Outcome:
         raise NotImplementedError

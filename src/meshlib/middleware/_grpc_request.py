@@ -24,7 +24,10 @@ class Draft:
         request, original = send.request, self.request
         if request is original or request.headers is original.headers:
             return self._metadata if send.endpoint is not None else self._foreign
-        return merged(request.headers, self._metadata)
+        if send.endpoint is not None:
+            return merged(request.headers, self._metadata)
+        hidden = set(original.headers).difference(headers_of(self._foreign or ()))
+        return merged(tuple(h for h in request.headers if h not in hidden), self._metadata)
 
 
 class Drafting:

@@ -5,7 +5,6 @@ from typing import Any, NoReturn
 import grpc
 
 from ..dataplane import Cause, Deliver, Failure, Outcome, Request, Response, Send, Serve
-from ._grpc_request import headers_of
 from ._grpc_status import CODES, grpc_status, report
 
 Admission = Serve | Deliver
@@ -19,8 +18,8 @@ UNKNOWN = 2
 
 def inbound_request(path: str, metadata: Any, *, streaming: bool) -> Request:
     """A call as it came in. What host it was sent to, grpcio does not say."""
-    headers = headers_of(metadata) if metadata else ()
-    return Request("", "POST", path, headers=headers, is_grpc=True, streaming=streaming)
+    headers = tuple(pair for pair in metadata if type(pair[1]) is str) if metadata else ()
+    return Request("", "POST", path, "", "http", headers, True, True, streaming)
 
 
 def outcome_of(code: Any, error: BaseException | None) -> Outcome:

@@ -5,7 +5,7 @@ from collections.abc import Coroutine, Iterable
 from copy import copy
 from threading import get_ident
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -13,12 +13,11 @@ import grpc.aio
 from ._drive import Runtime
 from ._grpc_aio_kinds import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
 from ._grpc_pool import Member, Options, Pool, authority_in
-from ._grpc_request import Drafting
+from ._grpc_request import Draft, Drafting
 from ._grpc_status import best
 from ._target import Target
 
 Place = tuple[asyncio.AbstractEventLoop, Pool[grpc.aio.Channel]]
-C = TypeVar("C", bound="UnaryUnaryCall | UnaryStreamCall | StreamUnaryCall | StreamStreamCall")
 
 
 class MultiCallable:
@@ -59,16 +58,8 @@ class MultiCallable:
             )
         return found
 
-    def _call(
-        self,
-        call: type[C],
-        message: Any,
-        timeout: float | None,
-        metadata: Any,
-        options: tuple[Any, bool | None, Any],
-    ) -> C:
-        draft = self._drafting.draft(self._path, metadata, timeout, self.replayable, self.streaming)
-        return call(self, self._channel.place(), message, draft, options)
+    def _draft(self, timeout: float | None, metadata: Any) -> Draft:
+        return self._drafting.draft(self._path, metadata, timeout, self.replayable, self.streaming)
 
 
 class UnaryUnary(MultiCallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
@@ -85,8 +76,9 @@ class UnaryUnary(MultiCallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> UnaryUnaryCall:
+        draft = self._drafting.draft(self._path, metadata, timeout, True, False)
         options = (credentials, wait_for_ready, compression)
-        return self._call(UnaryUnaryCall, request, timeout, metadata, options)
+        return UnaryUnaryCall(self, self._channel.place(), request, draft, options)
 
 
 class UnaryStream(MultiCallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
@@ -102,8 +94,9 @@ class UnaryStream(MultiCallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> UnaryStreamCall:
+        draft = self._draft(timeout, metadata)
         options = (credentials, wait_for_ready, compression)
-        return self._call(UnaryStreamCall, request, timeout, metadata, options)
+        return UnaryStreamCall(self, self._channel.place(), request, draft, options)
 
 
 class StreamUnary(MultiCallable, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
@@ -119,8 +112,9 @@ class StreamUnary(MultiCallable, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> StreamUnaryCall:
+        draft = self._draft(timeout, metadata)
         options = (credentials, wait_for_ready, compression)
-        return self._call(StreamUnaryCall, request_iterator, timeout, metadata, options)
+        return StreamUnaryCall(self, self._channel.place(), request_iterator, draft, options)
 
 
 class StreamStream(MultiCallable, grpc.aio.StreamStreamMultiCallable[Any, Any]):
@@ -136,8 +130,9 @@ class StreamStream(MultiCallable, grpc.aio.StreamStreamMultiCallable[Any, Any]):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> StreamStreamCall:
+        draft = self._draft(timeout, metadata)
         options = (credentials, wait_for_ready, compression)
-        return self._call(StreamStreamCall, request_iterator, timeout, metadata, options)
+        return StreamStreamCall(self, self._channel.place(), request_iterator, draft, options)
 
 
 class Channel(grpc.aio.Channel):

@@ -104,8 +104,7 @@ def awaited(
             raise
         finally:
             runtime.propagation.release(token)
-            runtime.step(steps, outcome)
-            runtime.finish(steps)
+            runtime.conclude(steps, outcome)
 
     return serve
 

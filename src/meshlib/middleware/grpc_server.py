@@ -66,8 +66,7 @@ def unary(
             raise
         finally:
             runtime.propagation.release(token)
-            runtime.step(steps, outcome if is_there(context) else gone())
-            runtime.finish(steps)
+            runtime.conclude(steps, outcome if is_there(context) else gone())
 
     return serve
 

@@ -14,6 +14,8 @@ from meshlib.model import (
     HeaderMatcher,
     HeaderMutations,
     HeaderValueOption,
+    OriginalDst,
+    PathPrefix,
     RetryBackOff,
     RetryPolicy,
     Route,
@@ -270,9 +272,40 @@ async def test_metadata_arrives_and_binary_values_survive_changes(
     assert "x-secret" not in changed
 
 
-async def test_the_path_can_be_rewritten(world, call_by, start, echo, make_snapshot):
-    from meshlib.model import PathPrefix
+class Handing:
+    """Hands on two headers, of which one must not leave the mesh."""
 
+    def receive(self, headers):
+        return None
+
+    def release(self, token):
+        pass
+
+    def outgoing(self, *, foreign=False):
+        trace = (("x-trace", "t1"),)
+        return trace if foreign else (*trace, ("x-private", "p"))
+
+
+@pytest.mark.parametrize("added", [(), (HeaderValueOption(name="x-by", value="mesh"),)])
+async def test_what_is_private_to_the_mesh_does_not_leave_it(
+    make_world, call_by, start, echo, make_snapshot, added
+):
+    service = echo()
+    target = f"localhost:{start(service)}"
+    world = make_world(propagation=Handing())
+    caller = call_by(world, target)
+    headers = HeaderMutations(request_headers_to_add=added)
+    out = Route(action=RouteAction(cluster="out"), headers=headers)
+    await caller.unary()
+    world.apply(make_snapshot({"out": ()}, routes=(out,), listener=target, discovery=OriginalDst()))
+    await caller.unary()
+    for metadata in service.metadata:
+        assert dict(metadata)["x-trace"] == "t1"
+        assert "x-private" not in dict(metadata)
+    assert ("x-by" in dict(service.metadata[1])) is bool(added)
+
+
+async def test_the_path_can_be_rewritten(world, call_by, start, echo, make_snapshot):
     rewrite = Route(
         match=RouteMatch(path=PathPrefix("/test.Echo/")),
         action=RouteAction(cluster="reviews", prefix_rewrite="/other.Echo/"),
