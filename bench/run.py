@@ -57,7 +57,6 @@ spec:
     - route:
         - {{destination: {{host: {name}, subset: v1}}, weight: 50}}
         - {{destination: {{host: {name}}}, weight: 50}}
-      timeout: 10s
       retries: {{attempts: 2, retryOn: "connect-failure,refused-stream,unavailable,reset,503"}}
 ---
 apiVersion: networking.istio.io/v1

@@ -76,6 +76,8 @@ class Cause(Enum):
     RESET = "UC"
     """The connection or stream broke; the request may have been processed."""
     TIMEOUT = "UT"
+    DEADLINE = "DT"
+    """The caller's own time is over, which no second try can change."""
     CANCELLED = "DC"
     OVERFLOW = "UO"
     NO_ENDPOINT = "UH"

@@ -9,10 +9,20 @@ import aiohttp
 from aiohttp import ClientRequest, ClientResponse
 from yarl import URL
 
-from ..dataplane import Deliver, Failure, Outcome, Request, Response, Send, Steps
+from ..dataplane import (
+    AwaitConfig,
+    Deliver,
+    Effect,
+    Failure,
+    Outcome,
+    Request,
+    Response,
+    Send,
+    Steps,
+)
 from ..dataplane.message import IDEMPOTENT, Cause
 from ._aiohttp_body import hand_over
-from ._aiohttp_errors import cause_of, error_of
+from ._aiohttp_errors import MeshTimeoutError, cause_of, error_of
 from ._aiohttp_made import make_response
 from ._aiohttp_message import NativeRequest, NativeResponse, changed, is_replayable
 from ._drive import Runtime
@@ -29,7 +39,9 @@ def client_middleware(runtime: Runtime) -> Middleware:
         call = _Call(runtime, req, handler)
         try:
             delivery = await call.drive()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and call.is_out_of_time():
+                raise call.too_late() from error
             runtime.close(call.steps)
             call.discard()
             raise
@@ -72,6 +84,7 @@ class _Call:
 
     __slots__ = (
         "_base",
+        "_effect",
         "_handler",
         "_req",
         "_request",
@@ -93,6 +106,7 @@ class _Call:
         self.headers = self._base = req.headers
         self.answer: ClientResponse | None = None
         self.timer: asyncio.Timeout | None = None
+        self._effect: Effect | None = None
         scheme = url.scheme
         target = f"{url.raw_host}:{url.port}"
         if runtime.propagation.outgoing():
@@ -122,6 +136,7 @@ class _Call:
         runtime, steps = self._runtime, self.steps
         effect = runtime.step(steps, None)
         while True:
+            self._effect = effect
             if type(effect) is Send:
                 outcome = await self._perform(effect)
                 answer = self.answer
@@ -133,6 +148,34 @@ class _Call:
                 return effect
             else:
                 effect = runtime.step(steps, await runtime.wait(effect))
+
+    def is_out_of_time(self) -> bool:
+        """Was this task cancelled by aiohttp's own timer (``ClientTimeout.total``), and by it only?
+
+        aiohttp's timer turns the cancellation it began into a ``TimeoutError`` without a word;
+        what it would undo of the task's state is undone here instead.
+        """
+        timer = self._req._timer  # noqa: SLF001 - the only place that knows
+        task = asyncio.current_task()
+        if task is None or not getattr(timer, "_cancelled", False):
+            return False
+        if task.cancelling() - 1 > timer._cancelling:  # type: ignore[attr-defined]  # noqa: SLF001 - not of its base class
+            return False
+        task.uncancel()
+        return True
+
+    def too_late(self) -> MeshTimeoutError:
+        """End the steps by the caller's own limit, and say what the call was waiting for."""
+        effect = self._effect
+        late = Failure(
+            Cause.DEADLINE, f"no answer from {self._request.target} in the caller's time"
+        )
+        while type(effect) is not Deliver:
+            answers = {Send: late, AwaitConfig: False}
+            effect = self._runtime.step(self.steps, answers.get(type(effect)))
+        self._runtime.finish(self.steps)
+        self.discard()
+        return MeshTimeoutError(effect.record.report(effect.outcome))
 
     async def _perform(self, send: Send) -> Outcome:
         if self.answer is not None:
