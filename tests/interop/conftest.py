@@ -8,7 +8,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -17,6 +18,8 @@ import grpc
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+
+import meshlib
 
 T = TypeVar("T")
 VERSIONS = ("v1", "v2")
@@ -143,8 +146,12 @@ class Plane:
         return await until(errors)
 
 
+TOO_MANY = 100
+"""Failed calls after which a load gives up: they would fill the memory."""
+
+
 class Load:
-    """Calls that go on until the block ends, a few at a time; each answer or error is kept."""
+    """Calls that go on until the block ends or one fails, a few at a time; answers are kept."""
 
     def __init__(self, call: Call, concurrency: int = 4) -> None:
         self._call = call
@@ -163,30 +170,29 @@ class Load:
         await asyncio.gather(*self._workers)
 
     async def _work(self) -> None:
-        while not self._over:
+        while not self._over and len(self.failed) < TOO_MANY:
             try:
                 self.answers.append(await self._call())
             except Exception as error:
                 self.failed.append(error)
+                await asyncio.sleep(0)  # a call that fails at once never gave way to others
             self._news.set()
 
     async def more(self, calls: int) -> None:
-        """Wait until so many more calls have ended."""
-        await self.until(lambda ended, end=self._ended + calls: ended >= end)
+        """Wait until so many more calls were answered."""
+        end = len(self.answers) + calls
+        await self._until(lambda: len(self.answers) >= end)
 
     async def only(self, version: str, calls: int) -> None:
         """Wait until so many calls in a row were answered by this version."""
-        await self.until(lambda _: self.answers[-calls:] == [version] * calls)
+        await self._until(lambda: self.answers[-calls:] == [version] * calls)
 
-    async def until(self, answer: Callable[[int], bool]) -> None:
+    async def _until(self, is_so: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):
-            while not answer(self._ended):
+            while not is_so():
+                assert not self.failed
                 self._news.clear()
                 await self._news.wait()
-
-    @property
-    def _ended(self) -> int:
-        return len(self.answers) + len(self.failed)
 
 
 async def share(call: Call, calls: int, concurrency: int = 4) -> dict[str, float]:
@@ -228,6 +234,73 @@ async def grpc_server(version: str) -> AsyncIterator[int]:
         yield port
     finally:
         await server.stop(None)
+
+
+# Each way in which a program is a member of the mesh: what it calls, and how.
+
+
+@asynccontextmanager
+async def aio_channel(mesh: meshlib.Mesh, host: str, seconds: float) -> AsyncIterator[Call]:
+    async with mesh.grpc.aio_channel(host) as channel:
+        get = channel.unary_unary(METHOD)
+
+        async def call() -> str:
+            return (await get(b"", timeout=seconds)).decode()
+
+        yield call
+
+
+@asynccontextmanager
+async def sync_channel(mesh: meshlib.Mesh, host: str, seconds: float) -> AsyncIterator[Call]:
+    with mesh.grpc.channel(host) as channel:
+        get = channel.unary_unary(METHOD)
+
+        async def call() -> str:
+            return (await asyncio.to_thread(get, b"", timeout=seconds)).decode()
+
+        yield call
+
+
+@asynccontextmanager
+async def session(mesh: meshlib.Mesh, host: str, seconds: float) -> AsyncIterator[Call]:
+    timeout = aiohttp.ClientTimeout(total=seconds)
+    async with mesh.aiohttp.session(timeout=timeout, raise_for_status=True) as session:
+
+        async def call() -> str:
+            async with session.get(f"http://{host}/") as response:
+                return await response.text()
+
+        yield call
+
+
+@dataclass(frozen=True)
+class Member:
+    """``async with member(mesh, seconds=1) as call``, where ``seconds`` is each call's deadline."""
+
+    service: str
+    enter: Callable[[meshlib.Mesh, str, float], AbstractAsyncContextManager[Call]]
+
+    def __call__(
+        self, mesh: meshlib.Mesh, host: str = "", *, seconds: float = 10
+    ) -> AbstractAsyncContextManager[Call]:
+        return self.enter(mesh, host or f"{self.service}:9080", seconds)
+
+
+MEMBERS = {
+    "aio": Member("reviews", aio_channel),
+    "sync": Member("reviews", sync_channel),
+    "http": Member("details", session),
+}
+
+
+@pytest.fixture
+def members() -> dict[str, Member]:
+    return MEMBERS
+
+
+@pytest.fixture(params=MEMBERS)
+def member(request: pytest.FixtureRequest) -> Member:
+    return MEMBERS[request.param]
 
 
 @pytest.fixture
