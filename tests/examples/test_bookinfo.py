@@ -1,0 +1,76 @@
+"""The demo that everybody runs first, run as everybody runs it: ``demo.py --json``."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.timeout(180)
+
+FACTS = {
+    "a": {"split", "wanted"},
+    "b": {"rules", "wanted_rules"},
+    "c": {"split", "wanted", "split_after", "wanted_after", "effect_ms"},
+    "d": {"split", "replicas_before", "replicas_after"},
+    "e": {"split", "reconnected_edit_ms"},
+    "f": {"trace_id", "path"},
+}
+PATH = "productpage v1 > details v1 > reviews v2 > ratings v1"
+
+Account = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def account(root: Path) -> Account:
+    """What the demo says of itself, as JSON on stdout."""
+    status, said, told = run(root)
+    assert said, f"exit status {status}, and no account\n{told}"
+    account: Account = json.loads(said)
+    assert status == (0 if account["ok"] else 1), told
+    return account
+
+
+def run(root: Path) -> tuple[int, str, str]:
+    process = subprocess.Popen(
+        [sys.executable, "examples/bookinfo/demo.py", "--json"],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root / "src"), "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, told = process.communicate(timeout=160)
+    finally:
+        # Whatever became of the demo, its services must not outlive it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, said, told
+
+
+def test_the_account_has_six_scenes_and_a_verdict(account: Account) -> None:
+    assert account.keys() == {"scenes", "seconds", "ok"}
+    assert [scene["name"][:2] for scene in account["scenes"]] == [f"{letter}:" for letter in FACTS]
+    assert account["ok"] is all(scene["ok"] for scene in account["scenes"])
+    assert account["seconds"] > 0
+
+
+@pytest.mark.parametrize("letter", FACTS)
+def test_a_scene_goes_as_it_should_without_a_failed_call(account: Account, letter: str) -> None:
+    (scene,) = (scene for scene in account["scenes"] if scene["name"].startswith(letter))
+    told = json.dumps(scene, indent=2)
+    assert scene.keys() >= {"calls", "failed", "ok"} | FACTS[letter]
+    assert scene["calls"] > 0
+    assert scene["failed"] == 0, told
+    assert scene["ok"], told
+
+
+def test_one_request_is_traced_through_four_services(account: Account) -> None:
+    assert account["scenes"][-1]["path"] == PATH
