@@ -27,20 +27,24 @@ Account = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def account(root: Path) -> Account:
-    """What the demo says of itself, as JSON on stdout."""
-    status, said, told = run(root)
+def account(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Account:
+    """What the demo says of itself, as JSON on stdout; what its services logged, if it fails."""
+    folder = tmp_path_factory.mktemp("demo")
+    status, said, told = run(root, folder)
+    if status:
+        for log in sorted(folder.glob("bookinfo-*/logs/*")):
+            print(f"--- {log.name}\n{log.read_text()[-2000:]}")
     assert said, f"exit status {status}, and no account\n{told}"
     account: Account = json.loads(said)
     assert status == (0 if account["ok"] else 1), told
     return account
 
 
-def run(root: Path) -> tuple[int, str, str]:
+def run(root: Path, folder: Path) -> tuple[int, str, str]:
     process = subprocess.Popen(
-        [sys.executable, "examples/bookinfo/demo.py", "--json"],
+        [sys.executable, "examples/bookinfo/demo.py", "--json", "--keep"],
         cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root / "src"), "COLUMNS": "200"},
+        env=os.environ | {"PYTHONPATH": str(root / "src"), "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
