@@ -25,9 +25,10 @@ def decide(engine: Engine, request: Request) -> Decision:
     if route is None:
         return replace(found, error="no route matches")
     found = replace(found, route=route.config.name, route_metadata=route.config.metadata)
-    if route.forward is None:
+    chosen = route.choose(engine.around.dice)
+    if chosen is None:
         return replace(found, response=_local(route, request))
-    return _forwarded(found, route, request, route.choose(engine.around.dice))
+    return _forwarded(found, route, request, chosen)
 
 
 def _walk(host: LiveHost, request: Request) -> tuple[tuple[RuleTried, ...], LiveRoute | None]:

@@ -32,6 +32,12 @@ class NativeRequest(Request):
         self.headers = lower_case(self._native)
         return self.headers
 
+    def header(self, name: str) -> str | None:
+        if name[:1] == ":":
+            return super().header(name)
+        found = self._native.headers.getall(name, None)
+        return None if found is None else found[0] if len(found) == 1 else ",".join(found)
+
 
 class NativeResponse(Response):
     __slots__ = ()

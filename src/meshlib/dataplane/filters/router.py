@@ -16,6 +16,7 @@ from ..upstream.endpoint import UpstreamEndpoint
 from ..upstream.retry import backoff
 
 GONE = Failure(Cause.CANCELLED, "the caller went away")
+NO_WAIT: float | None = 0.0
 REPICKED = "another endpoint"
 RETRIED = "retry"
 
@@ -45,32 +46,35 @@ class Router:
         self.table = table
         self._around = around
 
-    def __call__(self, request: Request) -> Steps[Outcome]:  # noqa: PLR0915 - see below
-        around = self._around
-        clock = around.clock
+    def __call__(self, request: Request) -> Steps[Outcome]:  # noqa: PLR0915 - see above
+        around, clock = self._around, self._around.clock
         record = CallRecord(request, clock(), config_version=around.version)
         outcome: Outcome = GONE
         again: Again | None = None
         try:
             route = record.route = self.table.find(request)
-            if route is None or route.forward is None:
-                outcome = yield from deliver(record, local_answer(route, request))
+            destination = None if route is None else route.choose(around.dice)
+            if route is None or destination is None or destination.balanced is None:
+                outcome = yield from _unbalanced(record, destination, around)
                 return outcome
-            destination = route.choose(around.dice)
-            cluster = record.cluster = destination.cluster
+            cluster = record.cluster = destination.balanced
             deadline = earlier(request.deadline, record.started, route.timeout(request))
             if destination.rewrite is not None:
                 request = destination.rewrite(request)
-            if cluster is None or cluster.passthrough:
-                outcome = yield from _elsewhere(record, request, destination, deadline, clock)
-                return outcome
-            in_flight = cluster.breaker.concurrency
-            while True:
-                timeout = time_left(deadline, route.per_try_timeout, clock)
-                endpoint = _place(cluster, request, timeout, again)
-                if isinstance(endpoint, Failure):
-                    outcome = yield from deliver(record, endpoint)
-                    return outcome
+            limits, in_flight = cluster.breaker.limits, cluster.breaker.concurrency
+            timeout, wait = route.per_try_timeout, NO_WAIT
+            while wait is not None:
+                if wait:
+                    yield Sleep(wait)
+                if deadline is not None:
+                    timeout = time_left(deadline, route.per_try_timeout, clock)
+                if (
+                    (timeout is not None and timeout <= 0)
+                    or in_flight.active >= limits.max_requests
+                    or (endpoint := cluster.pick(again.tried if again else ())) is None
+                ):
+                    outcome = yield from deliver(record, _refusal(cluster, request, timeout))
+                    break
                 record.endpoint = endpoint
                 record.attempts += 1
                 endpoint.active += 1
@@ -87,10 +91,7 @@ class Router:
                 finally:
                     endpoint.active -= 1
                     in_flight.active -= 1
-                if wait is None:
-                    return outcome
-                if wait:
-                    yield Sleep(wait)
+            return outcome
         finally:
             if again is not None:
                 again.close()
@@ -170,40 +171,39 @@ class Again:
             self._cluster.breaker.concurrency.retries -= 1
 
 
-def _place(
-    cluster: UpstreamCluster, request: Request, timeout: float | None, again: Again | None
-) -> UpstreamEndpoint | Failure:
-    """Where the next attempt goes, or why there is none."""
+def _refusal(cluster: UpstreamCluster, request: Request, timeout: float | None) -> Failure:
+    """Why there is no attempt: no time, no room, or nobody there."""
     if timeout is not None and timeout <= 0:
         return too_late(request)
-    if cluster.breaker.is_open:
-        return _overflow(cluster)
-    return cluster.pick(again.tried if again else ()) or _nobody(cluster)
+    return _overflow(cluster) if cluster.breaker.is_open else _nobody(cluster)
 
 
-def _elsewhere(
-    record: CallRecord,
-    request: Request,
-    destination: Destination,
-    deadline: float | None,
-    clock: Clock,
+def _unbalanced(
+    record: CallRecord, destination: Destination | None, around: Surroundings
 ) -> Steps[Outcome]:
-    """Where the caller's own target leads (Istio's PassthroughCluster)."""
+    """No route, an answer of the mesh's own, or where the caller's own target leads.
+
+    The last is Istio's PassthroughCluster: nothing is balanced, and nothing tried again.
+    """
+    request, route = record.request, record.route
+    if route is None or destination is None:
+        return (yield from deliver(record, local_answer(route, request)))
+    record.cluster = destination.cluster
     if destination.cluster is None:
         unknown = Failure(Cause.NO_CLUSTER, f"no cluster {destination.name!r}")
         return (yield from deliver(record, unknown))
-    timeout = time_left(deadline, None, clock)
+    deadline = earlier(request.deadline, record.started, route.timeout(request))
+    timeout = None if deadline is None else time_left(deadline, None, around.clock)
     if timeout is not None and timeout <= 0:
         return (yield from deliver(record, too_late(request)))
     record.attempts += 1
-    outcome = yield Send(request, None, timeout)
+    sent = request if destination.rewrite is None else destination.rewrite(request)
+    outcome = yield Send(sent, None, timeout)
     return (yield from deliver(record, outcome))
 
 
-def time_left(deadline: float | None, per_try: float | None, clock: Clock) -> float | None:
+def time_left(deadline: float, per_try: float | None, clock: Clock) -> float:
     """Seconds for the next attempt: the call's, or the try's own limit if that is less."""
-    if deadline is None:
-        return per_try
     left = deadline - clock()
     return left if per_try is None else min(left, per_try)
 

@@ -39,7 +39,7 @@ Clusters = Mapping[str, UpstreamCluster]
 class Destination:
     """One cluster that a route may send to, and what is changed on the way there."""
 
-    __slots__ = ("cluster", "name", "rewrite", "weight")
+    __slots__ = ("balanced", "cluster", "name", "rewrite", "weight")
 
     def __init__(
         self, name: str, weight: int, cluster: UpstreamCluster | None, rewrite: Rewrite
@@ -47,6 +47,7 @@ class Destination:
         self.name = name
         self.weight = weight
         self.cluster = cluster
+        self.balanced = None if cluster is None or cluster.passthrough else cluster
         self.rewrite = rewrite if rewrite.is_needed else None
 
 
@@ -60,6 +61,7 @@ class LiveRoute:
         "destinations",
         "forward",
         "matches_path",
+        "only_destination",
         "per_try_timeout",
         "response_mutations",
         "retry",
@@ -81,6 +83,7 @@ class LiveRoute:
         self.per_try_timeout: float | None = None
         self.timeouts: tuple[float | None, float | None, float | None] = (None, None, None)
         self.destinations: tuple[Destination, ...] = ()
+        self.only_destination: Destination | None = None
         self._bounds: tuple[int, ...] = ()
         self.response_mutations = mutations(
             (level.response_headers_to_remove, level.response_headers_to_add)
@@ -111,6 +114,8 @@ class LiveRoute:
             )
             for choice in choices(action)
         )
+        if len(self.destinations) == 1:
+            self.only_destination = self.destinations[0]
         self._bounds = tuple(accumulate(d.weight for d in self.destinations))
         if len(self.destinations) > 1 and not self._bounds[-1]:
             where = f"routes/{table.name}: virtual_hosts[{host.name}].routes[{self.config.name}]"
@@ -125,14 +130,14 @@ class LiveRoute:
 
     def is_final(self, outcome: Outcome) -> bool:
         """Is there plainly nothing to try again: an answer that no policy asks to retry?"""
-        if type(outcome) is not Response:
+        if not isinstance(outcome, Response):
             return False
         return outcome.grpc_status == 0 or self.retry is None or not self.retry.wants(outcome)
 
-    def choose(self, dice: Dice) -> Destination:
-        """One roll a call: the same destination for all of its attempts."""
-        if len(self.destinations) == 1:
-            return self.destinations[0]
+    def choose(self, dice: Dice) -> Destination | None:
+        """One roll a call: the same destination for all of its attempts; ``None``: nowhere."""
+        if len(self.destinations) < 2:
+            return self.only_destination
         return self.destinations[bisect_right(self._bounds, dice() * self._bounds[-1])]
 
     def timeout(self, request: Request) -> float | None:
