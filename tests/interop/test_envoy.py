@@ -181,8 +181,9 @@ async def test_calls_through_envoy_outlive_the_control_plane(
 
 async def in_sync(plane: Any) -> dict[str, Any] | None:
     """What the control plane knows of Envoy, once all that it was sent is accepted."""
-    clients = (await plane.status())["clients"]
-    for client in clients:
+    status = await plane.status()
+    assert status["nacks"] == []
+    for client in status["clients"]:
         states = {each["state"] for each in client["types"].values()}
         if client["id"] == NODE and len(client["types"]) == 3 and states == {"ACK"}:
             return client

@@ -37,7 +37,9 @@ async def test_every_resource_is_accepted(call: Any, plane: Any, until: Any) -> 
     await call()
 
     async def in_sync() -> dict[str, Any] | None:
-        (client,) = (await plane.status())["clients"]
+        status = await plane.status()
+        assert status["nacks"] == []
+        (client,) = status["clients"]
         states = {each["state"] for each in client["types"].values()}
         return client if len(client["types"]) == 4 and states == {"ACK"} else None
 
