@@ -25,9 +25,9 @@ from traffic import Client, Traffic
 
 Scene = dict[str, Any]
 TOLERANCE = 3.0
-CALLS = 4000
-"""Enough that chance alone moves a share by 3 points in one run of some thousands."""
-LIMIT = 3 * CALLS
+CALLS = 6000
+"""Enough that chance alone moves a share by 3 points in one run of a hundred thousand."""
+LIMIT = 2 * CALLS
 
 
 class Demo:
