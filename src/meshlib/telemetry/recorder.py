@@ -38,12 +38,9 @@ class Recorder:
         self._applied = 0
 
     def __call__(self, event: Event) -> None:
-        if type(event) is CallEnded:
-            self._ended(event)
-        else:
+        if not isinstance(event, CallEnded):
             self._seldom(event)
-
-    def _ended(self, event: CallEnded) -> None:
+            return
         record, outcome, duration = event.record, event.outcome, event.duration
         cluster = record.cluster
         key = (
@@ -59,7 +56,7 @@ class Recorder:
         series.total += duration
         series.buckets[bisect_left(BOUNDS, duration)] += 1
 
-    def _seldom(self, event: Event) -> None:
+    def _seldom(self, event: AttemptFailed | ConfigApplied) -> None:
         match event:
             case AttemptFailed(record=record, retried_as=retried_as):
                 key = (record.cluster.name if record.cluster is not None else "", retried_as)
@@ -67,8 +64,6 @@ class Recorder:
             case ConfigApplied():
                 self._config = event
                 self._applied += 1
-            case CallEnded():
-                self._ended(event)
 
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, as plain values; from any thread."""

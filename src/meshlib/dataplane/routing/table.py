@@ -33,6 +33,7 @@ from .rewrite import Rewrite, mutations
 from .virtual_hosts import VirtualHosts
 
 MEMO_SIZE = 1024
+MEMO_HEADERS = 8
 Clusters = Mapping[str, UpstreamCluster]
 
 
@@ -56,6 +57,7 @@ class LiveRoute:
 
     __slots__ = (
         "_bounds",
+        "_retriable",
         "conditions",
         "config",
         "destinations",
@@ -80,6 +82,7 @@ class LiveRoute:
         self.conditions = tuple(_conditions(config, parts))
         self.forward = config.action if isinstance(config.action, RouteAction) else None
         self.retry: RetryRule | None = None
+        self._retriable: frozenset[int] = frozenset()
         self.per_try_timeout: float | None = None
         self.timeouts: tuple[float | None, float | None, float | None] = (None, None, None)
         self.destinations: tuple[Destination, ...] = ()
@@ -98,6 +101,7 @@ class LiveRoute:
         policy = action.retry_policy or host.retry_policy
         if policy is not None:
             self.retry = RetryRule(policy)
+            self._retriable = self.retry.statuses
             self.per_try_timeout = policy.per_try_timeout or None
         self.timeouts = (
             route_timeout(action, is_grpc=False, streaming=False),
@@ -132,6 +136,8 @@ class LiveRoute:
         """Is there plainly nothing to try again: an answer that no policy asks to retry?"""
         if not isinstance(outcome, Response):
             return False
+        if outcome.grpc_status is None:
+            return outcome.status not in self._retriable
         return outcome.grpc_status == 0 or self.retry is None or not self.retry.wants(outcome)
 
     def choose(self, dice: Dice) -> Destination | None:
@@ -192,6 +198,32 @@ class LiveHost:
         return found
 
 
+class Questions:
+    """What a table asks of a request besides its host and path."""
+
+    __slots__ = ("_headers", "_is_constant", "_query")
+
+    def __init__(self, config: RouteConfiguration) -> None:
+        matches = [route.match for host in config.virtual_hosts for route in host.routes]
+        names = {matcher.name.lower() for match in matches for matcher in match.headers}
+        self._headers = tuple(sorted(names))
+        self._query = any(match.query_parameters for match in matches)
+        luck = any(match.runtime_fraction is not None for match in matches)
+        self._is_constant = not luck and len(names) <= MEMO_HEADERS
+
+    def answers(self, request: Request) -> tuple[object, ...] | None:
+        """``None``: the next request alike may go elsewhere, or there is too much to ask."""
+        if not self._is_constant:
+            return None
+        path = request.path
+        if not self._query and "?" in path:
+            path = path_of(path)
+        host = request.authority or request.target
+        if not self._headers:
+            return host, path, request.is_grpc
+        return host, path, request.is_grpc, *[request.header(name) for name in self._headers]
+
+
 class RouteTable:
     def __init__(self, config: RouteConfiguration, parts: Parts) -> None:
         self.config = config
@@ -199,30 +231,27 @@ class RouteTable:
             [(host.domains, LiveHost(host, config, parts)) for host in config.virtual_hosts],
             ignore_port=config.ignore_port_in_host_matching,
         )
-        self._plain: dict[tuple[str, str], LiveRoute | None] = {}
-        self._has_luck = any(
-            route.match.runtime_fraction is not None
-            for host in config.virtual_hosts
-            for route in host.routes
-        )
+        self._asks = Questions(config)
+        self._memo: dict[tuple[object, ...], LiveRoute | None] = {}
 
     def host(self, request: Request) -> LiveHost | None:
         return self._hosts.find(request.authority or request.target)
 
     def find(self, request: Request) -> LiveRoute | None:
-        """The first route that matches, in the order of the table."""
-        if request.headers or not request.is_grpc:
+        """The first route that matches, in the order of the table.
+
+        Requests that answer alike to all that the table asks of them are routed alike, so the
+        answers are the key under which a route is remembered.
+        """
+        key = self._asks.answers(request)
+        if key is None:
             return self._search(request)
-        # A gRPC call without metadata differs from another only by its host and method.
-        key = (request.authority or request.target, request.path)
         try:
-            return self._plain[key]
+            return self._memo[key]
         except KeyError:
-            found = self._search(request)
-            if not self._has_luck:
-                if len(self._plain) >= MEMO_SIZE:
-                    self._plain.clear()
-                self._plain[key] = found
+            if len(self._memo) >= MEMO_SIZE:
+                self._memo.clear()
+            found = self._memo[key] = self._search(request)
             return found
 
     def _search(self, request: Request) -> LiveRoute | None:

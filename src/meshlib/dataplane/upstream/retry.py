@@ -43,17 +43,17 @@ MAX_DOUBLINGS = 32
 class RetryRule:
     """A :class:`RetryPolicy` made ready to judge outcomes."""
 
-    __slots__ = ("_causes", "_grpc", "_http", "policy")
+    __slots__ = ("_causes", "_grpc", "policy", "statuses")
 
     def __init__(self, policy: RetryPolicy) -> None:
         words = frozenset(policy.retry_on)
         self.policy = policy
         self._grpc = frozenset(GRPC_CONDITIONS[word] for word in words & GRPC_CONDITIONS.keys())
-        self._http = frozenset(
+        self.statuses = frozenset(
             status for word in words & HTTP_CONDITIONS.keys() for status in HTTP_CONDITIONS[word]
         )
         if "retriable-status-codes" in words:
-            self._http |= frozenset(policy.retriable_status_codes)
+            self.statuses |= frozenset(policy.retriable_status_codes)
         self._causes = frozenset(c for c, named in FAILURE_CONDITIONS.items() if words & named)
 
     def wants(self, outcome: Outcome) -> bool:
@@ -62,7 +62,7 @@ class RetryRule:
             return outcome.cause in self._causes or outcome.grpc_status in self._grpc
         if outcome.grpc_status is not None and outcome.status == 200:
             return outcome.grpc_status in self._grpc
-        return outcome.status in self._http
+        return outcome.status in self.statuses
 
 
 def backoff(policy: RetryPolicy, retry: int, luck: float) -> float:
