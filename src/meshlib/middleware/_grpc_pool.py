@@ -107,7 +107,7 @@ class Pool(Generic[C]):
         return Member(self._dial(self._target.native, options), None, CONNECT_TIMEOUT)
 
     def _made(self, endpoint: UpstreamEndpoint, authority: str) -> Member[C]:
-        timeout = self._connect_timeout(endpoint)
+        timeout = endpoint.connect_timeout
         options = self._with(
             (
                 (AUTHORITY, authority or self._target.native),
@@ -126,12 +126,6 @@ class Pool(Generic[C]):
         given = tuple(pair for pair in self._options if pair[0] not in fixed)
         names = {name for name, _ in given}
         return (*given, *(pair for pair in ours if pair[0] not in names))
-
-    def _connect_timeout(self, endpoint: UpstreamEndpoint) -> float:
-        for cluster in self._engine.clusters.values():
-            if cluster.balance.endpoints.get(endpoint.key) is endpoint:
-                return cluster.balance.config.connect_timeout
-        return CONNECT_TIMEOUT
 
     def _sweep(self) -> None:
         """Let go of endpoints that left the configuration; calls on them run on."""

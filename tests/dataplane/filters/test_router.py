@@ -1,5 +1,7 @@
 """The router's attempts, played under both loops."""
 
+from dataclasses import replace
+
 import pytest
 
 from meshlib.dataplane import AttemptFailed, CallEnded, Cause, Failure, Options, Response
@@ -8,6 +10,7 @@ from meshlib.model import (
     CircuitBreakers,
     ClusterWeight,
     DirectResponseAction,
+    DropOverload,
     HeaderMutations,
     HeaderValueOption,
     HealthStatus,
@@ -131,6 +134,17 @@ def test_lower_priorities_are_tried_before_a_call_fails() -> None:
     first, second = play_alike(make, GET, GET)
     assert first.attempts == [A, B]
     assert second.attempts == [B]
+
+
+def test_a_dropped_call_reaches_nobody_and_says_why() -> None:
+    drop = DropOverload(category="throttle", numerator=100)
+    dropping = replace(assignment([A]), drop_overloads=(drop,))
+    mesh = VirtualMesh(one_service(discovery=Static(dropping)), {A: ok()})
+    call = play(mesh, GET)
+    assert call.attempts == []
+    assert call.outcome == Failure(
+        Cause.DROP_OVERLOAD, "reviews drops a share of its calls: throttle"
+    )
 
 
 def test_a_dead_endpoint_is_left_alone_for_a_while() -> None:

@@ -1,11 +1,12 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from meshlib.dataplane import Cause, Failure, Response
 from meshlib.dataplane.upstream.cluster import UpstreamCluster
-from meshlib.model import Cluster, ClusterLoadAssignment, HealthStatus
-from meshlib.testing import A, B, C, FakeClock, always, assignment, endpoint, seeded
+from meshlib.model import Cluster, ClusterLoadAssignment, DropOverload, HealthStatus
+from meshlib.testing import A, B, C, FakeClock, always, assignment, endpoint, scripted, seeded
 
 
 def cluster(made: ClusterLoadAssignment, dice=seeded(1), **fields) -> UpstreamCluster:  # noqa: B008
@@ -110,3 +111,37 @@ def test_preparing_leaves_the_balance_in_use_alone() -> None:
     live = cluster(assignment([A]))
     live.prepare(live.balance.config, assignment([B]))
     assert picked(live) == A
+
+
+def test_each_category_drops_its_share_of_what_is_left() -> None:
+    drops = (
+        DropOverload(category="throttle", numerator=20),
+        DropOverload(category="lb", numerator=500_000, denominator=1_000_000),
+    )
+    live = cluster(replace(assignment([A], [B]), drop_overloads=drops), seeded(3))
+    found = Counter(None if (one := live.pick()) is None else one.key for _ in range(2000))
+    assert found.keys() == {None, A}
+    assert found[None] == pytest.approx(1200, rel=0.1)
+
+
+@pytest.mark.parametrize(("luck", "drops"), [(0.0, True), (0.29, True), (0.31, False)])
+def test_a_call_is_dropped_by_one_roll(luck: float, drops: bool) -> None:
+    made = replace(
+        assignment([A]), drop_overloads=(DropOverload(category="throttle", numerator=30),)
+    )
+    live = cluster(made, scripted([0.0, luck]))
+    assert (live.pick() is None) is drops
+
+
+def test_all_calls_may_be_dropped() -> None:
+    made = replace(assignment([A]), drop_overloads=(DropOverload(category="x", numerator=100),))
+    assert cluster(made, always(0.999_999)).pick() is None
+
+
+def test_an_endpoint_knows_how_long_a_connection_may_take() -> None:
+    live = cluster(assignment([A]), connect_timeout=2.0)
+    before = live.balance.endpoints[A]
+    assert before.connect_timeout == 2.0
+    live.commit(live.prepare(replace(live.balance.config, connect_timeout=3.0), assignment([A])))
+    assert live.balance.endpoints[A].connect_timeout == 3.0
+    assert before.connect_timeout == 2.0

@@ -14,7 +14,11 @@ from meshlib.testing import always, endpoint, scripted, seeded
 
 def live(*weights: int) -> list[UpstreamEndpoint]:
     return [
-        UpstreamEndpoint(endpoint(f"10.0.0.{number}:80", load_balancing_weight=weight), http2=False)
+        UpstreamEndpoint(
+            endpoint(f"10.0.0.{number}:80", load_balancing_weight=weight),
+            http2=False,
+            connect_timeout=5.0,
+        )
         for number, weight in enumerate(weights)
     ]
 

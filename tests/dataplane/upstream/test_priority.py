@@ -20,7 +20,9 @@ def priority(number: int, healthy: int, degraded: int, unhealthy: int) -> list[U
         + [HealthStatus.DRAINING] * (unhealthy - unhealthy // 2)
     )
     return [
-        UpstreamEndpoint(endpoint(f"10.0.{number}.{n}:80", health_status=state), http2=False)
+        UpstreamEndpoint(
+            endpoint(f"10.0.{number}.{n}:80", health_status=state), http2=False, connect_timeout=5.0
+        )
         for n, state in enumerate(states)
     ]
 

@@ -172,10 +172,12 @@ class Again:
 
 
 def _refusal(cluster: UpstreamCluster, request: Request, timeout: float | None) -> Failure:
-    """Why there is no attempt: no time, no room, or nobody there."""
+    """Why there is no attempt: no time, no room, nobody there, or load is to be dropped."""
     if timeout is not None and timeout <= 0:
         return too_late(request)
-    return _overflow(cluster) if cluster.breaker.is_open else _nobody(cluster)
+    if cluster.breaker.is_open:
+        return _overflow(cluster)
+    return _dropped(cluster) if cluster.balance.pickers else _nobody(cluster)
 
 
 def _unbalanced(
@@ -251,6 +253,12 @@ def too_late(request: Request) -> Failure:
 def _overflow(cluster: UpstreamCluster) -> Failure:
     limit = cluster.breaker.limits.max_requests
     return Failure(Cause.OVERFLOW, f"overflow: {limit} calls to {cluster.name} in flight")
+
+
+def _dropped(cluster: UpstreamCluster) -> Failure:
+    """Whoever has endpoints picks one of them, but for the calls that are dropped."""
+    named = ", ".join(drop.category for drop in cluster.balance.assignment.drop_overloads)
+    return Failure(Cause.DROP_OVERLOAD, f"{cluster.name} drops a share of its calls: {named}")
 
 
 def _nobody(cluster: UpstreamCluster) -> Failure:

@@ -4,12 +4,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ...clock import Clock, Dice
-from ...model import Cluster, ClusterLoadAssignment, OriginalDst
+from ...model import Cluster, ClusterLoadAssignment, Endpoint, OriginalDst
 from ..message import Cause, Failure, Outcome
 from .circuit import CircuitBreaker
 from .endpoint import UpstreamEndpoint
 from .pickers import Picker, picker_for
-from .priority import Level, levels
+from .priority import Level, kept_share, levels
+
+Pickers = tuple[tuple[float, Picker | None], ...]
+"""Each with its share of the calls, in per cent; ``None`` drops its share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Balance:
     config: Cluster
     assignment: ClusterLoadAssignment
     endpoints: dict[str, UpstreamEndpoint]
-    pickers: tuple[tuple[float, Picker], ...]
+    pickers: Pickers
     candidates: tuple[UpstreamEndpoint, ...]
 
 
@@ -46,8 +49,6 @@ class UpstreamCluster:
         current = self.balance
         if current.config == config and current.assignment == assignment:
             return current
-        options = config.http_protocol_options
-        http2 = options is not None and options.http2
         live: dict[str, UpstreamEndpoint] = {}
         ranks: dict[int, list[UpstreamEndpoint]] = {}
         for locality in assignment.endpoints:
@@ -55,19 +56,30 @@ class UpstreamCluster:
                 key = str(endpoint_config.address)
                 if key in live:
                     continue  # an address counts once, where it first stands
-                endpoint = live[key] = UpstreamEndpoint.succeeding(
-                    current.endpoints.get(key),
-                    endpoint_config,
-                    http2=http2,
-                )
-                ranks.setdefault(locality.priority, []).append(endpoint)
+                live[key] = self._endpoint(current.endpoints.get(key), config, endpoint_config)
+                ranks.setdefault(locality.priority, []).append(live[key])
         ordered = [ranks[priority] for priority in sorted(ranks)]
         spread = levels(assignment, ordered, config.healthy_panic_threshold)
-        pickers = tuple(
-            (level.share, picker_for(config.lb_policy, level.candidates, self._dice))
+        pickers = self._pickers(config, spread, kept_share(assignment))
+        return Balance(config, assignment, live, pickers, _candidates(spread, live.values()))
+
+    def _endpoint(
+        self, old: UpstreamEndpoint | None, config: Cluster, endpoint: Endpoint
+    ) -> UpstreamEndpoint:
+        options = config.http_protocol_options
+        return UpstreamEndpoint.succeeding(
+            old,
+            endpoint,
+            http2=options is not None and options.http2,
+            connect_timeout=config.connect_timeout,
+        )
+
+    def _pickers(self, config: Cluster, spread: Iterable[Level], kept: float) -> Pickers:
+        pickers: Pickers = tuple(
+            (level.share * kept, picker_for(config.lb_policy, level.candidates, self._dice))
             for level in spread
         )
-        return Balance(config, assignment, live, pickers, _candidates(spread, live.values()))
+        return ((100 * (1 - kept), None), *pickers) if pickers and kept < 1 else pickers
 
     def commit(self, balance: Balance) -> None:
         self.balance = balance
@@ -76,13 +88,12 @@ class UpstreamCluster:
     def pick(self, tried: Collection[UpstreamEndpoint] = ()) -> UpstreamEndpoint | None:
         """Choose an endpoint, rather not one that was tried or that could not be reached.
 
-        ``None`` when there is none at all.
+        ``None`` when there is none at all, or when the call is to be dropped.
         """
-        balance = self.balance
-        pickers = balance.pickers
-        if not pickers:
-            return None
+        pickers = self.balance.pickers
         picker = pickers[0][1] if len(pickers) == 1 else self._level(pickers)
+        if picker is None:
+            return None
         chosen = picker.pick()
         if chosen.shunned_until == 0.0 and chosen not in tried:
             return chosen
@@ -108,7 +119,9 @@ class UpstreamCluster:
         equals = [e for e in untried if max(e.shunned_until, now) == soonest]
         return equals[int(self._dice() * len(equals))]
 
-    def _level(self, pickers: tuple[tuple[float, Picker], ...]) -> Picker:
+    def _level(self, pickers: Pickers) -> Picker | None:
+        if not pickers:
+            return None
         point = self._dice() * 100
         for share, picker in pickers[:-1]:
             if point < share:

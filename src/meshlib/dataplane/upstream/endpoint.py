@@ -9,44 +9,46 @@ SHUN_MAX = 10.0
 
 
 class UpstreamEndpoint:
-    """One place to send calls to. Kept while any configuration or call knows its address."""
+    """One place to send calls to. Kept while any configuration or call knows its address.
+
+    ``connect_timeout`` is in seconds: how long a new connection may take.
+    """
 
     __slots__ = (
         "active",
         "address",
         "config",
         "connect_failures",
+        "connect_timeout",
         "http2",
         "key",
         "shunned_until",
     )
 
-    def __init__(self, config: Endpoint, *, http2: bool) -> None:
+    def __init__(self, config: Endpoint, *, http2: bool, connect_timeout: float) -> None:
         self.config = config
         self.address: Address = config.address
         self.key = str(config.address)
         self.http2 = http2
+        self.connect_timeout = connect_timeout
         self.active = 0
         self.shunned_until = 0.0
         self.connect_failures = 0
 
     @staticmethod
     def succeeding(
-        old: "UpstreamEndpoint | None",
-        config: Endpoint,
-        *,
-        http2: bool,
+        old: "UpstreamEndpoint | None", config: Endpoint, *, http2: bool, connect_timeout: float
     ) -> "UpstreamEndpoint":
         """The live endpoint for a configuration: the old one where nothing changed.
 
         A changed one (weight, health) is a new object that inherits what was seen, so that the
         balance in use stays as it is until the next one takes over.
         """
+        new = UpstreamEndpoint(config, http2=http2, connect_timeout=connect_timeout)
         if old is None:
-            return UpstreamEndpoint(config, http2=http2)
-        if old.config == config and old.http2 == http2:
+            return new
+        if (old.config, old.http2, old.connect_timeout) == (config, http2, connect_timeout):
             return old
-        new = UpstreamEndpoint(config, http2=http2)
         new.shunned_until = old.shunned_until
         new.connect_failures = old.connect_failures
         return new

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 from ...model import ClusterLoadAssignment
 from .endpoint import UpstreamEndpoint
@@ -48,6 +49,14 @@ def levels(
         for part in (healthy, degraded)
     ]
     return _spread((*offered[0], *offered[1]), (*capacity, *spare), total)
+
+
+def kept_share(assignment: ClusterLoadAssignment) -> float:
+    """The part of the calls that no category of ``drop_overloads`` drops, from 0 to 1.
+
+    Each category drops its share of what those before it let through (endpoint.proto).
+    """
+    return prod(max(0.0, 1 - d.numerator / d.denominator) for d in assignment.drop_overloads)
 
 
 def _capacity(
