@@ -21,6 +21,8 @@ def action(
         (action(3.0), 3.0, 3.0, None),
         (action(0.0), None, None, None),
         (action(3.0, stream=5.0), 3.0, 5.0, 5.0),
+        (action(3.0, stream=2.0), 2.0, 2.0, 2.0),
+        (action(0.0, stream=2.0), 2.0, 2.0, 2.0),
         (action(3.0, stream=0.0), 3.0, None, None),
         (action(3.0, stream=5.0, header=2.0), 3.0, 2.0, 2.0),
         (action(3.0, stream=5.0, header=0.0), 3.0, None, None),
@@ -38,3 +40,21 @@ def test_how_long_a_call_may_take(
 def test_an_empty_limit_on_streams_leaves_the_timeout() -> None:
     made = RouteAction(cluster="c", timeout=3.0, max_stream_duration=MaxStreamDuration())
     assert route_timeout(made, is_grpc=True, streaming=False) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("made", "http", "grpc"),
+    [
+        (action(), 4.0, 4.0),
+        (action(3.0), 3.0, 4.0),
+        (action(0.0), 4.0, 4.0),
+        (action(9.0, stream=5.0), 5.0, 5.0),
+        (action(9.0, stream=0.0), 9.0, None),
+        (action(9.0, header=0.0), 4.0, None),
+    ],
+)
+def test_the_listener_limits_what_its_routes_do_not(
+    made: RouteAction, http: float | None, grpc: float | None
+) -> None:
+    assert route_timeout(made, is_grpc=False, streaming=False, listener=4.0) == http
+    assert route_timeout(made, is_grpc=True, streaming=True, listener=4.0) == grpc

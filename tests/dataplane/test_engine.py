@@ -337,3 +337,31 @@ def test_the_steps_end_with_the_delivery() -> None:
     with pytest.raises(StopIteration) as done:
         steps.send(None)
     assert done.value.value == Response(200)
+
+
+def test_listeners_limit_the_streams_of_a_table_that_they_share() -> None:
+    shared = RouteConfiguration(
+        name="shared",
+        virtual_hosts=(
+            VirtualHost(
+                name="host",
+                domains=("*",),
+                routes=(Route(action=RouteAction(cluster="reviews", timeout=0.0)),),
+            ),
+        ),
+    )
+
+    def listener(name: str, limit: float | None) -> Listener:
+        http = HttpConnectionManager(routes=Rds("shared"), max_stream_duration=limit)
+        return Listener(name=name, http=http)
+
+    snapshot = gather(
+        listeners=[listener("short:80", 2.0), listener("long:80", None)],
+        routes=[shared],
+        clusters=[Cluster(name="reviews", discovery=Static(assignment([A])))],
+    )
+    mesh = VirtualMesh(snapshot, {A: slow(5.0)})
+    assert play(mesh, get("long:80")).outcome == Response(200)
+    cut = play(mesh, get("short:80"))
+    assert isinstance(cut.outcome, Failure)
+    assert (cut.outcome.cause, cut.elapsed) == (Cause.TIMEOUT, 2.0)

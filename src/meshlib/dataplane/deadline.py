@@ -1,25 +1,32 @@
 """How long a call may take: the caller's deadline and the route's limits together."""
 
-from ..model import RouteAction
+from ..model import MaxStreamDuration, RouteAction
 
 ENVOY_ROUTE_TIMEOUT = 15.0
+UNSET = MaxStreamDuration()
 
 
-def route_timeout(action: RouteAction, *, is_grpc: bool, streaming: bool) -> float | None:
+def route_timeout(
+    action: RouteAction, *, is_grpc: bool, streaming: bool, listener: float | None = None
+) -> float | None:
     """Seconds for the whole call with all attempts; ``None`` for no limit.
 
-    HTTP: ``timeout``, 15 s when unset (route.proto). gRPC: ``max_stream_duration`` (gRFC A31),
-    and ``timeout`` only where set and the call is unary: a stream may live on. Zero is no limit.
+    HTTP: ``timeout``, 15 s when unset, and not longer than ``max_stream_duration`` (route.proto).
+    gRPC: ``max_stream_duration`` (gRFC A31), and ``timeout`` only where set and the call is unary:
+    a stream may live on. ``listener`` is the HttpConnectionManager's ``max_stream_duration``, which
+    holds where the route has none of its own. Zero is no limit.
     """
+    durations = action.max_stream_duration or UNSET
+    stream = durations.max_stream_duration
+    if stream is None:
+        stream = listener
     if not is_grpc:
         limit = ENVOY_ROUTE_TIMEOUT if action.timeout is None else action.timeout
-        return limit or None
-    duration = action.max_stream_duration
-    if duration is not None:
-        limit_header = duration.grpc_timeout_header_max
-        chosen = limit_header if limit_header is not None else duration.max_stream_duration
-        if chosen is not None:
-            return chosen or None
+        return min(filter(None, (limit, stream)), default=None)
+    if durations.grpc_timeout_header_max is not None:
+        stream = durations.grpc_timeout_header_max
+    if stream is not None:
+        return stream or None
     if streaming or action.timeout is None:
         return None
     return action.timeout or None

@@ -32,6 +32,9 @@ from .upstream.cluster import Balance, UpstreamCluster
 CONFIG_TIMEOUT = 15.0
 """Seconds that a call without deadline waits for the first configuration of its target."""
 
+TableKey = tuple[str, float | None]
+"""The name of a route table and the longest stream of the listeners that use it."""
+
 
 def _deaf(event: Event) -> None:
     """Nobody listens."""
@@ -65,7 +68,7 @@ class Prepared:
     clusters: dict[str, UpstreamCluster]
     balances: tuple[tuple[UpstreamCluster, Balance], ...]
     listeners: dict[str, LiveListener]
-    tables: dict[str, RouteTable] = field(default_factory=dict)
+    tables: dict[TableKey, RouteTable] = field(default_factory=dict)
 
 
 class Engine:
@@ -84,7 +87,7 @@ class Engine:
         self.absent: frozenset[str] = frozenset()
         self.clusters: dict[str, UpstreamCluster] = {}
         self.listeners: dict[str, LiveListener] = {}
-        self._tables: dict[str, RouteTable] = {}
+        self._tables: dict[TableKey, RouteTable] = {}
 
     def apply(self, snapshot: Snapshot, absent: Collection[str] = ()) -> None:
         """Make a consistent snapshot the one in force; ``absent`` listeners do not exist."""
@@ -100,14 +103,14 @@ class Engine:
                 live = UpstreamCluster(config, self.around.clock, self.around.dice)
             clusters[config.name] = live
             balances.append((live, live.prepare(config, assignment_of(config, snapshot.endpoints))))
-        tables: dict[str, RouteTable] = {}
+        tables: dict[TableKey, RouteTable] = {}
         listeners = {}
-        parts = Parts(clusters, self.options.regex, self.around.dice)
         for listener in snapshot.listeners.values():
-            table = routes_of(listener, snapshot)
-            key = listener.route_config_name or f"listener/{listener.name}"
+            name = listener.route_config_name or f"listener/{listener.name}"
+            key = name, listener.http.max_stream_duration
             if key not in tables:
-                tables[key] = self._table(key, table, parts)
+                parts = Parts(clusters, self.options.regex, self.around.dice, key[1])
+                tables[key] = self._table(key, routes_of(listener, snapshot), parts)
             old = self.listeners.get(listener.name)
             if old is not None and old.config == listener and old.router.table is tables[key]:
                 listeners[listener.name] = old
@@ -116,7 +119,7 @@ class Engine:
             listeners[listener.name] = LiveListener(listener, router, stack(listener, router))
         return Prepared(snapshot, frozenset(absent), clusters, tuple(balances), listeners, tables)
 
-    def _table(self, key: str, config: RouteConfiguration, parts: Parts) -> RouteTable:
+    def _table(self, key: TableKey, config: RouteConfiguration, parts: Parts) -> RouteTable:
         old = self._tables.get(key)
         if old is not None and old.config == config:
             named = {name for _, name in referenced_clusters(config)}

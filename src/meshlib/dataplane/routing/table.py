@@ -103,10 +103,11 @@ class LiveRoute:
             self.retry = RetryRule(policy)
             self._retriable = self.retry.statuses
             self.per_try_timeout = policy.per_try_timeout or None
+        stream = parts.max_stream_duration
         self.timeouts = (
-            route_timeout(action, is_grpc=False, streaming=False),
-            route_timeout(action, is_grpc=True, streaming=False),
-            route_timeout(action, is_grpc=True, streaming=True),
+            route_timeout(action, is_grpc=False, streaming=False, listener=stream),
+            route_timeout(action, is_grpc=True, streaming=False, listener=stream),
+            route_timeout(action, is_grpc=True, streaming=True, listener=stream),
         )
         outer = (self.config.headers, host.headers, table.headers)
         self.destinations = tuple(
@@ -158,14 +159,24 @@ class LiveRoute:
 
 
 class Parts:
-    """What the compilation of a table needs from outside of it."""
+    """What the compilation of a table needs from outside of it.
 
-    __slots__ = ("clusters", "dice", "regex")
+    ``max_stream_duration`` is the listener's, in seconds.
+    """
 
-    def __init__(self, clusters: Clusters, regex: Regex, dice: Dice) -> None:
+    __slots__ = ("clusters", "dice", "max_stream_duration", "regex")
+
+    def __init__(
+        self,
+        clusters: Clusters,
+        regex: Regex,
+        dice: Dice,
+        max_stream_duration: float | None = None,
+    ) -> None:
         self.clusters = clusters
         self.regex = regex
         self.dice = dice
+        self.max_stream_duration = max_stream_duration
 
 
 class LiveHost:
