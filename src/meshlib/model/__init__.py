@@ -49,6 +49,7 @@ from .matcher import (
 )
 from .metadata import SOURCE_FILTER, Metadata, Struct, Value, sourced
 from .policy import (
+    RETRY_CONDITIONS,
     CircuitBreakers,
     OutlierDetection,
     RetryBackOff,
@@ -76,6 +77,7 @@ from .snapshot import Snapshot, gather, referenced_clusters
 
 __all__ = [
     "NO_MUTATIONS",
+    "RETRY_CONDITIONS",
     "ROUTER",
     "SOURCE_FILTER",
     "Action",

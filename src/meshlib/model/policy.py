@@ -2,6 +2,14 @@
 
 from dataclasses import dataclass
 
+RETRY_CONDITIONS = frozenset(
+    {"5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "refused-stream"}
+    | {"retriable-4xx", "retriable-status-codes"}
+    | {"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"}
+    | {"unknown", "aborted", "data-loss"}
+)
+"""The words of ``retry_on`` that the data plane acts on; the last three are meshlib's own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryBackOff:
@@ -17,7 +25,11 @@ class RetryBackOff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """``envoy.config.route.v3.RetryPolicy``; ``retry_on`` holds Envoy's condition words."""
+    """``envoy.config.route.v3.RetryPolicy``; ``retry_on`` holds Envoy's condition words.
+
+    ``host_selection_retry_max_attempts`` is for Envoy, which draws until it meets a host that was
+    not tried; here those that were tried (``previous_hosts``) do not take part.
+    """
 
     retry_on: tuple[str, ...] = ()
     num_retries: int = 1

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.dataplane import Cause, Failure, Outcome, Response
-from meshlib.dataplane.upstream.retry import CONDITIONS, RetryRule, backoff
-from meshlib.model import RetryBackOff, RetryPolicy
+from meshlib.dataplane.upstream.retry import RetryRule, backoff
+from meshlib.model import RETRY_CONDITIONS, RetryBackOff, RetryPolicy
 
 OUTCOMES: dict[str, Outcome] = {
     "200": Response(200),
@@ -63,7 +63,7 @@ def test_codes_count_only_with_their_condition() -> None:
     assert not rule.wants(OUTCOMES["429"])
 
 
-@pytest.mark.parametrize("condition", sorted(CONDITIONS))
+@pytest.mark.parametrize("condition", sorted(RETRY_CONDITIONS))
 def test_every_condition_that_is_said_to_act_does_so(condition: str) -> None:
     rule = RetryRule(RetryPolicy(retry_on=(condition,), retriable_status_codes=(429,)))
     statuses = [Response(200, grpc_status=code) for code in range(17)]

@@ -253,3 +253,100 @@ def test_what_the_data_plane_does_not_act_on_is_named(fields, ignored):
         name="c", type="EDS", eds_cluster_config={"eds_config": {"ads": {}}}, **fields
     )
     assert decode(CLUSTER, cluster.SerializeToString()).ignored == ignored
+
+
+FORWARD = {"cluster": "reviews"}
+ADD_X = [{"header": {"key": "x", "value": "1"}}]
+HERE = "virtual_hosts[v].routes[0]"
+
+
+@pytest.mark.parametrize(
+    ("action", "ignored"),
+    [
+        ({"auto_host_rewrite": True}, "auto_host_rewrite"),
+        ({"priority": "HIGH"}, "priority"),
+        (
+            {"max_stream_duration": {"grpc_timeout_header_offset": "1s"}},
+            "max_stream_duration.grpc_timeout_header_offset",
+        ),
+        ({"retry_policy": {"retry_on": "5xx,retriable-headers"}}, "retry_policy.retry_on"),
+        ({"retry_policy": {"per_try_idle_timeout": "1s"}}, "retry_policy.per_try_idle_timeout"),
+        ({"hash_policy": [{"terminal": True}]}, "hash_policy"),
+        ({"auto_host_rewrite": False, "retry_policy": {"retry_on": "5xx"}}, None),
+    ],
+)
+def test_what_a_route_asks_in_vain_is_told(decode_route, action, ignored):
+    found = decode_route(route={**FORWARD, **action}).ignored
+    assert found == ((f"{HERE}.route.{ignored}",) if ignored else ())
+
+
+def test_weights_are_told_what_of_them_is_not_acted_on(decode_route):
+    weight = {
+        "name": "reviews",
+        "weight": 1,
+        "response_headers_to_remove": ["x"],
+        "metadata_match": {"filter_metadata": {"envoy.lb": {"version": "v1"}}},
+    }
+    found = decode_route(route={"weighted_clusters": {"clusters": [weight]}}).ignored
+    where = f"{HERE}.route.weighted_clusters.clusters[reviews]"
+    assert set(found) == {f"{where}.response_headers_to_remove", f"{where}.metadata_match"}
+
+
+@pytest.mark.parametrize(
+    ("action", "is_told"),
+    [
+        ({"route": FORWARD}, True),
+        ({"non_forwarding_action": {}}, True),
+        ({"redirect": {}}, False),
+        ({"direct_response": {"status": 200}}, False),
+    ],
+)
+def test_headers_of_answers_from_elsewhere_stay_as_they_are_and_it_is_told(
+    decode_table, action, is_told
+):
+    changes = {"response_headers_to_add": ADD_X}
+    route = {"match": {"prefix": "/"}, **action, **changes}
+    host = {"name": "v", "domains": ["*"], "routes": [route], **changes}
+    found = decode_table(virtual_hosts=[host], **changes).ignored
+    assert {path.rpartition(".")[0] for path in found} == (
+        {"", "virtual_hosts[v]", HERE} if is_told else set()
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "means"),
+    [("a", "a"), ("100%%", "100%"), ("%%REQ(x)%%", "%REQ(x)%"), ("%REQ(x)%", None), ("5%", None)],
+)
+def test_a_header_value_to_be_filled_in_is_left_out_and_told(decode_route, value, means):
+    add = [{"header": {"key": "x", "value": value}}]
+    decoded = decode_route(route=FORWARD, request_headers_to_add=add)
+    added = decoded.resource.virtual_hosts[0].routes[0].headers.request_headers_to_add
+    assert [option.value for option in added] == ([] if means is None else [means])
+    assert decoded.ignored == ((f"{HERE}.request_headers_to_add[0]",) if means is None else ())
+
+
+@pytest.mark.parametrize("limit", ["max_connections", "max_pending_requests"])
+@pytest.mark.parametrize(("value", "is_told"), [(100, True), (4294967295, False)])
+def test_limits_on_connections_are_told_unless_they_are_none(decode_cluster, limit, value, is_told):
+    found = decode_cluster(circuit_breakers={"thresholds": [{limit: value}]}).ignored
+    assert found == ((f"circuit_breakers.thresholds[0].{limit}",) if is_told else ())
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"), [((2, 1), []), ((20, 10), []), ((1, 1), [0, 1]), ((None, 1), [])]
+)
+def test_weights_of_localities_are_told_unless_endpoints_weigh_the_same(
+    decode_endpoints, weights, told
+):
+    def group(zone, weight, *hosts):
+        addresses = [{"socket_address": {"address": h, "port_value": 80}} for h in hosts]
+        made = {
+            "locality": {"zone": zone},
+            "lb_endpoints": [{"endpoint": {"address": address}} for address in addresses],
+        }
+        return made if weight is None else {**made, "load_balancing_weight": weight}
+
+    found = decode_endpoints(
+        group("a", weights[0], "10.0.0.1", "10.0.0.2"), group("b", weights[1], "10.0.0.3")
+    ).ignored
+    assert found == tuple(f"endpoints[{index}].load_balancing_weight" for index in told)

@@ -27,14 +27,6 @@ FAILURE_CONDITIONS = {
     Cause.RESET: _BROKEN,
     Cause.TIMEOUT: _BROKEN,
 }
-CONDITIONS = (
-    frozenset(GRPC_CONDITIONS)
-    | frozenset(HTTP_CONDITIONS)
-    | frozenset().union(*FAILURE_CONDITIONS.values())
-    | {"retriable-status-codes"}
-)
-"""Every word of ``retry_on`` that acts; others are accepted and reported as ignored."""
-
 
 MAX_DOUBLINGS = 32
 """After which every cap is reached, and floating point not yet left."""

@@ -64,7 +64,10 @@ def decode_cluster(reader: Reader) -> Cluster:
 
 
 def _drop_what_does_not_act(cluster: Cluster, reader: Reader) -> None:
-    """The model holds more than the data plane does yet: it must not look obeyed."""
+    """The model holds more than the data plane does yet: it must not look obeyed.
+
+    What is found further below (routes, policies) is told where it is decoded.
+    """
     if cluster.outlier_detection is not None:
         reader.drop("outlier_detection")
     if isinstance(cluster.lb_policy, RingHash | Maglev):

@@ -1,6 +1,7 @@
 """``ClusterLoadAssignment`` ⇄ :class:`ClusterLoadAssignment`."""
 
 from collections.abc import Iterable
+from fractions import Fraction
 
 from ...model import (
     Address,
@@ -42,6 +43,7 @@ def decode_load_assignment(reader: Reader, *, dns: bool = False) -> ClusterLoadA
         drop_overloads=tuple(_decode_drop(drop) for drop in policy.children("drop_overloads")),
     )
     _check_priorities(reader, assignment.endpoints)
+    _drop_locality_weights(groups, assignment.endpoints)
     _check_addresses(reader, assignment.endpoints)
     return assignment
 
@@ -62,6 +64,21 @@ def _check_priorities(reader: Reader, groups: Iterable[LocalityLbEndpoints]) -> 
     missing = sorted(set(range(len(weights))) - weights.keys())
     if missing:
         reader.problem(f"no locality has priority {missing[0]}", "endpoints")
+
+
+def _drop_locality_weights(readers: list[Reader], groups: Iterable[LocalityLbEndpoints]) -> None:
+    """Load is spread over the endpoints alone; weights that ask for the same are obeyed by that."""
+    ratios: dict[int, set[Fraction]] = {}
+    given = []
+    for reader, group in zip(readers, groups, strict=True):
+        below = sum(endpoint.load_balancing_weight for endpoint in group.lb_endpoints)
+        if group.load_balancing_weight is not None and below:
+            ratio = Fraction(group.load_balancing_weight, below)
+            ratios.setdefault(group.priority, set()).add(ratio)
+            given.append((reader, group.priority))
+    for reader, priority in given:
+        if len(ratios[priority]) > 1:
+            reader.drop("load_balancing_weight")
 
 
 def _check_addresses(reader: Reader, groups: Iterable[LocalityLbEndpoints]) -> None:

@@ -6,6 +6,7 @@ Values are written out even where they are the default: clients differ in what u
 from dataclasses import fields
 
 from ...model import (
+    RETRY_CONDITIONS,
     CircuitBreakers,
     OutlierDetection,
     RetryBackOff,
@@ -13,11 +14,12 @@ from ...model import (
     RetryPolicy,
     Thresholds,
 )
-from .wire import Fields, Reader, duration, packed, wrapped
+from .wire import UINT32_MAX, Fields, Reader, duration, packed, wrapped
 
 PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
 PREVIOUS_HOSTS_TYPE = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+CONNECTION_LIMITS = ("max_connections", "max_pending_requests")
+LIMITS = (*CONNECTION_LIMITS, "max_requests", "max_retries")
 OUTLIER_SECONDS = ("interval", "base_ejection_time", "max_ejection_time")
 OUTLIER_NUMBERS = tuple(
     field.name
@@ -52,7 +54,7 @@ def decode_retry_policy(reader: Reader, field: str = "retry_policy") -> RetryPol
     if policy is None:
         return None
     words = (word.strip() for word in policy.text("retry_on").split(","))
-    return RetryPolicy(
+    found = RetryPolicy(
         retry_on=tuple(word for word in words if word),
         num_retries=policy.number("num_retries", 1, low=1),
         per_try_timeout=policy.optional_seconds("per_try_timeout"),
@@ -62,6 +64,11 @@ def decode_retry_policy(reader: Reader, field: str = "retry_policy") -> RetryPol
         previous_hosts=_decode_previous_hosts(policy),
         host_selection_retry_max_attempts=policy.number("host_selection_retry_max_attempts") or 1,
     )
+    if not RETRY_CONDITIONS.issuperset(found.retry_on):
+        policy.drop("retry_on")
+    if found.per_try_idle_timeout:
+        policy.drop("per_try_idle_timeout")
+    return found
 
 
 def _decode_back_off(policy: Reader) -> RetryBackOff:
@@ -121,7 +128,11 @@ def _encode_thresholds(priority: str, thresholds: Thresholds) -> Fields:
 
 def _decode_thresholds(reader: Reader) -> Thresholds:
     default = Thresholds()
+    given = [limit for limit in CONNECTION_LIMITS if reader.has(limit)]
     limits = {limit: reader.number(limit, getattr(default, limit)) for limit in LIMITS}
+    for limit in given:
+        if limits[limit] != UINT32_MAX:  # which is how Istio says "no limit"
+            reader.drop(limit)
     return Thresholds(**limits, retry_budget=_decode_retry_budget(reader))
 
 

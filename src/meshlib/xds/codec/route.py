@@ -50,12 +50,13 @@ def encode_route_configuration(table: RouteConfiguration) -> Fields:
 def decode_route_configuration(reader: Reader) -> RouteConfiguration:
     limit = reader.number("max_direct_response_body_size_bytes", 4096)
     hosts = reader.children("virtual_hosts", lambda message: message.name)
+    decoded = tuple(_decode_virtual_host(host, limit) for host in hosts)
     table = RouteConfiguration(
         name=reader.text("name"),
-        virtual_hosts=tuple(_decode_virtual_host(host, limit) for host in hosts),
+        virtual_hosts=decoded,
         ignore_port_in_host_matching=reader.flag("ignore_port_in_host_matching"),
         max_direct_response_body_size_bytes=limit,
-        headers=decode_mutations(reader),
+        headers=decode_mutations(reader, forwards=any(_forwards(h.routes) for h in decoded)),
     )
     _check_domains(zip(hosts, table.virtual_hosts, strict=True))
     return table
@@ -75,15 +76,24 @@ def _encode_virtual_host(host: VirtualHost) -> Fields:
 def _decode_virtual_host(reader: Reader, body_limit: int) -> VirtualHost:
     if reader.has("matcher"):
         reader.refuse("matcher")
-    routes = (_decode_route(route, body_limit) for route in reader.children("routes"))
+    found = (_decode_route(route, body_limit) for route in reader.children("routes"))
+    routes = tuple(route for route in found if route is not None)
     return VirtualHost(
         name=reader.text("name"),
         domains=reader.texts("domains"),
-        routes=tuple(route for route in routes if route is not None),
+        routes=routes,
         retry_policy=decode_retry_policy(reader),
-        headers=decode_mutations(reader),
+        headers=decode_mutations(reader, forwards=_forwards(routes)),
         metadata=decode_metadata(reader),
     )
+
+
+def _forwards(routes: Iterable[Route]) -> bool:
+    return any(_is_answered_elsewhere(route.action) for route in routes)
+
+
+def _is_answered_elsewhere(action: Action | None) -> bool:
+    return isinstance(action, RouteAction | NonForwardingAction)
 
 
 def _check_domains(hosts: Iterable[tuple[Reader, VirtualHost]]) -> None:
@@ -122,7 +132,7 @@ def _decode_route(reader: Reader, body_limit: int) -> Route | None:
     match = decode_match(reader.child("match"))
     action = _decode_action(reader, body_limit)
     name, metadata = reader.text("name"), decode_metadata(reader)
-    headers = decode_mutations(reader)
+    headers = decode_mutations(reader, forwards=_is_answered_elsewhere(action))
     if action is None:
         return None
     return Route(match=match, action=action, name=name, metadata=metadata, headers=headers)
@@ -172,7 +182,7 @@ def _encode_forward(action: RouteAction) -> Fields:
 
 
 def _decode_forward(reader: Reader) -> RouteAction:
-    return RouteAction(
+    action = RouteAction(
         cluster=_decode_destination(reader),
         timeout=reader.optional_seconds("timeout"),
         max_stream_duration=_decode_stream_duration(reader),
@@ -182,13 +192,21 @@ def _decode_forward(reader: Reader) -> RouteAction:
         auto_host_rewrite=reader.flag("auto_host_rewrite"),
         priority=reader.enum("priority").lower(),
     )
+    if action.auto_host_rewrite:
+        reader.drop("auto_host_rewrite")
+    if action.priority != "default":
+        reader.drop("priority")
+    return action
 
 
 def _decode_stream_duration(reader: Reader) -> MaxStreamDuration | None:
     durations = reader.optional_child("max_stream_duration")
     if durations is None:
         return None
-    return MaxStreamDuration(**{n: durations.optional_seconds(n) for n in STREAM_DURATIONS})
+    found = MaxStreamDuration(**{n: durations.optional_seconds(n) for n in STREAM_DURATIONS})
+    if found.grpc_timeout_header_offset:  # the caller's deadline is its own affair (gRFC A31)
+        durations.drop("grpc_timeout_header_offset")
+    return found
 
 
 def _encode_destination(cluster: str | WeightedClusters) -> Fields:
@@ -236,12 +254,15 @@ def _decode_weights(reader: Reader) -> WeightedClusters:
 
 
 def _decode_weight(reader: Reader) -> ClusterWeight:
-    return ClusterWeight(
+    choice = ClusterWeight(
         name=reader.text("name", required=True),
         weight=reader.number("weight"),
-        headers=decode_mutations(reader),
+        headers=decode_mutations(reader, forwards=True),
         metadata=decode_metadata(reader, "metadata_match"),
     )
+    if choice.metadata.filter_metadata:
+        reader.drop("metadata_match")
+    return choice
 
 
 def _encode_redirect(action: RedirectAction) -> Fields:
