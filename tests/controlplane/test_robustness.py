@@ -66,11 +66,12 @@ spec:
       match: [{uri: {regex: "/x[0-9]+"}, headers: {a: {exact: b}, c: {}}, sourceLabels: {a: b}}]
       route: [{destination: {host: reviews, subset: v1, port: {number: 9080}}, weight: 100}]
       retries: {attempts: 2, perTryTimeout: 1s, retryOn: "5xx,503", backoff: 10ms}
-      headers: {request: {set: {host: other}, add: {x: "y"}}, response: {remove: [z]}}
+      headers: {request: {set: {host: other}, add: {x: "y"}}}
       rewrite: {uri: /y}
     - redirect: {uri: /z, redirectCode: 302}
       match: [{withoutHeaders: {a: {prefix: x}}, queryParams: {q: {regex: a+}}, port: 9080}]
     - directResponse: {status: 503, body: {bytes: aGVsbG8=}}
+      headers: {response: {remove: [z]}}
 ---
 kind: MeshConfig
 outboundTrafficPolicy: {mode: ALLOW_ANY}

@@ -126,6 +126,24 @@ def test_what_makes_no_sense_is_refused(kind, spec, why):
     [
         ("VirtualService", "hosts: [x]\nhttp: [{fault: {}, redirect: {}}]"),
         ("VirtualService", "hosts: [x]\nhttp: [{redirect: {}}]\ntcp: []"),
+        (
+            "VirtualService",
+            (
+                "hosts: [x]\nhttp: [{route: [{destination: {host: x}}], "
+                "headers: {response: {remove: [server]}}}]"
+            ),
+        ),
+        (
+            "VirtualService",
+            (
+                "hosts: [x]\nhttp: [{route: [{destination: {host: x}, "
+                "headers: {response: {set: {a: b}}}}]}]"
+            ),
+        ),
+        (
+            "VirtualService",
+            "hosts: [x]\nhttp: [{redirect: {}, headers: {response: {add: {a: '%REQ(b)%'}}}}]",
+        ),
         ("DestinationRule", "host: x\ntrafficPolicy: {tls: {mode: SIMPLE}}"),
         ("DestinationRule", "host: x\ntrafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}"),
         ("WorkloadEntry", "address: unix:///run/x"),

@@ -1,6 +1,7 @@
 """``headers`` of a VirtualService → header mutations."""
 
 from ... import model
+from ...xds.formats import literal
 from ..manifests.virtual_service import HeaderOperations, Headers
 
 AUTHORITY = frozenset({":authority", "host"})
@@ -23,20 +24,26 @@ def authority_of(*levels: Headers) -> str:
     for level in levels:
         for name, value in level.request.set.items():
             if name.lower() in AUTHORITY:
-                return value
+                return _plain(value)
     return ""
 
 
 def _options(operations: HeaderOperations) -> tuple[model.HeaderValueOption, ...]:
     replaced = tuple(
         model.HeaderValueOption(
-            name=name.lower(), value=value, append_action="overwrite_if_exists_or_add"
+            name=name.lower(), value=_plain(value), append_action="overwrite_if_exists_or_add"
         )
         for name, value in sorted(operations.set.items())
         if name.lower() not in AUTHORITY
     )
     added = tuple(
-        model.HeaderValueOption(name=name.lower(), value=value)
+        model.HeaderValueOption(name=name.lower(), value=_plain(value))
         for name, value in sorted(operations.add.items())
     )
     return replaced + added
+
+
+def _plain(value: str) -> str:
+    plain = literal(value)
+    assert plain is not None, "manifests refuse formats"
+    return plain

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import msgspec
 
-from .piece import Duration, Flaw, Piece, Port, Regex, Text
+from ...xds.formats import literal
+from .finding import UNSUPPORTED
+from .piece import Duration, Flaw, Piece, Port, Regex, Text, not_yet
 from .retry_on import unknown_conditions
 
 Weight = Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
@@ -74,6 +76,12 @@ class HeaderOperations(Piece, frozen=True):
             for name in names:
                 if name.startswith(":") and name != ":authority":
                     yield Flaw((field,), f"{name!r} cannot be changed")
+        for field, values in (("set", self.set), ("add", self.add)):
+            for name, value in values.items():
+                if literal(value) is None:
+                    hint = "a percent sign is written %%"
+                    said = f"a format (%…%) in {value!r} is not supported yet"
+                    yield Flaw((field, name), said, hint, UNSUPPORTED)
 
 
 class Headers(Piece, frozen=True):
@@ -175,8 +183,18 @@ class HTTPRoute(Piece, frozen=True):
             for field in ("rewrite", "timeout", "retries"):
                 if getattr(self, field) is not None:
                     yield Flaw((field,), f"{field} has no meaning with {given[0]}", at_key=True)
+        yield from self._response_rules()
         if len(self.route) > 1 and not sum(choice.weight or 0 for choice in self.route):
             yield Flaw(("route",), "the weights sum up to 0: no destination gets any traffic")
+
+    def _response_rules(self) -> Iterator[Flaw]:
+        """Only of answers that the mesh makes itself are headers changed."""
+        said = "changing the headers of a destination's response"
+        if self.route and self.headers.response != HeaderOperations():
+            yield not_yet("headers", "response", what=said)
+        for index, choice in enumerate(self.route):
+            if choice.headers.response != HeaderOperations():
+                yield not_yet("route", index, "headers", "response", what=said)
 
 
 class VirtualService(Piece, frozen=True):
