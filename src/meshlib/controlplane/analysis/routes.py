@@ -5,6 +5,7 @@ from functools import cache
 
 from msgspec.structs import replace
 
+from ...model import RETRY_CONDITIONS
 from ..compile.names import HostIndex, full_host
 from ..compile.view import View
 from ..manifests.decode import did_you_mean
@@ -18,6 +19,7 @@ from ..manifests.finding import (
     Finding,
 )
 from ..manifests.manifest import Manifest
+from ..manifests.retry_on import conditions_and_statuses
 from ..manifests.virtual_service import (
     Destination,
     HTTPMatchRequest,
@@ -101,10 +103,17 @@ def _weights(manifest: Rules, index: int, route: HTTPRoute) -> Iterator[Finding]
 
 
 def _retries(manifest: Rules, index: int, route: HTTPRoute) -> Iterator[Finding]:
-    if route.retries is not None and route.retries.attempts is None:
+    if route.retries is None:
+        return
+    if route.retries.attempts is None:
         place = manifest.place_of("http", index, "retries")
         said = "attempts is missing, which means 0: nothing is retried"
         yield Finding(NOT_ACTED_ON, "warning", place, str(manifest), said)
+    conditions, _ = conditions_and_statuses(route.retries.retry_on)
+    for word in sorted(set(conditions) - RETRY_CONDITIONS):
+        place = manifest.place_of("http", index, "retries", "retryOn")
+        said = f"{word} is served to other clients; meshlib's own never retry on it"
+        yield Finding(NOT_ACTED_ON, "info", place, str(manifest), said)
 
 
 def _reach(manifest: Rules) -> Iterator[Finding]:
