@@ -76,6 +76,7 @@ class Embedded:
         self._runtime = runtime
         self._folder: Folder | None = None
         self._error: ConfigError | None = None
+        self._ignored: tuple[str, ...] = ()
 
     def start(self) -> None:
         from ..controlplane.manifests import load_documents
@@ -99,10 +100,12 @@ class Embedded:
 
     def _apply(self, world: "World") -> None:
         from ..controlplane.compile import compile_snapshot
-        from ..controlplane.findings import errors_of
+        from ..controlplane.findings import findings_of
+        from ..controlplane.manifests.finding import NOT_ACTED_ON
         from ..controlplane.scope import Scope
 
-        errors = errors_of(world)
+        findings = findings_of(world)
+        errors = [finding.problem for finding in findings if finding.severity == "error"]
         if errors:
             raise ConfigError(*errors)
         labels = tuple(sorted(self._options.all_labels.items()))
@@ -110,6 +113,7 @@ class Embedded:
         snapshot = compile_snapshot(world, scope)
         self._policy(world)
         self._runtime.commit(self._engine.prepare(snapshot))
+        self._ignored = tuple(str(f.problem) for f in findings if f.code == NOT_ACTED_ON)
         self._error = None
 
     def _policy(self, world: "World") -> None:
@@ -135,7 +139,7 @@ class Embedded:
         return {"kind": "embedded", "error": str(self._error) if self._error else None}
 
     def ignored(self) -> tuple[str, ...]:
-        return ()
+        return self._ignored
 
 
 class Remote:
