@@ -9,6 +9,7 @@ from ..dataplane import Decision, Engine, Options, Request
 from ..dataplane import decide as decided
 from ..errors import ConfigError
 from ..model import HttpConnectionManager, Listener, Rds, Snapshot, gather
+from ..xds.regex import fullmatch
 from .clock import FakeClock
 from .dice import always
 
@@ -43,7 +44,7 @@ def decide(
     engine = Engine(
         clock=FakeClock(),
         dice=dice or always(0.0),
-        options=Options(complete=True, passthrough=is_open(config), regex=re2),
+        options=Options(complete=True, passthrough=is_open(config), regex=fullmatch),
     )
     engine.apply(snapshot)
     return decided(engine, request)
@@ -106,10 +107,3 @@ def listening(snapshot: Snapshot, request: Request) -> Snapshot:
     routes = HttpConnectionManager(routes=Rds(table))
     made = gather(listeners=[Listener(name=request.target, http=routes)])
     return replace(snapshot, listeners=made.listeners)
-
-
-def re2(pattern: str) -> Any:
-    """The engine that production uses."""
-    import re2
-
-    return re2.compile(pattern).fullmatch

@@ -9,15 +9,13 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-import re2
 
+from ...xds.regex import why_not_re2
 from .finding import REGEX, SCHEMA, UNSUPPORTED
 from .marks import Path
 from .piece import Flaw, Form, Piece
 
 P = TypeVar("P", bound=Piece)
-
-MAX_REGEX = 1024
 
 BROKEN: Any = object()
 """Stands for a value whose flaws are already reported."""
@@ -133,12 +131,8 @@ class _Decoder:
         return round(seconds, 9)
 
     def _regex(self, text: str, path: Path) -> Any:
-        if len(text) > MAX_REGEX:
-            return self._wrong(path, f"regex longer than {MAX_REGEX} characters", code=REGEX)
-        why = refused_by_re2(text)
-        if why:
-            return self._wrong(path, f"regex {text!r} is refused by RE2: {why}", code=REGEX)
-        return text
+        why = why_not_re2(text)
+        return self._wrong(path, f"the regex {why}", code=REGEX) if why else text
 
     def _plain(self, value: Any, hint: Any, path: Path) -> Any:
         try:
@@ -152,18 +146,6 @@ class _Decoder:
     ) -> Any:
         self._flaws.append(Flaw(path, message, hint, code, at_key))
         return BROKEN
-
-
-def refused_by_re2(regex: str) -> str:
-    """Why RE2 does not take the expression, or ""."""
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        re2.compile(regex, options)
-    except re2.error as error:
-        why = error.args[0] if error.args else error
-        return why.decode(errors="replace") if isinstance(why, bytes) else str(why)
-    return ""
 
 
 def _kind(value: Any) -> str:

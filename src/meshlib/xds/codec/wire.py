@@ -7,7 +7,7 @@ decoder carries on with a default, so that one look finds every problem of a res
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, cast
 
 from google.protobuf.message import DecodeError, Message
@@ -15,13 +15,13 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from ...errors import ConfigError, Problem
 from ..protos import message_class
+from ..regex import why_not_re2
 
 Fields = dict[str, Any]
 """What a message is made of: keyword arguments of its class, messages inside as dicts."""
 
 TYPE_PREFIX = "type.googleapis.com/"
 UINT32_MAX = 2**32 - 1
-MAX_REGEX_LENGTH = 1024
 MAX_DURATION = 315_576_000_000
 NANOS = 1_000_000_000
 
@@ -283,25 +283,3 @@ def _unknown(message: Message) -> Sequence[Any]:
 @cache
 def _enum_names(enum_type: Any) -> dict[int, str]:
     return {value.number: value.name for value in enum_type.values}
-
-
-@lru_cache(maxsize=4096)
-def why_not_re2(regex: str) -> str:
-    """Why RE2 refuses ``regex``, or ""."""
-    if len(regex) > MAX_REGEX_LENGTH:
-        return f"is longer than {MAX_REGEX_LENGTH} characters"
-    import re2
-
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        re2.compile(regex, options)
-    except re2.error as refused:
-        return f"is not a valid RE2 expression: {_text(refused)}"
-    return ""
-
-
-def _text(refused: Exception) -> str:
-    """``re2.error`` carries bytes."""
-    reason = refused.args[0] if refused.args else ""
-    return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)

@@ -1,0 +1,36 @@
+"""Regular expressions as xDS means them: RE2's, which take linear time."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+MAX_LENGTH = 1024
+
+
+@lru_cache(maxsize=4096)
+def why_not_re2(regex: str) -> str:
+    """Why the expression is refused, to be read after its name; or ""."""
+    if len(regex) > MAX_LENGTH:
+        return f"is longer than {MAX_LENGTH} characters"
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(regex, options)
+    except re2.error as refused:
+        return f"is not a valid RE2 expression: {_text(refused)}"
+    return ""
+
+
+def fullmatch(regex: str) -> Callable[[str], object]:
+    """A valid expression, compiled to a match of the whole text."""
+    import re2
+
+    matches: Callable[[str], object] = re2.compile(regex).fullmatch
+    return matches
+
+
+def _text(refused: Exception) -> str:
+    """``re2.error`` carries bytes."""
+    reason = refused.args[0] if refused.args else ""
+    return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
