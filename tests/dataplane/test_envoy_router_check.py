@@ -18,7 +18,6 @@ ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 CLUSTER_HEADER = "cluster_header is refused"
 DYNAMIC_METADATA = "dynamic_metadata is refused: nothing here makes any"
 FORMAT = "%-operators in header values are not evaluated"
-GRPC = "the grpc matcher is refused"
 REQUIRE_TLS = "require_tls is reported as ignored: it is for gateways, which see the client's TLS"
 TOOL = "a quirk of the tool: a fraction of 0 matches nobody"
 VIRTUAL_CLUSTERS = "virtual_clusters are reported as ignored: they only name statistics"
@@ -37,7 +36,6 @@ EXCEPTIONS = {
     "DynamicMetadata/dynamic_metadata_multiple_matchers_partial_match": DYNAMIC_METADATA,
     "DynamicMetadata/dynamic_metadata_nested_structure": DYNAMIC_METADATA,
     "DynamicMetadata/dynamic_metadata_no_overwrite": DYNAMIC_METADATA,
-    **{f"HeaderMatchedRouting/Test_{n}": GRPC for n in range(1, 10)},
     "Redirect/Test_3": REQUIRE_TLS,
     "Redirect/Test_5": REQUIRE_TLS,
     "Runtime/Test_4": TOOL,

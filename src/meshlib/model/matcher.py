@@ -109,8 +109,11 @@ class RuntimeFraction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteMatch:
+    """``grpc``: only gRPC calls match."""
+
     path: PathMatcher = PathPrefix("")
     case_sensitive: bool = True
     headers: tuple[HeaderMatcher, ...] = ()
     query_parameters: tuple[QueryParameterMatcher, ...] = ()
     runtime_fraction: RuntimeFraction | None = None
+    grpc: bool = False

@@ -61,6 +61,19 @@ def test_the_first_route_that_matches_is_taken() -> None:
     assert found(routes, "/y") is None
 
 
+def test_a_route_for_grpc_takes_what_is_grpc_by_nature_or_by_content_type() -> None:
+    routes = table(to("grpc", grpc=True), to("http"))
+    for _ in range(2):  # what is remembered is no different
+        assert found(routes, "/") == "http"
+        assert found(routes, "/", ("content-type", "application/grpc")) == "grpc"
+        assert found(routes, "/", ("content-type", "application/grpc+proto")) == "grpc"
+        assert found(routes, "/", ("content-type", "application/grpc-web")) == "http"
+        call = Request("reviews:9080", "POST", "/a.B/C", is_grpc=True)
+        found_for_call = routes.find(call)
+        assert found_for_call is not None
+        assert found_for_call.config.name == "grpc"
+
+
 def test_a_condition_that_fails_leads_to_the_next_route() -> None:
     routes = table(
         to("beta", headers=(HeaderMatcher(name="x-user", match=Exact("beta")),)), to("stable")

@@ -186,7 +186,6 @@ def test_a_drop_percentage_needs_a_known_denominator(decode_endpoints):
             "may not be changed",
         ),
         ({"redirect": {}, "match": {}}, "match", "no path"),
-        ({"redirect": {}, "match": {"prefix": "/", "grpc": {}}}, "match.grpc", "not supported"),
         (
             {"redirect": {}, "match": {"safe_regex": {"regex": "(?=x)"}}},
             "match.safe_regex.regex",

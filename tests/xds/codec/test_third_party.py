@@ -13,7 +13,6 @@ REFUSED = {
     "ClusterHeader": "route.cluster_header: is not supported",
     "DefaultRuntime": "route.cluster_header: is not supported",
     "DynamicMetadata": "match.dynamic_metadata: is not supported",
-    "HeaderMatchedRouting": "match.grpc: is not supported",
 }
 
 

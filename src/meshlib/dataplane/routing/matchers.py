@@ -24,6 +24,7 @@ from ..message import Request
 
 Regex = Callable[[str], Callable[[str], object]]
 """Compile a pattern to a full match; passed in, so that the core needs no engine of its own."""
+GRPC = "application/grpc"
 TextTest = Callable[[str], bool]
 MAX_DIGITS = 19
 """Of a 64-bit number; what is longer is none, and not worth the work of reading it."""
@@ -165,6 +166,17 @@ def _parameter_test(matcher: StringMatcher | Present, regex: Regex) -> Callable[
         return lambda value: (value is not None) is wanted
     test = text_test(matcher, regex)
     return lambda value: value is not None and test(value)
+
+
+def _is_grpc(request: Request) -> bool:
+    """A call of a gRPC library, or what looks like one to Envoy: by its content type."""
+    if request.is_grpc:
+        return True
+    kind = request.header("content-type") or ""
+    return kind == GRPC or kind.startswith(f"{GRPC}+")
+
+
+IS_GRPC = Condition("gRPC", _is_grpc)
 
 
 def query_parameter(path: str, name: str) -> str | None:

@@ -20,6 +20,7 @@ from ..message import Outcome, Request, Response
 from ..upstream.cluster import UpstreamCluster
 from ..upstream.retry import RetryRule
 from .matchers import (
+    IS_GRPC,
     Condition,
     Regex,
     header_condition,
@@ -217,6 +218,8 @@ class Questions:
     def __init__(self, config: RouteConfiguration) -> None:
         matches = [route.match for host in config.virtual_hosts for route in host.routes]
         names = {matcher.name.lower() for match in matches for matcher in match.headers}
+        if any(match.grpc for match in matches):
+            names.add("content-type")
         self._headers = tuple(sorted(names))
         self._query = any(match.query_parameters for match in matches)
         luck = any(match.runtime_fraction is not None for match in matches)
@@ -287,6 +290,8 @@ def _conditions(config: Route, parts: Parts) -> list[Condition]:
     match = config.match
     found = [header_condition(matcher, parts.regex) for matcher in match.headers]
     found += [query_condition(matcher, parts.regex) for matcher in match.query_parameters]
+    if match.grpc:
+        found.append(IS_GRPC)
     fraction = match.runtime_fraction
     if fraction is not None:
         share = fraction.numerator / fraction.denominator

@@ -101,6 +101,7 @@ def route_matches() -> SearchStrategy[RouteMatch]:
         path=path_matchers(),
         case_sensitive=st.booleans(),
         headers=some(header_matchers()),
+        grpc=st.booleans(),
         query_parameters=some(query),
         runtime_fraction=optional(fraction),
     )

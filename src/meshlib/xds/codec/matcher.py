@@ -38,7 +38,7 @@ PATHS: dict[str, Callable[[str], PathMatcher]] = {
 }
 
 # A condition that cannot be judged must not be dropped: the route would match more than it may.
-UNSUPPORTED_CONDITIONS = ("grpc", "tls_context", "dynamic_metadata", "filter_state", "cookies")
+UNSUPPORTED_CONDITIONS = ("tls_context", "dynamic_metadata", "filter_state", "cookies")
 
 
 def encode_match(match: RouteMatch) -> Fields:
@@ -48,6 +48,7 @@ def encode_match(match: RouteMatch) -> Fields:
         "headers": [encode_header(header) for header in match.headers],
         "query_parameters": [_encode_query(query) for query in match.query_parameters],
         "runtime_fraction": _encode_runtime_fraction(match.runtime_fraction),
+        "grpc": {} if match.grpc else None,
     }
 
 
@@ -61,6 +62,7 @@ def decode_match(reader: Reader) -> RouteMatch:
         headers=tuple(decode_header(header) for header in reader.children("headers")),
         query_parameters=tuple(_decode_query(q) for q in reader.children("query_parameters")),
         runtime_fraction=_decode_runtime_fraction(reader),
+        grpc=reader.optional_child("grpc") is not None,
     )
 
 
