@@ -47,6 +47,10 @@ def test_a_bootstrap_as_istio_writes_it_is_understood() -> None:
     assert made.node.locality == {"region": "r", "zone": "z"}
     assert made.certificate_providers["default"]["plugin_name"] == "file_watcher"
     assert made.client_default_listener_resource_name_template == "%s"
+    assert made.ignored == (
+        "bootstrap: certificate_providers",
+        "bootstrap: server_listener_resource_name_template",
+    )
 
 
 def test_a_file_a_text_and_a_dict_are_one(tmp_path: Path) -> None:
@@ -77,6 +81,18 @@ def test_the_environment_names_a_file_first_and_a_text_second(tmp_path: Path) ->
     ("parsed", "expected"),
     [
         ({}, ["bootstrap: xds_servers: needs at least one server"]),
+        (
+            {
+                "xds_servers": [SERVER],
+                "client_default_listener_resource_name_template": "xdstp://a/%s",
+            },
+            [
+                (
+                    "bootstrap: client_default_listener_resource_name_template: "
+                    "only '%s' is supported yet"
+                )
+            ],
+        ),
         ({"xds_servers": {}}, ["bootstrap: xds_servers: must be a list, not {}"]),
         (
             {"xds_servers": [{"channel_creds": INSECURE}]},

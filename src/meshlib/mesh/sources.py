@@ -162,6 +162,7 @@ class Remote:
             bootstrap = Bootstrap.load(options.bootstrap)
         self._engine = engine
         self._runtime = runtime
+        self._bootstrap_ignored = bootstrap.ignored
         self._last_problem = ""
         engine.around.blame = self._blame
         self._client = XdsClient(
@@ -203,7 +204,7 @@ class Remote:
         return {"kind": "xds", **self._client.status()}
 
     def ignored(self) -> tuple[str, ...]:
-        return self._client.ignored()
+        return (*self._bootstrap_ignored, *self._client.ignored())
 
 
 def _documents(config: object) -> Sequence[Mapping[str, Any]] | None:

@@ -53,6 +53,12 @@ class Bootstrap:
     client_default_listener_resource_name_template: str = DEFAULT_CLIENT_TEMPLATE
     server_listener_resource_name_template: str = ""
 
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The fields that are set and have no effect: servers get no configuration yet."""
+        names = ("certificate_providers", "server_listener_resource_name_template")
+        return tuple(f"bootstrap: {name}" for name in names if getattr(self, name))
+
     @classmethod
     def load(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> "Bootstrap":
         """Read a file, JSON text (it begins with "{"), or what was read already.
@@ -143,6 +149,9 @@ def _bootstrap(parsed: Mapping[str, Any], where: str) -> Bootstrap:
             "server_listener_resource_name_template"
         ),
     )
+    if made.client_default_listener_resource_name_template != DEFAULT_CLIENT_TEMPLATE:
+        # Asking for the plain name instead would be asking for another listener.
+        fields.blame(template, f"only {DEFAULT_CLIENT_TEMPLATE!r} is supported yet")
     if problems:
         raise ConfigError(*problems)
     return made
