@@ -12,10 +12,12 @@ from ..world import World
 def check(world: World) -> Iterator[Finding]:
     for manifest in world.workload_entries:
         yield from _entry(manifest.spec, manifest.place_of("network"), str(manifest))
+        yield from _identity(manifest.spec, manifest.place_of("serviceAccount"), str(manifest))
     for entry in world.service_entries:
         for index, endpoint in enumerate(entry.spec.endpoints):
             place = entry.place_of("endpoints", index)
             yield from _entry(endpoint, place, str(entry))
+            yield from _identity(endpoint, place, str(entry))
     yield from _names_where_addresses_belong(world)
 
 
@@ -25,6 +27,12 @@ def _entry(entry: WorkloadEntry, place: Place, resource: str) -> Iterator[Findin
         yield Finding(UNUSABLE_ENDPOINT, "warning", place, resource, said)
     elif entry.network:
         said = "network is not acted on: every address is called directly"
+        yield Finding(NOT_ACTED_ON, "info", place, resource, said)
+
+
+def _identity(entry: WorkloadEntry, place: Place, resource: str) -> Iterator[Finding]:
+    if entry.service_account:
+        said = "serviceAccount is not acted on: workloads have no identities yet"
         yield Finding(NOT_ACTED_ON, "info", place, resource, said)
 
 
