@@ -18,7 +18,7 @@ RESOURCES = (
 )
 NOT_ACTED_ON = {
     *("outlier_detection", "lb_policy", "load_balancing_weight"),
-    *("max_connections", "max_pending_requests"),
+    *("max_connections", "max_pending_requests", "dns_refresh_rate"),
     *("response_headers_to_add", "response_headers_to_remove", "metadata_match"),
     *("auto_host_rewrite", "priority", "grpc_timeout_header_offset"),
     *("retry_on", "per_try_idle_timeout"),

@@ -350,3 +350,17 @@ def test_weights_of_localities_are_told_unless_endpoints_weigh_the_same(
         group("a", weights[0], "10.0.0.1", "10.0.0.2"), group("b", weights[1], "10.0.0.3")
     ).ignored
     assert found == tuple(f"endpoints[{index}].load_balancing_weight" for index in told)
+
+
+@pytest.mark.parametrize("kind", ["STRICT_DNS", "LOGICAL_DNS"])
+def test_how_often_names_are_to_be_resolved_is_told(decode_cluster, kind):
+    address = {"socket_address": {"address": "reviews.local", "port_value": 80}}
+    hosts = {"endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}
+    decoded = decode_cluster(
+        type=kind,
+        eds_cluster_config=None,
+        load_assignment={"cluster_name": "reviews", **hosts},
+        dns_refresh_rate="9s",
+    )
+    assert decoded.resource.discovery.dns_refresh_rate == 9.0
+    assert decoded.ignored == ("dns_refresh_rate",)

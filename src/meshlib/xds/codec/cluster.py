@@ -108,7 +108,7 @@ def _decode_discovery(reader: Reader) -> Discovery:
         case "ORIGINAL_DST":
             return OriginalDst()
         case "STRICT_DNS":
-            rate = reader.seconds("dns_refresh_rate", 5.0, positive=True)
+            rate = _decode_refresh_rate(reader)
             return StrictDns(_decode_hosts(reader, dns=True), rate)
         case "LOGICAL_DNS":
             return _decode_logical_dns(reader)
@@ -129,11 +129,20 @@ def _decode_hosts(reader: Reader, *, dns: bool) -> ClusterLoadAssignment:
 
 
 def _decode_logical_dns(reader: Reader) -> LogicalDns:
-    rate = reader.seconds("dns_refresh_rate", 5.0, positive=True)
+    rate = _decode_refresh_rate(reader)
     assignment = _decode_hosts(reader, dns=True)
     if [len(group.lb_endpoints) for group in assignment.endpoints] != [1]:
         reader.problem("LOGICAL_DNS takes exactly one endpoint", "load_assignment")
     return LogicalDns(assignment, rate)
+
+
+def _decode_refresh_rate(reader: Reader) -> float:
+    """Names are resolved by those who connect, whenever they do."""
+    is_set = reader.has("dns_refresh_rate")
+    rate = reader.seconds("dns_refresh_rate", 5.0, positive=True)
+    if is_set:
+        reader.drop("dns_refresh_rate")
+    return rate
 
 
 def _encode_http_options(options: HttpProtocolOptions | None) -> Fields | None:
