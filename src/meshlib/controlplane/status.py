@@ -26,10 +26,6 @@ class Client:
     last_seen: float
     subscriptions: Subscriptions
 
-    @property
-    def is_rejecting(self) -> bool:
-        return any(state.nack is not None for state in self.subscriptions.types.values())
-
     def to_dict(self, now: float) -> dict[str, Any]:
         types = self.subscriptions.types
         return {
