@@ -1,4 +1,5 @@
 import json
+import os
 
 
 def break_routes(mesh):
@@ -51,3 +52,16 @@ def test_an_empty_folder_gets_a_hint(tmp_path, run):
 
 def test_a_path_that_does_not_exist_is_wrong_usage(run):
     assert run("analyze", "nowhere").exit_code == 2
+
+
+def test_a_pipe_in_a_folder_is_a_finding_and_hangs_nothing(mesh, run):
+    os.mkfifo(mesh / "pipe.yaml")
+    said = run("analyze", mesh)
+    assert said.exit_code == 1
+    assert "mesh/pipe.yaml" in said.output
+    assert "a pipe, not a file" in said.output
+
+
+def test_a_very_long_line_is_shown_in_part(mesh, run):
+    (mesh / "long.yaml").write_text("a: [" + "1, " * 10_000 + "]\n")
+    assert max(map(len, run("analyze", mesh).output.splitlines())) < 300

@@ -3,6 +3,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +78,60 @@ def test_check_looks_for_the_control_plane(mesh, run):
         assert f"{address} answers" in run("check", "--control-plane", address).output
     said = run("check", "--control-plane", address)
     assert said.exit_code == 1
+
+
+def test_check_says_how_an_address_is_written(mesh, run):
+    said = run("check", "--control-plane", "here")
+    assert said.exit_code == 1
+    assert "'here' is not host:port" in said.output
+
+
+@pytest.mark.parametrize("address", ["here", "here:there", "http://127.0.0.1:18080"])
+def test_status_takes_no_address_that_is_none(run, address):
+    said = run("status", "--admin", address)
+    assert said.exit_code == 2
+    assert "is not host:port" in said.stderr
+
+
+@pytest.mark.parametrize("answer", [b"\x00\x00\x04 not HTTP\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n{}"])
+def test_status_of_somebody_elses_port_says_so(run, answer):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        said = run("status", "--admin", f"127.0.0.1:{listening.getsockname()[1]}")
+        thread.join()
+    assert said.exit_code == 1
+    assert "is not the admin interface" in said.stderr
+
+
+def test_a_sign_that_the_terminal_lacks_ends_no_command(mesh):
+    done = subprocess.run(
+        [sys.executable, "-m", "meshlib", "check"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "all is well" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only some systems have a full device")
+def test_a_full_disk_is_told_in_one_line(mesh):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "meshlib", "compile", "mesh"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr

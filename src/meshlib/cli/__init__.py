@@ -1,6 +1,8 @@
 """The command line. Modules here import click only; what is heavy waits until a command runs."""
 
+import errno
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -18,9 +20,11 @@ __all__ = ["main"]
 
 
 class Commands(click.Group):
-    """Turns what meshlib raises into a message and exit code 1."""
+    """Turns what meshlib raises, and what the machine refuses, into a message and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if isinstance(sys.stdout, TextIOWrapper):  # a sign that it lacks must not end a command
+            sys.stdout.reconfigure(errors="replace")
         try:
             return super().invoke(ctx)
         except ConfigError as refused:
@@ -31,6 +35,10 @@ class Commands(click.Group):
                 err=True,
             )
         except MeshError as error:
+            click.echo(f"error  {error}", err=True)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # who reads has enough: click ends in silence
+                raise
             click.echo(f"error  {error}", err=True)
         sys.exit(1)
 

@@ -22,6 +22,12 @@ STYLES = {
 }
 
 
+def is_address(value: str) -> bool:
+    """Whether it is ``host:port``."""
+    host, _, port = value.rpartition(":")
+    return bool(host) and "/" not in host and port.isdecimal() and int(port) <= 65535
+
+
 def output_option(default: str = "table") -> Callable[[F], F]:
     return click.option(
         "-o",

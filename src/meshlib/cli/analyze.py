@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ..controlplane import Finding
 
+LONGEST = 200
 SEVERITIES = ("error", "warning", "info")
 
 
@@ -61,9 +62,11 @@ def _show_one(out: "Console", finding: "Finding", sources: dict[str, list[str]])
         soft_wrap=True,
     )
     place = finding.place
-    lines = sources.setdefault(place.file, _lines(place.file))
+    if place.line and place.file not in sources:
+        sources[place.file] = _lines(place.file)
+    lines = sources.get(place.file, [])
     if 0 < place.line <= len(lines):
-        line = lines[place.line - 1]
+        line = lines[place.line - 1][: max(LONGEST, place.column)]
         out.print(f"{place.line:>5} | {line}", soft_wrap=True)
         caret = _caret(line, max(place.column, 1))
         out.print(f"      | {caret} {finding.hint}".rstrip(), soft_wrap=True)

@@ -13,7 +13,7 @@ import click
 
 from .. import __version__
 from ..errors import ConfigError, MeshError
-from ._output import console, example, output_option, print_json
+from ._output import console, example, is_address, output_option, print_json
 
 REQUIRED = ("grpcio", "protobuf", "aiohttp", "pyyaml", "msgspec", "google-re2")
 CLASHING = ("xds-protos", "grpcio-csds", "grpcio-admin")
@@ -29,13 +29,21 @@ class Checked:
 
 
 @click.command(epilog=example("meshlib check --config mesh/"))
-@click.option("--config", envvar="MESHLIB_CONFIG", metavar="DIR", help="Else MESHLIB_CONFIG.")
 @click.option(
-    "--control-plane", envvar="MESHLIB_CONTROL_PLANE", metavar="ADDR", help="Else of the same name."
+    "--config",
+    envvar="MESHLIB_CONFIG",
+    metavar="DIR",
+    help="A folder or file; else MESHLIB_CONFIG.",
+)
+@click.option(
+    "--control-plane",
+    envvar="MESHLIB_CONTROL_PLANE",
+    metavar="ADDR",
+    help="Try to reach it; else MESHLIB_CONTROL_PLANE.",
 )
 @output_option()
 def check(config: str | None, control_plane: str | None, output: str) -> None:
-    """Look at versions, clashes, the bootstrap, the config and the control plane."""
+    """Look whether this machine and environment are fit for a mesh."""
     results = [
         *_versions(),
         *_clashes(),
@@ -130,11 +138,15 @@ def _config(config: str | None) -> Iterator[Checked]:
 def _control_plane(address: str | None) -> Iterator[Checked]:
     if not address:
         return
+    if not is_address(address):
+        hint = "write it as 127.0.0.1:18000"
+        yield Checked("control plane", "error", f"{address!r} is not host:port", hint)
+        return
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=2):
             yield Checked("control plane", "ok", f"{address} answers")
-    except (OSError, ValueError) as error:
+    except OSError as error:
         hint = "meshlib serve DIR starts one"
         yield Checked("control plane", "error", f"{address}: {error}", hint)
 

@@ -33,7 +33,9 @@ def _url(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
             return value
     except ValueError:
         pass
-    raise click.BadParameter(f"{value!r} is not a URL like http://reviews:9080/path")
+    raise click.BadParameter(
+        f"{value!r} is not a URL like http://reviews:9080/path or grpc://reviews:9080/Reviews/Get"
+    )
 
 
 @click.command(
@@ -44,7 +46,15 @@ def _url(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
 )
 @click.argument("method")
 @click.argument("url", callback=_url)
-@click.option("-H", "--header", "headers", multiple=True, metavar="k:v", callback=_headers)
+@click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="k:v",
+    callback=_headers,
+    help="May be given several times.",
+)
 @click.option(
     "--config",
     required=True,

@@ -8,26 +8,31 @@ from pathlib import Path
 
 import click
 
-from ._output import example, output_option, print_json
+from ._output import example, is_address, output_option, print_json
 
 
 def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if value == "off" and parameter.name == "admin":
+    if is_address(value) or (value == "off" and parameter.name == "admin"):
         return value
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise click.BadParameter(f"{value!r} is not host:port")
-    return value
+    raise click.BadParameter(f"{value!r} is not host:port")
 
 
 @click.command(epilog=example("meshlib serve mesh/ --listen 127.0.0.1:18000"))
 @click.argument("config", metavar="DIR", type=click.Path(exists=True, path_type=Path))
-@click.option("--listen", default="127.0.0.1:18000", show_default=True, callback=_address)
+@click.option(
+    "--listen",
+    default="127.0.0.1:18000",
+    show_default=True,
+    callback=_address,
+    metavar="ADDR",
+    help="Where clients find it; port 0 takes a free one.",
+)
 @click.option(
     "--admin",
     default="127.0.0.1:18080",
     show_default=True,
     callback=_address,
+    metavar="ADDR",
     help="Health and status over HTTP; 'off' for none.",
 )
 @output_option()

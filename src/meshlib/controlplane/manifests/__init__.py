@@ -12,6 +12,7 @@ from .load import Loading
 from .marks import PlainMarks
 
 __all__ = [
+    "SUFFIXES",
     "Texts",
     "World",
     "accepted",
@@ -51,7 +52,12 @@ def read_files(paths: Sequence[Path | str]) -> tuple[World, list[Finding]]:
 def texts_of(paths: Sequence[Path | str]) -> Texts:
     """The content of every file, or why it cannot be had."""
     texts: list[tuple[Path, str | Finding]] = []
+    given = set(map(Path, paths))
     for path in walk(paths):
+        if path.is_fifo() and path not in given:  # to read one that nobody writes would hang
+            said = "a pipe, not a file"
+            texts.append((path, Finding(UNREADABLE, "error", Place(str(path)), "", said)))
+            continue
         try:
             texts.append((path, path.read_text(encoding="utf-8-sig")))
         except UnicodeDecodeError:

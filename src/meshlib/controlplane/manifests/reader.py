@@ -69,7 +69,7 @@ class _Reader:
                 continue  # the stream's own start and end, and those of documents
             count += 1
             if count > MAX_DOCUMENTS:
-                raise self._refuse(event, f"more than {MAX_DOCUMENTS} documents")
+                raise self._refuse(event, f"more than {MAX_DOCUMENTS} documents: split the file")
             self._start = self._index(event)
             node = self._node(self._next(), depth=1)
             if node.value is not None:
