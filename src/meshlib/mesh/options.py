@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import ConfigError, Problem
 
 MTLS_MODES = ("auto", "strict", "off")
+SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:")
 OUTBOUND_POLICIES = ("ALLOW_ANY", "REGISTRY_ONLY")
 
 Config = str | Path | Sequence[Mapping[str, Any]] | Sequence[str | Path]
@@ -53,19 +54,22 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
 ) -> Options:
     """Arguments win over environment; an explicit source silences the environment's.
 
-    Raises :class:`ConfigError` for two sources at once or a word that is none of the known.
+    Raises :class:`ConfigError` for two sources at once, for a word that is none of the known, and
+    for what has not the form of a source.
     """
     sources = {"config": config, "control_plane": control_plane, "bootstrap": bootstrap}
     given = [name for name, value in sources.items() if value is not None]
     if len(given) > 1:
-        raise ConfigError(Problem("Mesh", f"give one of {', '.join(sources)}, not {given}"))
+        raise ConfigError(
+            Problem("Mesh", f"give one of {', '.join(sources)}, not {' and '.join(given)}")
+        )
     if not given:
         config, control_plane, bootstrap = _source_of(environ)
     chosen = Options(
         service=service or environ.get("MESHLIB_SERVICE") or environ.get("OTEL_SERVICE_NAME") or "",
         namespace=namespace or environ.get("MESHLIB_NAMESPACE") or "default",
         version=version or environ.get("MESHLIB_VERSION") or "",
-        labels=tuple(sorted((labels or {}).items())),
+        labels=_labels(labels),
         config=config,
         control_plane=control_plane,
         bootstrap=bootstrap,
@@ -90,6 +94,7 @@ def _source_of(
 
 
 def _check(chosen: Options) -> None:
+    _check_source(chosen)
     if chosen.mtls not in MTLS_MODES:
         raise ConfigError(Problem("Mesh: mtls", f"{chosen.mtls!r} is none of {MTLS_MODES}"))
     if chosen.mtls == "strict":
@@ -101,3 +106,47 @@ def _check(chosen: Options) -> None:
         raise ConfigError(
             Problem("Mesh: outbound_traffic_policy", f"{policy!r} is none of {known}")
         )
+
+
+def _labels(labels: object) -> tuple[tuple[str, str], ...]:
+    if labels is None:
+        return ()
+    if not isinstance(labels, Mapping):
+        raise ConfigError(Problem("Mesh: labels", f"a mapping is needed, not {labels!r}"))
+    return tuple(sorted(labels.items()))
+
+
+def _check_source(chosen: Options) -> None:
+    if chosen.config is not None and not _is_config(chosen.config):
+        needed = "a folder, a file, a list of these, or a list of manifests as mappings"
+        raise ConfigError(Problem("Mesh: config", f"{chosen.config!r:.200} is not {needed}"))
+    if chosen.control_plane is not None and not _is_target(chosen.control_plane):
+        said = f"{chosen.control_plane!r} is not host:port, such as '127.0.0.1:18000'"
+        raise ConfigError(Problem("Mesh: control_plane (MESHLIB_CONTROL_PLANE)", said))
+    if not isinstance(chosen.bootstrap, str | Path | Mapping | None):
+        said = f"{chosen.bootstrap!r:.200} is neither a path nor a mapping"
+        raise ConfigError(Problem("Mesh: bootstrap", said))
+
+
+def _is_config(config: object) -> bool:
+    if isinstance(config, str | Path):
+        return True
+    if not isinstance(config, Sequence) or isinstance(config, bytes):
+        return False
+    mappings = sum(isinstance(item, Mapping) for item in config)
+    paths = sum(isinstance(item, str | Path) for item in config)
+    return len(config) in (mappings, paths)
+
+
+def _is_target(target: object) -> bool:
+    """``host:port``, or a name that gRPC resolves by another scheme."""
+    if not isinstance(target, str) or target.startswith(("http:", "https:", "xds:")):
+        return False
+    host, _, port = target.rpartition(":")
+    if target.startswith(SCHEMES):
+        return True
+    return bool(host) and "/" not in host and _is_port(port)
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and 0 < int(text) <= 65535
