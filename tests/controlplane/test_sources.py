@@ -150,3 +150,13 @@ def test_the_thread_tells_worlds_and_errors_until_closed(file):
         folder.close()
     assert host_in(worlds[-1]) == "two"
     assert not folder._thread.is_alive()
+
+
+def test_a_folder_without_manifests_is_a_world_of_nothing_and_is_said(file, caplog):
+    folder = Folder(file.parent)
+    folder.load()
+    assert not caplog.records
+    file.unlink()
+    folder.poll(0.0)
+    assert folder.poll(0.2) == World()
+    assert "no manifests (*.yaml, *.yml, *.json)" in caplog.text

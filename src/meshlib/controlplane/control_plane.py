@@ -49,6 +49,9 @@ class ControlPlane:
         clock: Clock = time.monotonic,
     ) -> None:
         self._folder, self._documents = _source(config)
+        _check_address("listen", listen)
+        if admin is not None:
+            _check_address("admin", admin)
         self._cache = SnapshotCache(_group_of, missing=self._admit)
         self._status = Status(clock)
         self._server = AdsServer(self._cache, self._status, listen)
@@ -91,7 +94,9 @@ class ControlPlane:
                 self.admin_address = await self._admin.start()
             except OSError as error:
                 await self._server.stop()
-                said = f"cannot listen on {self.admin_address}: {error.strerror or error}"
+                said = (
+                    f"cannot listen on {self.admin_address}: is the port taken? ({error.strerror})"
+                )
                 raise MeshError(said) from error
         if self._folder is not None:
             self._watch(self._folder, asyncio.get_running_loop())
@@ -207,6 +212,12 @@ class ControlPlane:
     def _report(self, downgrade: Downgrade) -> None:
         if self._status.is_new(downgrade):
             LOG.warning("downgraded %s", downgrade)
+
+
+def _check_address(name: str, address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(Problem(f"ControlPlane: {name}", f"{address!r} is not host:port"))
 
 
 def _group_of(node: Node) -> Group:

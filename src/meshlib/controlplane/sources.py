@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..clock import Clock
 from ..errors import ConfigError
-from .manifests import Texts, accepted, read_texts, texts_of, walk
+from .manifests import SUFFIXES, Texts, accepted, read_texts, texts_of, walk
 from .world import World
 
 log = logging.getLogger("meshlib.controlplane")
@@ -52,6 +52,7 @@ class Folder:
         self._stamp = self._stat()
         texts = texts_of(self._paths)
         self._content = _digest(texts)
+        self._warn_of_none(texts)
         return accepted(*read_texts(texts))
 
     def poll(self, now: float) -> World | ConfigError | None:
@@ -117,10 +118,20 @@ class Folder:
         if content == self._content:
             return None
         self._content = content
+        self._warn_of_none(texts)
         try:
             return accepted(*read_texts(texts))
         except ConfigError as refused:
             return refused
+
+    def _warn_of_none(self, texts: Texts) -> None:
+        """Nothing is a configuration too, but seldom the one that was meant."""
+        if not texts:
+            log.warning(
+                "no manifests (%s) in %s: the mesh knows no host",
+                ", ".join(f"*{suffix}" for suffix in SUFFIXES),
+                ", ".join(map(str, self._paths)),
+            )
 
     def _stat(self) -> Stamp:
         return tuple(_stamp_of(path) for path in walk(self._paths))

@@ -257,3 +257,9 @@ async def test_a_client_that_comes_later_gets_the_same_bytes(plane, connect):
         await stream.ask("eds", CLUSTER)
         bodies.append((await stream.accept(CLUSTER)).resources[0].value)
     assert bodies[0] == bodies[1]
+
+
+@pytest.mark.parametrize("wrong", [{"listen": "here"}, {"admin": "here:99999"}])
+def test_an_address_that_is_none_is_refused_at_once(wrong):
+    with pytest.raises(ConfigError, match="is not host:port"):
+        ControlPlane([], **wrong)
