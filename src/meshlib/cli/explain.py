@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 
@@ -27,15 +26,13 @@ def _headers(
 
 
 def _url(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    from ..mesh import request_for
+
     try:
-        parts = urlsplit(value)
-        if parts.hostname and parts.port != 0:
-            return value
-    except ValueError:
-        pass
-    raise click.BadParameter(
-        f"{value!r} is not a URL like http://reviews:9080/path or grpc://reviews:9080/Reviews/Get"
-    )
+        request_for("GET", value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
 
 
 @click.command(

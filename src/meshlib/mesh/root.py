@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..dataplane import Decision, Engine, Observer, Request, decide
 from ..dataplane import Options as EngineOptions
@@ -111,10 +111,10 @@ class Mesh:
             self._started = True
 
     def ready(self, *targets: str, timeout: float = 5.0) -> bool:
-        """Block until the first configuration is accepted; ``False`` after ``timeout`` seconds.
+        """Block until the configuration of ``targets`` is settled; ``False`` after ``timeout``.
 
-        With ``targets`` (``host:port``), until it is settled for each of them whether it is of
-        the mesh.
+        Settled means that it is known of each ``host:port`` whether it is of the mesh. Without
+        ``targets`` those count that were called before: with a control plane, name some.
         """
         self.start()
         return self._runtime.wait_for(self._known(targets), timeout)
@@ -230,8 +230,11 @@ class Mesh:
 
 
 def request_for(method: str, url: str, headers: Mapping[str, str] | None = None) -> Request:
-    """A request as the hooks would make it of such a call."""
-    parts = urlsplit(url)
+    """A request as the hooks would make it of such a call.
+
+    Raises :class:`ValueError` for what is no URL with a host.
+    """
+    parts = _split(url)
     is_grpc = parts.scheme in ("grpc", "xds")
     scheme = "http" if is_grpc or not parts.scheme else parts.scheme
     host = parts.hostname or ""
@@ -248,6 +251,19 @@ def request_for(method: str, url: str, headers: Mapping[str, str] | None = None)
         headers=tuple(pair for pair in pairs if pair[0] != "host"),
         is_grpc=is_grpc,
     )
+
+
+def _split(url: str) -> SplitResult:
+    if url.startswith("xds:///"):  # as channels take it
+        url = "grpc://" + url.removeprefix("xds:///")
+    try:
+        parts = urlsplit(url)
+        if parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:
+        pass
+    known = "http://reviews:9080/path or grpc://reviews:9080/package.Service/Method"
+    raise ValueError(f"{url!r} is not a URL like {known}")
 
 
 def explain(error: BaseException) -> str:
