@@ -1,6 +1,7 @@
 """The two loops that run the core's steps, and what all adapters of one mesh share."""
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,8 @@ from ..dataplane import (
     Sleep,
     Steps,
 )
+
+log = logging.getLogger("meshlib")
 
 Perform = Callable[[Send], Outcome]
 APerform = Callable[[Send], Awaitable[Outcome]]
@@ -81,6 +84,7 @@ class Runtime:
         self.resets: list[Callable[[], None]] = []
         self._news = News()
         self._dropped: deque[Callable[[], None]] = deque()
+        self._broken: deque[Exception] = deque()
 
     def outbound(self, request: Request) -> Steps[Outcome]:
         self.start()
@@ -141,16 +145,26 @@ class Runtime:
                 self._bury()
             finally:
                 self.lock.release()
+            self._tell()
         # Else whoever holds the lock looks once more when he has let go of it.
 
     def collect(self) -> None:
         """Settle what finalisers left behind; every step does it too."""
         with self.lock:
             self._bury()
+        self._tell()
 
     def _bury(self) -> None:
         while self._dropped:
-            self._dropped.popleft()()
+            try:
+                self._dropped.popleft()()
+            except Exception as error:  # noqa: BLE001 - neither gRPC's thread nor another call pays for it
+                self._broken.append(error)
+
+    def _tell(self) -> None:
+        """Without the lock: a log handler may call over this very mesh."""
+        while self._broken:
+            log.error("a call ended badly", exc_info=self._broken.popleft())
 
     def commit(self, prepared: Any) -> None:
         """Put a prepared snapshot in force and wake the calls that wait for news."""
