@@ -1,5 +1,6 @@
 """Channels to endpoints: made when first needed, kept while the configuration knows them."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -103,7 +104,7 @@ class Pool(Generic[C]):
             return found
 
     def _foreign(self, authority: str) -> Member[C]:
-        options = self._with(((AUTHORITY, authority),) if authority else ())
+        options = self._with((*(((AUTHORITY, authority),) if authority else ()), *own()))
         return Member(self._dial(self._target.native, options), None, CONNECT_TIMEOUT)
 
     def _made(self, endpoint: UpstreamEndpoint, authority: str) -> Member[C]:
@@ -114,6 +115,7 @@ class Pool(Generic[C]):
                 *RECONNECT,
                 ("grpc.min_reconnect_backoff_ms", int(timeout * 1000)),
                 *DIRECT,
+                *own(),
             )
         )
         return Member(
@@ -145,6 +147,11 @@ class Pool(Generic[C]):
         with self._lock:
             gone, self._members = self._members, {}
             return [member.channel for member in gone.values()]
+
+
+def own() -> Options:
+    """gRPC core shares connections between channels that are alike: not with the parent's."""
+    return (("meshlib.pid", os.getpid()),)
 
 
 def authority_in(options: Options) -> str:

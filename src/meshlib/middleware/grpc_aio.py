@@ -269,8 +269,8 @@ class Channel(grpc.aio.Channel):
 
     def forget(self) -> list[object]:
         """After a fork the channels are the parent's: begin anew and never touch them."""
-        inherited: list[object] = [channel for p in self._pools.values() for channel in p.empty()]
-        self._recent = None
+        inherited: list[object] = [*self._pools.values()]
+        self._pools, self._recent = {}, None
         return inherited
 
     async def __aenter__(self) -> Self:
