@@ -138,6 +138,11 @@ class Engine:
         version = self.around.version = prepared.snapshot.version
         self.around.observe(ConfigApplied(version, len(self.listeners), len(self.clusters)))
 
+    def renew(self) -> None:
+        """Keep the configuration and no state: calls begun so far will never end here."""
+        self.clusters, self.listeners, self._tables = {}, {}, {}
+        self.apply(self.snapshot, self.absent)
+
     def outbound(self, request: Request) -> Steps[Outcome]:
         """The steps of a call to ``request.target``."""
         listener = self.listeners.get(request.target)

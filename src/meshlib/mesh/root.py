@@ -39,7 +39,8 @@ class Mesh:
 
     The constructor does no I/O and starts no thread: ``with mesh``, ``async with mesh``,
     :meth:`start` or the first call do. Safe from any thread and any number of event loops; a
-    forked child begins anew by itself.
+    forked child begins anew by itself (as far as gRPC core allows: fork while no gRPC call is in
+    flight and no asyncio channel is open).
 
     Raises :class:`meshlib.ConfigError` for contradicting arguments.
     """
@@ -154,6 +155,17 @@ class Mesh:
             uninstall()
         if source is not None:
             source.close()
+
+    def _begin_anew(self) -> None:
+        """In a forked child: threads, connections, calls and counts are the parent's."""
+        self._starting = threading.Lock()
+        self._source = None
+        if self._started:
+            self._started = False
+            uninstall()
+        self._runtime.reset()
+        self.recorder = self._engine.around.observe = Recorder()
+        self._engine.renew()
 
     def __enter__(self) -> Self:
         self.start()
@@ -313,9 +325,6 @@ def _begin_anew_after_fork(mesh: Mesh) -> None:
     def reset() -> None:
         child = alive()
         if child is not None:
-            child._starting = threading.Lock()  # noqa: SLF001 - its own module
-            child._source = None  # noqa: SLF001
-            child._started = False  # noqa: SLF001
-            child._runtime.reset()  # noqa: SLF001
+            child._begin_anew()  # noqa: SLF001 - its own module
 
     os.register_at_fork(after_in_child=reset)

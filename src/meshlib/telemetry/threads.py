@@ -5,6 +5,7 @@ context: nothing else of the application changes its meaning.
 """
 
 import functools
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,15 @@ def uninstall() -> None:
         if not _installs:
             _start.take(start)
             _submit.take(submit)
+
+
+def _begin_anew() -> None:
+    """In a forked child: whoever held the lock stayed behind in the parent."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 @functools.wraps(_start.original)
