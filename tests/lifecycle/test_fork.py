@@ -1,0 +1,140 @@
+"""Forked children are members of the mesh of their own, whatever the parent did before."""
+
+import pytest
+
+from meshlib.testing import control_plane
+
+USED = """
+async def over_http(mesh):
+    async with mesh.aiohttp.session() as session, session.get("http://details:9080/") as answer:
+        assert await answer.text() == "ok"
+
+
+def use(mesh, channel):
+    assert channel.unary_unary(UNARY)(b"1", timeout=10) == b"ok:1"
+    asyncio.run(over_http(mesh))
+
+
+async def over_aio(mesh):
+    async with mesh.grpc.aio_channel("greeter:9080") as channel:
+        assert await channel.unary_unary(UNARY)(b"1", timeout=10) == b"ok:1"
+
+
+def in_child(work):
+    pid = os.fork()
+    if pid:
+        _, status = os.waitpid(pid, 0)
+        assert status == 0, status
+        return
+    signal.alarm(20)
+    work()
+    sys.exit(0)
+"""
+
+
+@pytest.fixture(params=["embedded", "control plane"])
+def source(request, manifests):
+    """The arguments of a Mesh that has its configuration from here."""
+    if request.param == "embedded":
+        yield "config=MANIFESTS"
+        return
+    with control_plane(manifests) as plane:
+        yield f"control_plane={plane.address!r}"
+
+
+def test_children_of_a_parent_that_made_the_mesh_call_as_it_does(run_program, source):
+    said = run_program(
+        USED
+        + f"""
+mesh = meshlib.Mesh({source})
+channel = mesh.grpc.channel("greeter:9080")
+def child():
+    use(mesh, channel)
+    asyncio.run(over_aio(mesh))
+for _ in range(4):
+    in_child(child)
+use(mesh, channel)
+mesh.close()
+print("the parent goes on")
+"""
+    )
+    assert said == "the parent goes on\n"
+
+
+def test_children_of_a_parent_that_called_call_as_it_does(run_program):
+    run_program(
+        USED
+        + """
+mesh = meshlib.Mesh(config=MANIFESTS)
+channel = mesh.grpc.channel("greeter:9080")
+use(mesh, channel)
+for _ in range(4):
+    in_child(lambda: use(mesh, channel))
+use(mesh, channel)
+mesh.close()
+"""
+    )
+
+
+def test_calls_of_the_parent_hold_no_permit_in_a_child(run_program):
+    run_program(
+        USED
+        + """
+MANIFESTS.append({
+    "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+    "metadata": {"name": "greeter"},
+    "spec": {"host": "greeter", "trafficPolicy": {
+        "connectionPool": {"http": {"http2MaxRequests": 1}}}},
+})
+mesh = meshlib.Mesh(config=MANIFESTS)
+channel = mesh.grpc.channel("greeter:9080")
+from meshlib.mesh import request_for
+mesh.start()
+steps = mesh._runtime.outbound(request_for("POST", "grpc://greeter:9080" + HANG))
+mesh._runtime.step(steps, None)
+def child():
+    use(mesh, channel)
+    calls = mesh.status()["calls"]["calls"]
+    assert sum(row["count"] for row in calls) == 2, calls
+in_child(child)
+mesh.close()
+"""
+    )
+
+
+def test_multiprocessing_may_fork(run_program):
+    run_program(
+        USED
+        + """
+import multiprocessing
+mesh = meshlib.Mesh(config=MANIFESTS)
+channel = mesh.grpc.channel("greeter:9080")
+use(mesh, channel)
+fork = multiprocessing.get_context("fork")
+children = [fork.Process(target=use, args=(mesh, channel)) for _ in range(3)]
+[child.start() for child in children]
+use(mesh, channel)
+[child.join(20) for child in children]
+assert [child.exitcode for child in children] == [0, 0, 0]
+mesh.close()
+"""
+    )
+
+
+def test_a_child_forked_while_a_channel_opens_is_not_locked_out(run_program):
+    run_program(
+        USED
+        + """
+mesh = meshlib.Mesh(config=MANIFESTS)
+mesh.start()
+locked = mesh.grpc.aio_channel("greeter:9080")
+async def touch():
+    locked.place()
+asyncio.run(touch())
+[pool] = locked._pools.values()
+from meshlib.telemetry import threads
+with pool._lock, threads._lock, mesh._runtime.lock, mesh._starting:
+    in_child(lambda: use(mesh, mesh.grpc.channel("greeter:9080")))
+mesh.close()
+"""
+    )
