@@ -15,3 +15,11 @@ def test_an_embedded_mesh_tells_what_it_does_not_act_on() -> None:
         (said,) = mesh.ignored()
     assert said.startswith("<config>[0]: spec.trafficPolicy.outlierDetection: ")
     assert "do not eject yet" in said
+
+
+def test_a_kind_without_effect_is_told_and_logged(caplog) -> None:
+    gateway = {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "g"}}
+    with Mesh("ratings", config=[gateway]) as mesh:
+        (said,) = mesh.ignored()
+    assert "Gateway is not supported yet" in said
+    assert said in caplog.text

@@ -16,6 +16,7 @@ from ..model import Snapshot
 from .options import Options
 
 if TYPE_CHECKING:
+    from ..controlplane.findings import Finding
     from ..controlplane.sources import Folder
     from ..controlplane.world import World
 
@@ -77,6 +78,7 @@ class Embedded:
         self._folder: Folder | None = None
         self._error: ConfigError | None = None
         self._ignored: tuple[str, ...] = ()
+        self._told: frozenset[Finding] = frozenset()
 
     def start(self) -> None:
         from ..controlplane.manifests import load_documents
@@ -101,7 +103,6 @@ class Embedded:
     def _apply(self, world: "World") -> None:
         from ..controlplane.compile import compile_snapshot
         from ..controlplane.findings import findings_of
-        from ..controlplane.manifests.finding import NOT_ACTED_ON
         from ..controlplane.scope import Scope
 
         findings = findings_of(world)
@@ -113,8 +114,20 @@ class Embedded:
         snapshot = compile_snapshot(world, scope)
         self._policy(world)
         self._runtime.commit(self._engine.prepare(snapshot))
-        self._ignored = tuple(str(f.problem) for f in findings if f.code == NOT_ACTED_ON)
+        self._tell(findings)
         self._error = None
+
+    def _tell(self, findings: "Sequence[Finding]") -> None:
+        """Each is logged once, as long as it stands."""
+        from ..controlplane.manifests.finding import NOT_ACTED_ON, UNSUPPORTED
+
+        for finding in findings:
+            if finding not in self._told:
+                level = logging.WARNING if finding.severity == "warning" else logging.INFO
+                log.log(level, "%s %s", finding.code, finding.problem)
+        self._told = frozenset(findings)
+        ignored = (NOT_ACTED_ON, UNSUPPORTED)
+        self._ignored = tuple(str(f.problem) for f in findings if f.code in ignored)
 
     def _policy(self, world: "World") -> None:
         if self._options.outbound_traffic_policy is None:
