@@ -81,19 +81,14 @@ def explain(
 
 
 def _decided(world: "World", snapshot: "Snapshot", request: "Request") -> "Decision":
-    import re2
-
     from ..dataplane import Engine, Options, decide
+    from ..xds.regex import fullmatch
 
     passthrough = world.mesh_config.outbound_traffic_policy != "REGISTRY_ONLY"
     engine = Engine(
         clock=lambda: 0.0,
         dice=lambda: 0.0,  # the first of weighted clusters; all of them are shown
-        options=Options(
-            complete=True,
-            passthrough=passthrough,
-            regex=lambda pattern: re2.compile(pattern).fullmatch,
-        ),
+        options=Options(complete=True, passthrough=passthrough, regex=fullmatch),
     )
     engine.apply(snapshot)
     return decide(engine, request)

@@ -18,6 +18,7 @@ from ..middleware._drive import Runtime
 from ..telemetry.propagation import Propagation
 from ..telemetry.recorder import Recorder
 from ..telemetry.threads import install, uninstall
+from ..xds.regex import fullmatch
 from . import options as _options
 from .sources import Source, source_for
 
@@ -115,19 +116,29 @@ class Mesh:
         """Block until the configuration of ``targets`` is settled; ``False`` after ``timeout``.
 
         Settled means that it is known of each ``host:port`` whether it is of the mesh. Without
-        ``targets`` those count that were called before: with a control plane, name some.
+        ``targets``, that the first configuration was accepted; a control plane is asked for none
+        until something is called, so with one: that it can be reached.
         """
         self.start()
-        return self._runtime.wait_for(self._known(targets), timeout)
+        until = time.monotonic() + timeout
+        if not targets and not self._source_now().reach(timeout):
+            return False
+        return self._runtime.wait_for(self._known(targets), until - time.monotonic())
 
     async def aready(self, *targets: str, timeout: float = 5.0) -> bool:  # noqa: ASYNC109 - mirrors ready()
         """:meth:`ready` for coroutines."""
         await asyncio.to_thread(self.start)
-        return await self._runtime.await_for(self._known(targets), timeout)
+        until = time.monotonic() + timeout
+        if not targets and not await asyncio.to_thread(self._source_now().reach, timeout):
+            return False
+        return await self._runtime.await_for(self._known(targets), until - time.monotonic())
+
+    def _source_now(self) -> Source:
+        assert self._source is not None, "started"
+        return self._source
 
     def _known(self, targets: Sequence[str]) -> Callable[[], bool]:
-        assert self._source is not None
-        source = self._source
+        source = self._source_now()
         for target in targets:
             source.want(target)
         if targets:
@@ -135,7 +146,10 @@ class Mesh:
         return source.is_ready
 
     def close(self) -> None:
-        """Stop watching and close all channels that no event loop owns."""
+        """Stop watching and close all channels that no event loop owns.
+
+        A later :meth:`start`, or a call by a new channel or session, begins anew.
+        """
         self._stop()
         if self._grpc is not None:
             self._grpc.close()
@@ -306,16 +320,9 @@ def _engine(options: _options.Options, observe: Observer) -> Engine:
         options=EngineOptions(
             complete=options.control_plane is None and options.bootstrap is None,
             passthrough=options.outbound_traffic_policy != "REGISTRY_ONLY",
-            regex=_re2,
+            regex=fullmatch,
         ),
     )
-
-
-def _re2(pattern: str) -> Callable[[str], object]:
-    import re2
-
-    fullmatch: Callable[[str], object] = re2.compile(pattern).fullmatch
-    return fullmatch
 
 
 def _begin_anew_after_fork(mesh: Mesh) -> None:

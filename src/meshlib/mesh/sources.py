@@ -31,6 +31,9 @@ class Source(Protocol):
     def want(self, listener: str) -> None:
         """Somebody calls this listener; cheap when that is known already."""
 
+    def reach(self, timeout: float) -> bool:
+        """Block until the source can be asked; ``False`` after ``timeout`` seconds."""
+
     def is_ready(self) -> bool: ...
 
     def status(self) -> dict[str, Any]: ...
@@ -57,6 +60,9 @@ class Nowhere:
 
     def want(self, listener: str) -> None:
         pass
+
+    def reach(self, timeout: float) -> bool:
+        return True
 
     def is_ready(self) -> bool:
         return True
@@ -145,6 +151,9 @@ class Embedded:
     def want(self, listener: str) -> None:
         pass
 
+    def reach(self, timeout: float) -> bool:
+        return True
+
     def is_ready(self) -> bool:
         return True
 
@@ -209,6 +218,9 @@ class Remote:
 
     def want(self, listener: str) -> None:
         self._client.watch(listener)
+
+    def reach(self, timeout: float) -> bool:
+        return self._client.reach(timeout)
 
     def is_ready(self) -> bool:
         return self._client.is_ready()

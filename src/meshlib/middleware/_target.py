@@ -18,7 +18,12 @@ class Target:
 
 
 def grpc_target(text: str) -> Target:
-    """``reviews:9080`` and ``xds:///reviews:9080`` are of the mesh; other schemes are not."""
+    """``reviews:9080`` and ``xds:///reviews:9080`` are of the mesh; other schemes are not.
+
+    Raises :class:`ValueError` for what names nothing.
+    """
+    if text in ("", XDS):
+        raise ValueError(f"{text!r} names no host: give host:port, such as 'reviews:9080'")
     if text.startswith(XDS):
         name = text.removeprefix(XDS)
         return Target(name.lower(), name)

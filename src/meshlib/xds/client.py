@@ -18,7 +18,16 @@ from .discovery import Discovery, Effect, TypeStatus
 from .names import authority_of, canonical
 from .resolver import Update
 from .responses import Decode
-from .transport import Ended, GarbageError, News, Received, Sent, Stream, decode_response
+from .transport import (
+    Ended,
+    GarbageError,
+    News,
+    Received,
+    Sent,
+    Stream,
+    can_connect,
+    decode_response,
+)
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for a stream to take its first request."""
@@ -97,6 +106,16 @@ class XdsClient:
         self._mailbox.put(_Wake())
         if thread is not threading.current_thread():
             thread.join(timeout=5.0)
+
+    def reach(self, timeout: float) -> bool:
+        """Block until the server can be connected to; ``False`` after ``timeout`` seconds."""
+        if self._discovery.ads.connected:
+            return True
+        try:
+            return can_connect(self._server, timeout)
+        except ConfigError as error:
+            self._on_problem(str(error))
+            return False
 
     def is_ready(self) -> bool:
         """Is everything that was watched so far settled, one way or the other?"""

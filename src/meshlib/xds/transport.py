@@ -130,6 +130,16 @@ def open_channel(server: Server) -> grpc.Channel:
     return grpc.secure_channel(server.server_uri, credentials, OPTIONS)
 
 
+def can_connect(server: Server, timeout: float) -> bool:
+    """Is there a gRPC server that lets us in, within so many seconds?"""
+    with open_channel(server) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout)
+        except grpc.FutureTimeoutError:
+            return False
+        return True
+
+
 def _file(config: Any, name: str) -> bytes | None:
     if not config.get(name):
         return None
