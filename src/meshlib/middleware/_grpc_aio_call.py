@@ -2,6 +2,7 @@
 
 import asyncio
 import weakref
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -97,8 +98,9 @@ class Call(grpc.aio.Call):
     _begin = _start
     """The first step is taken at once: who only fires a call has fired it."""
 
+    @abstractmethod
     async def _attempt(self, send: Send) -> Outcome:
-        raise NotImplementedError
+        """Make one attempt, and say what came of it."""
 
     def _judge(self, error: grpc.aio.AioRpcError) -> Outcome:
         return judge(

@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -58,16 +59,17 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
             self._delivered.set()
             raise
 
+    @abstractmethod
     def _begin(self, effect: Effect) -> None:
-        raise NotImplementedError
+        """Take the first effect up at once."""
 
     def _start(self, send: Send) -> None:
         self._sent = send
         self._native = self._attempts.start(send, send.timeout)
 
+    @abstractmethod
     def _perform(self, send: Send) -> Outcome:
         """One attempt, blocking until it is known what comes of it."""
-        raise NotImplementedError
 
     def _checked(self, send: Send) -> Outcome:
         if self._cancelled:

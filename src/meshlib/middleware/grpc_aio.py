@@ -2,67 +2,35 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from copy import copy
 from threading import get_ident
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import grpc
 import grpc.aio
 
 from ._drive import Runtime
 from ._grpc_aio_kinds import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
-from ._grpc_pool import Member, Options, Pool, authority_in
-from ._grpc_request import Draft, Drafting
+from ._grpc_methods import Methods, MultiCallable
+from ._grpc_pool import Options, Pool, authority_in
+from ._grpc_request import Drafting
 from ._grpc_status import best
 from ._target import Target
 
 Place = tuple[asyncio.AbstractEventLoop, Pool[grpc.aio.Channel]]
 
 
-class MultiCallable:
-    """One method of a service: makes calls, and the native multicallables they go over."""
-
-    kind: str
-    replayable = True
-    streaming = True
+class AioMultiCallable(MultiCallable):
+    """A method whose calls live on the event loop that they are made on."""
 
     def __init__(
-        self, channel: "Channel", path: str, serializer: Any, deserializer: Any, registered: bool
+        self, channel: "Channel", path: str, serializer: Any, deserializer: Any, *, registered: bool
     ) -> None:
+        super().__init__(channel, path, serializer, deserializer, registered=registered)
         self._channel = channel
-        self._path = path
-        self._arguments = (serializer, deserializer)
-        self._registered = registered
-        self._key = object()
-        self.elsewhere: Any = None
-        self.runtime = channel.runtime
-        self._drafting = channel.drafting
-
-    def bound_to(self, elsewhere: Any) -> Self:
-        """The same method, where ``elsewhere`` stands for the way out of the mesh."""
-        bound = copy(self)
-        bound.elsewhere = elsewhere
-        return bound
-
-    def native(self, member: Member[grpc.aio.Channel], path: str) -> Any:
-        if self.elsewhere is not None and member.address is None:
-            return self.elsewhere
-        key: object = self._key if path == self._path else (self._key, path)
-        found = member.natives.get(key)
-        if found is None:
-            make = getattr(member.channel, self.kind)
-            registered = self._registered and key is self._key
-            found = member.natives[key] = make(
-                path, *self._arguments, **({"_registered_method": True} if registered else {})
-            )
-        return found
-
-    def _draft(self, timeout: float | None, metadata: Any) -> Draft:
-        return self._drafting.draft(self._path, metadata, timeout, self.replayable, self.streaming)
 
 
-class UnaryUnary(MultiCallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
+class UnaryUnary(AioMultiCallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
     kind = "unary_unary"
     streaming = False
 
@@ -81,7 +49,7 @@ class UnaryUnary(MultiCallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         return UnaryUnaryCall(self, self._channel.place(), request, draft, options)
 
 
-class UnaryStream(MultiCallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
+class UnaryStream(AioMultiCallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
     kind = "unary_stream"
 
     def __call__(
@@ -99,7 +67,7 @@ class UnaryStream(MultiCallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
         return UnaryStreamCall(self, self._channel.place(), request, draft, options)
 
 
-class StreamUnary(MultiCallable, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
+class StreamUnary(AioMultiCallable, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
     kind = "stream_unary"
     replayable = False
 
@@ -117,7 +85,7 @@ class StreamUnary(MultiCallable, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
         return StreamUnaryCall(self, self._channel.place(), request_iterator, draft, options)
 
 
-class StreamStream(MultiCallable, grpc.aio.StreamStreamMultiCallable[Any, Any]):
+class StreamStream(AioMultiCallable, grpc.aio.StreamStreamMultiCallable[Any, Any]):
     kind = "stream_stream"
     replayable = False
 
@@ -135,8 +103,12 @@ class StreamStream(MultiCallable, grpc.aio.StreamStreamMultiCallable[Any, Any]):
         return StreamStreamCall(self, self._channel.place(), request_iterator, draft, options)
 
 
-class Channel(grpc.aio.Channel):
+class Channel(Methods, grpc.aio.Channel):
     """Calls go to a host of the mesh; may be used from several event loops."""
+
+    kinds: ClassVar[dict[str, Any]] = {
+        method.kind: method for method in (UnaryUnary, UnaryStream, StreamUnary, StreamStream)
+    }
 
     def __init__(
         self,
@@ -179,50 +151,6 @@ class Channel(grpc.aio.Channel):
 
     def _dial(self, target: str, options: Options) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(target, list(options), self._compression)
-
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> UnaryUnary:
-        return UnaryUnary(
-            self, method, request_serializer, response_deserializer, bool(_registered_method)
-        )
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> UnaryStream:
-        return UnaryStream(
-            self, method, request_serializer, response_deserializer, bool(_registered_method)
-        )
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> StreamUnary:
-        return StreamUnary(
-            self, method, request_serializer, response_deserializer, bool(_registered_method)
-        )
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> StreamStream:
-        return StreamStream(
-            self, method, request_serializer, response_deserializer, bool(_registered_method)
-        )
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """The best state of the channels to endpoints."""

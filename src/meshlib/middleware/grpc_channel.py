@@ -2,9 +2,8 @@
 
 import threading
 from collections.abc import Callable
-from copy import copy
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import grpc
 
@@ -12,64 +11,26 @@ from ..dataplane import Send
 from ._drive import Runtime
 from ._grpc_call import Attempt, StreamingAttempt, blocking, connectivity
 from ._grpc_kinds import StreamStreamCall, StreamUnaryFuture, UnaryFuture, UnaryStreamCall
+from ._grpc_methods import Methods, MultiCallable
 from ._grpc_pool import Member, Options, Pool, authority_in
-from ._grpc_request import Draft, Drafting
+from ._grpc_request import Drafting
 from ._grpc_status import best
 from ._target import Target
 
 STATES = {state.value[0]: state for state in grpc.ChannelConnectivity}
 
 
-class MultiCallable:
-    """One method of a service: makes calls, and the native multicallables they go over."""
-
-    kind: str
-    replayable = True
-    streaming = True
+class SyncMultiCallable(MultiCallable):
+    """A method whose calls may be made on any thread."""
 
     def __init__(
-        self, channel: "Channel", path: str, serializer: Any, deserializer: Any, registered: bool
+        self, channel: "Channel", path: str, serializer: Any, deserializer: Any, *, registered: bool
     ) -> None:
-        self._channel = channel
-        self._path = path
-        self._arguments = (serializer, deserializer)
-        self._registered = registered
-        self._key = object()
-        self.elsewhere: Any = None
-        self.runtime = channel.runtime
+        super().__init__(channel, path, serializer, deserializer, registered=registered)
         self.member = channel.member
-        self._drafting = channel.drafting
-
-    def bound_to(self, elsewhere: Any) -> Self:
-        """The same method, where ``elsewhere`` stands for the way out of the mesh."""
-        bound = copy(self)
-        bound.elsewhere = elsewhere
-        return bound
-
-    def native(self, member: Member[grpc.Channel], path: str) -> Any:
-        if self.elsewhere is not None and member.address is None:
-            return self.elsewhere
-        key: object = self._key if path == self._path else (self._key, path)
-        found = member.natives.get(key)
-        if found is None:
-            make = getattr(member.channel, self.kind)
-            registered = (
-                {"_registered_method": True} if self._registered and key is self._key else {}
-            )
-            found = member.natives[key] = make(path, *self._arguments, **registered)
-        return found
-
-    def _draft(self, timeout: float | None, metadata: Any) -> Draft:
-        return self._drafting.draft(
-            self._path,
-            metadata,
-            timeout,
-            self.replayable,
-            self.streaming,
-        )
 
 
-class Blocking(MultiCallable):
+class Blocking(SyncMultiCallable):
     """A method with one response."""
 
     attempt: type[Attempt]
@@ -130,7 +91,7 @@ class StreamUnary(Blocking, grpc.StreamUnaryMultiCallable):  # type: ignore[type
     pending = StreamUnaryFuture
 
 
-class UnaryStream(MultiCallable, grpc.UnaryStreamMultiCallable):  # type: ignore[type-arg]
+class UnaryStream(SyncMultiCallable, grpc.UnaryStreamMultiCallable):  # type: ignore[type-arg]
     kind = "unary_stream"
 
     def __call__(
@@ -146,7 +107,7 @@ class UnaryStream(MultiCallable, grpc.UnaryStreamMultiCallable):  # type: ignore
         return UnaryStreamCall(self, request, draft, (credentials, wait_for_ready, compression))
 
 
-class StreamStream(MultiCallable, grpc.StreamStreamMultiCallable):  # type: ignore[type-arg]
+class StreamStream(SyncMultiCallable, grpc.StreamStreamMultiCallable):  # type: ignore[type-arg]
     kind = "stream_stream"
     replayable = False
 
@@ -164,8 +125,12 @@ class StreamStream(MultiCallable, grpc.StreamStreamMultiCallable):  # type: igno
         return StreamStreamCall(self, request_iterator, draft, options)
 
 
-class Channel(grpc.Channel):
+class Channel(Methods, grpc.Channel):
     """Calls go to a host of the mesh; may be used from any thread."""
+
+    kinds: ClassVar[dict[str, Any]] = {
+        method.kind: method for method in (UnaryUnary, UnaryStream, StreamUnary, StreamStream)
+    }
 
     def __init__(
         self,
@@ -198,46 +163,6 @@ class Channel(grpc.Channel):
 
     def offered(self) -> list[Member[grpc.Channel]]:
         return self._pool.offered()
-
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> UnaryUnary:
-        registered = bool(_registered_method)
-        return UnaryUnary(self, method, request_serializer, response_deserializer, registered)
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> UnaryStream:
-        registered = bool(_registered_method)
-        return UnaryStream(self, method, request_serializer, response_deserializer, registered)
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> StreamUnary:
-        registered = bool(_registered_method)
-        return StreamUnary(self, method, request_serializer, response_deserializer, registered)
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> StreamStream:
-        registered = bool(_registered_method)
-        return StreamStream(self, method, request_serializer, response_deserializer, registered)
 
     def subscribe(
         self,

@@ -7,9 +7,10 @@ import grpc
 
 from ._drive import Runtime
 from ._grpc_behind import Behind, Details, behind
+from ._grpc_methods import MultiCallable
 from ._grpc_pool import Options
 from ._target import grpc_target
-from .grpc_channel import Channel, MultiCallable, StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from .grpc_channel import Channel, StreamStream, StreamUnary, UnaryStream, UnaryUnary
 
 M = TypeVar("M", bound=MultiCallable)
 
