@@ -4,13 +4,31 @@ from .decision import Choice, Decision, LocalResponse, RuleTried
 from .engine import Engine, Options, Prepared, python_regex
 from .events import AttemptFailed, CallEnded, CallRecord, ConfigApplied, Event, Observer
 from .explain import decide
-from .message import Cause, Failure, Headers, Outcome, Request, Response
-from .steps import AwaitConfig, Deliver, Effect, Send, Serve, Sleep, Steps
+from .message import Cause, Failure, Headers, Outcome, Override, Request, Response
+from .steps import (
+    AskRateLimit,
+    AwaitConfig,
+    AwaitTurn,
+    Deliver,
+    Effect,
+    Finish,
+    Pause,
+    Race,
+    RateLimitVerdict,
+    Send,
+    Serve,
+    Sleep,
+    Spawn,
+    Steps,
+    Turn,
+)
 from .upstream.endpoint import UpstreamEndpoint
 
 __all__ = [
+    "AskRateLimit",
     "AttemptFailed",
     "AwaitConfig",
+    "AwaitTurn",
     "CallEnded",
     "CallRecord",
     "Cause",
@@ -22,19 +40,26 @@ __all__ = [
     "Engine",
     "Event",
     "Failure",
+    "Finish",
     "Headers",
     "LocalResponse",
     "Observer",
     "Options",
     "Outcome",
+    "Override",
+    "Pause",
     "Prepared",
+    "Race",
+    "RateLimitVerdict",
     "Request",
     "Response",
     "RuleTried",
     "Send",
     "Serve",
     "Sleep",
+    "Spawn",
     "Steps",
+    "Turn",
     "UpstreamEndpoint",
     "decide",
     "python_regex",

@@ -10,7 +10,9 @@ from ..errors import ConfigError, Problem
 from ..model import (
     Cluster,
     ClusterLoadAssignment,
+    HttpFilter,
     Listener,
+    Locality,
     LogicalDns,
     OriginalDst,
     RouteConfiguration,
@@ -18,12 +20,14 @@ from ..model import (
     Static,
     StrictDns,
 )
+from ..model import Router as RouterConfig
 from ..model.snapshot import referenced_clusters
 from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
+from .filters.chain import Kept
 from .filters.router import Router, Surroundings, deliver, too_late
 from .inbound import inbound
 from .message import Cause, Failure, Outcome, Request
-from .outbound import LiveListener, stack
+from .outbound import LiveListener
 from .routing.matchers import Regex
 from .routing.table import Parts, RouteTable
 from .steps import AwaitConfig, Effect, Send, Steps
@@ -32,8 +36,8 @@ from .upstream.cluster import Balance, UpstreamCluster
 CONFIG_TIMEOUT = 15.0
 """Seconds that a call without deadline waits for the first configuration of its target."""
 
-TableKey = tuple[str, float | None]
-"""The name of a route table and the longest stream of the listeners that use it."""
+TableKey = tuple[str, float | None, tuple[HttpFilter, ...]]
+"""The name of a route table, and what the listeners that use it say of all their calls."""
 
 
 def _deaf(event: Event) -> None:
@@ -50,13 +54,16 @@ class Options:
     """``complete``: what the snapshot lacks does not exist (no control plane to ask).
 
     ``passthrough``: hosts that are not of the mesh are called as they would be without it
-    (ALLOW_ANY); otherwise refused (REGISTRY_ONLY).
+    (ALLOW_ANY); otherwise refused (REGISTRY_ONLY). ``service``: what this member is called;
+    ``locality``: where it stands, for the balancing by zones.
     """
 
     complete: bool = False
     passthrough: bool = True
     config_timeout: float = CONFIG_TIMEOUT
     regex: Regex = python_regex
+    service: str = ""
+    locality: Locality = Locality()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,7 @@ class Prepared:
     balances: tuple[tuple[UpstreamCluster, Balance], ...]
     listeners: dict[str, LiveListener]
     tables: dict[TableKey, RouteTable] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
 
 
 class Engine:
@@ -88,6 +96,7 @@ class Engine:
         self.clusters: dict[str, UpstreamCluster] = {}
         self.listeners: dict[str, LiveListener] = {}
         self._tables: dict[TableKey, RouteTable] = {}
+        self._kept = Kept()
 
     def apply(self, snapshot: Snapshot, absent: Collection[str] = ()) -> None:
         """Make a consistent snapshot the one in force; ``absent`` listeners do not exist."""
@@ -104,26 +113,41 @@ class Engine:
             clusters[config.name] = live
             balances.append((live, live.prepare(config, assignment_of(config, snapshot.endpoints))))
         tables: dict[TableKey, RouteTable] = {}
+        kept = Kept(self._kept)
         listeners = {}
         for listener in snapshot.listeners.values():
-            name = listener.route_config_name or f"listener/{listener.name}"
-            key = name, listener.http.max_stream_duration
+            key = table_key(listener)
             if key not in tables:
-                parts = Parts(clusters, self.options.regex, self.around.dice, key[1])
+                parts = self._parts(key, clusters, kept)
                 tables[key] = self._table(key, routes_of(listener, snapshot), parts)
             old = self.listeners.get(listener.name)
             if old is not None and old.config == listener and old.router.table is tables[key]:
                 listeners[listener.name] = old
                 continue
             router = Router(tables[key], self.around)
-            listeners[listener.name] = LiveListener(listener, router, stack(listener, router))
-        return Prepared(snapshot, frozenset(absent), clusters, tuple(balances), listeners, tables)
+            listeners[listener.name] = LiveListener(listener, router)
+        return Prepared(
+            snapshot, frozenset(absent), clusters, tuple(balances), listeners, tables, kept
+        )
+
+    def _parts(self, key: TableKey, clusters: dict[str, UpstreamCluster], kept: Kept) -> Parts:
+        return Parts(
+            clusters,
+            self.options.regex,
+            self.around.dice,
+            key[1],
+            clock=self.around.clock,
+            http_filters=key[2],
+            kept=kept,
+            service=self.options.service,
+        )
 
     def _table(self, key: TableKey, config: RouteConfiguration, parts: Parts) -> RouteTable:
         old = self._tables.get(key)
         if old is not None and old.config == config:
             named = {name for _, name in referenced_clusters(config)}
             if all(self.clusters.get(name) is parts.clusters.get(name) for name in named):
+                parts.kept.carry(config.name)
                 return old
         return RouteTable(config, parts)
 
@@ -135,6 +159,8 @@ class Engine:
         self.absent = prepared.absent
         self.snapshot = prepared.snapshot
         self._tables = prepared.tables
+        self._kept = prepared.kept
+        self._kept.settle()
         version = self.around.version = prepared.snapshot.version
         self.around.observe(ConfigApplied(version, len(self.listeners), len(self.clusters)))
 
@@ -210,6 +236,13 @@ class Engine:
         reason = self.around.blame()
         why = f": {reason}" if reason else ""
         return f"no configuration for listener {target!r} in time{why}"
+
+
+def table_key(listener: Listener) -> TableKey:
+    http = listener.http
+    filters = tuple(f for f in http.http_filters if not isinstance(f.config, RouterConfig))
+    name = listener.route_config_name or f"listener/{listener.name}"
+    return name, http.max_stream_duration, filters
 
 
 def routes_of(listener: Listener, snapshot: Snapshot) -> RouteConfiguration:

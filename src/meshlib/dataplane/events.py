@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import CallReport
-from .message import Failure, Outcome, Request
+from .message import Failure, Headers, Outcome, Request
 
 if TYPE_CHECKING:
-    from .routing.table import LiveRoute
+    from .routing.table import Destination, LiveRoute
     from .upstream.cluster import UpstreamCluster
     from .upstream.endpoint import UpstreamEndpoint
 
@@ -21,15 +21,25 @@ class CallRecord:
     started: float
     inbound: bool = False
     route: "LiveRoute | None" = None
+    destination: "Destination | None" = None
     cluster: "UpstreamCluster | None" = None
     endpoint: "UpstreamEndpoint | None" = None
     attempts: int = 0
     retries_exhausted: bool = False
     config_version: str = ""
+    respond: Callable[[Headers], Headers] | None = None
+    flags: tuple[str, ...] = ()
+    """Envoy's response flags of what filters did to the call: ``DI``, ``FI``, ``RL`` …"""
+
+    def responds(self, change: Callable[[Headers], Headers]) -> None:
+        """Change the response headers once more, after whatever changes them so far."""
+        before = self.respond
+        self.respond = change if before is None else lambda headers: change(before(headers))
 
     def report(self, outcome: Outcome) -> CallReport:
         """Make the public account of a failure (slow path only)."""
         flags = outcome.cause.flags if isinstance(outcome, Failure) else ()
+        flags = tuple(dict.fromkeys((*self.flags, *flags)))
         if self.retries_exhausted:
             flags = (*flags, "URX")
         return CallReport(

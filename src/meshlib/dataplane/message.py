@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from ..model import Metadata
+
 Headers = tuple[tuple[str, str], ...]
 """Names in lower case, in order, repeated where repeated; binary values are left out."""
 
@@ -18,13 +20,27 @@ def joined(headers: Headers, name: str) -> str | None:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What a block of the application's code asks for instead of the configuration's values.
+
+    ``timeout`` in seconds, for the whole call, and never longer than the caller's own deadline; 0
+    is no limit. ``retries`` the number of second tries. ``None`` is as configured.
+    """
+
+    timeout: float | None = None
+    retries: int | None = None
+
+
 @dataclass(slots=True)
 class Request:
     """One call as the caller made it. Nobody changes one: :meth:`altered` makes another.
 
     ``target`` is what the caller named, as ``host:port`` in lower case; ``path`` includes the
     query; ``deadline`` is a moment on the mesh's clock. ``replayable`` says that the same body
-    can be sent again; ``streaming`` that either side sends more than one message.
+    can be sent again; ``streaming`` that either side sends more than one message. ``source`` is
+    the caller's address, "" where the caller is this very process. ``override`` is what the
+    application said for this call alone.
     """
 
     target: str
@@ -37,6 +53,9 @@ class Request:
     replayable: bool = True
     streaming: bool = False
     deadline: float | None = None
+    source: str = ""
+    dynamic_metadata: Metadata | None = None
+    override: "Override | None" = None
 
     def header(self, name: str) -> str | None:
         """The value of a header (lower-case name); several are joined by commas."""
@@ -63,6 +82,9 @@ class Request:
             self.replayable,
             self.streaming,
             self.deadline,
+            self.source,
+            self.dynamic_metadata,
+            self.override,
         )
 
 
@@ -85,6 +107,13 @@ class Cause(Enum):
     NO_CLUSTER = "NC"
     NO_CONFIG = "NR,NOCONFIG"
     DROP_OVERLOAD = "DO"
+    RATE_LIMITED = "RL"
+    RATE_LIMIT_SERVICE = "RLSE"
+    """The rate limit service could not be asked, and calls must not go without."""
+    FAULT = "FI"
+    """An abort that the configuration asked for."""
+    OVERLOADED = "OM"
+    """This server, or the client by what it saw of it, sheds load."""
     BLOCKED = "NR,BLOCKED"
     """The host is not of the mesh, and only the mesh may be called (REGISTRY_ONLY)."""
     LOCAL = "LR"
@@ -103,6 +132,7 @@ class Response:
     """An answer. ``native`` is the library's own object and none of the core's business.
 
     ``grpc_status`` is known at once when headers or trailers of a finished call carried it.
+    ``trailers`` are there when the call has failed, or when its endpoint asks for them.
     """
 
     status: int = 200
@@ -110,6 +140,7 @@ class Response:
     grpc_status: int | None = None
     body: bytes = b""
     native: object = None
+    trailers: Headers = ()
 
     def header(self, name: str) -> str | None:
         return joined(self.headers, name)
@@ -123,6 +154,7 @@ class Failure:
     detail: str = ""
     grpc_status: int | None = None
     native: object = None
+    trailers: Headers = ()
 
 
 Outcome = Response | Failure

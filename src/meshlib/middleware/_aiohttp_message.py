@@ -25,6 +25,9 @@ class NativeRequest(Request):
         self.replayable = True
         self.streaming = False
         self.deadline = None
+        self.source = ""
+        self.dynamic_metadata = None
+        self.override = None
 
     def __getattr__(self, name: str) -> Headers:
         if name != "headers":
@@ -47,6 +50,7 @@ class NativeResponse(Response):
         self.grpc_status = None
         self.body = b""
         self.native = native
+        self.trailers = ()
 
     def __getattr__(self, name: str) -> Headers:
         if name != "headers":

@@ -5,21 +5,29 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from ..clock import Clock
 from ..dataplane import (
+    AskRateLimit,
     AwaitConfig,
+    AwaitTurn,
     Deliver,
     Effect,
     Engine,
+    Finish,
     Headers,
     Outcome,
+    Pause,
+    Race,
+    RateLimitVerdict,
     Request,
     Send,
     Serve,
     Sleep,
+    Spawn,
     Steps,
 )
 
@@ -27,6 +35,7 @@ log = logging.getLogger("meshlib")
 
 Perform = Callable[[Send], Outcome]
 APerform = Callable[[Send], Awaitable[Outcome]]
+B = TypeVar("B")
 
 
 class Propagation(Protocol):
@@ -55,6 +64,22 @@ class NoPropagation:
         return ()
 
 
+class RateLimitClient(Protocol):
+    """Speaks to a rate limit service."""
+
+    def ask(self, effect: AskRateLimit) -> RateLimitVerdict: ...
+
+    async def aask(self, effect: AskRateLimit) -> RateLimitVerdict: ...
+
+
+class NoRateLimitClient:
+    def ask(self, effect: AskRateLimit) -> RateLimitVerdict:
+        return RateLimitVerdict(None, detail="there is no client for rate limit services here")
+
+    async def aask(self, effect: AskRateLimit) -> RateLimitVerdict:
+        return self.ask(effect)
+
+
 class Runtime:
     """One mesh's engine with its lock, its news of configuration, and its way to begin.
 
@@ -81,6 +106,7 @@ class Runtime:
         self.start = start
         self.want = want
         self.propagation: Propagation = propagation or NoPropagation()
+        self.rate_limit_client: RateLimitClient = NoRateLimitClient()
         self.resets: list[Callable[[], None]] = []
         self._news = News()
         self._dropped: deque[Callable[[], None]] = deque()
@@ -188,16 +214,54 @@ class Runtime:
         self.want(effect.listener)
         return await self._news.await_(lambda: self.engine.knows(effect.listener), effect.timeout)
 
-    async def wait(self, effect: Effect) -> bool | None:
-        """Do what is only a matter of time, and give the answer to it."""
+    def block(self, effect: Pause) -> object:
+        """Do what every call waits for alike, and give the answer to it."""
+        match effect:
+            case Sleep(seconds):
+                self.sleep(seconds)
+                return None
+            case AwaitConfig():
+                return self.await_config(effect)
+            case AwaitTurn():
+                return self.await_turn(effect)
+            case AskRateLimit():
+                return self.rate_limit_client.ask(effect)
+
+    async def wait(self, effect: Pause) -> object:
+        """:meth:`block` for coroutines."""
         match effect:
             case Sleep(seconds):
                 await self.asleep(seconds)
                 return None
             case AwaitConfig():
                 return await self.aawait_config(effect)
-            case _:
-                raise AssertionError(f"nothing to wait for: {effect}")
+            case AwaitTurn():
+                return await self.aawait_turn(effect)
+            case AskRateLimit():
+                return await self.rate_limit_client.aask(effect)
+
+    def await_turn(self, effect: AwaitTurn) -> bool:
+        turn, event = effect.turn, threading.Event()
+        with self.lock:
+            turn.wake = event.set
+            if turn.granted:
+                return True
+        event.wait(effect.timeout)
+        with self.lock:
+            return turn.granted
+
+    async def aawait_turn(self, effect: AwaitTurn) -> bool:
+        turn, loop = effect.turn, asyncio.get_running_loop()
+        future = loop.create_future()
+        with self.lock:
+            turn.wake = partial(_wake, loop, future)
+            if turn.granted:
+                return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(effect.timeout):
+                await future
+        with self.lock:
+            return turn.granted
 
     def wait_for(self, known: Callable[[], bool], timeout: float | None) -> bool:
         """Block until a configuration makes ``known`` true; ``False`` after ``timeout``."""
@@ -259,6 +323,11 @@ class News:
             self._futures.discard(future)
 
 
+def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+    with suppress(RuntimeError):  # the loop was closed, and the call with it
+        loop.call_soon_threadsafe(_settle, future)
+
+
 def _settle(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
@@ -268,8 +337,29 @@ def _only_inbound(effect: Serve) -> NoReturn:
     raise AssertionError(f"an outbound call does not serve: {effect}")
 
 
+class Beside(Protocol):
+    """What a hook can do beside the attempt that a call waits for."""
+
+    def spawn(self, steps: Steps[Outcome]) -> None:
+        """Run another call for its own sake, and do not wait for it."""
+
+    def race(self, effect: Race) -> Finish | None: ...
+
+
+class ABeside(Protocol):
+    """:class:`Beside` on an event loop."""
+
+    def spawn(self, steps: Steps[Outcome]) -> None: ...
+
+    async def race(self, effect: Race) -> Finish | None: ...
+
+
 def drive(
-    runtime: Runtime, steps: Steps[Outcome], perform: Perform, effect: Effect | None = None
+    runtime: Runtime,
+    steps: Steps[Outcome],
+    perform: Perform,
+    effect: Effect | None = None,
+    beside: Beside | None = None,
 ) -> Deliver:
     """Run a call to its delivery, blocking. The steps stay suspended there.
 
@@ -285,13 +375,15 @@ def drive(
                     answer = perform(effect)
                 case Deliver():
                     return effect
-                case Sleep(seconds):
-                    runtime.sleep(seconds)
+                case Spawn(steps=other):
+                    _able(beside, effect).spawn(other)
                     answer = None
-                case AwaitConfig():
-                    answer = runtime.await_config(effect)
+                case Race():
+                    answer = _able(beside, effect).race(effect)
                 case Serve():
                     _only_inbound(effect)
+                case _:
+                    answer = runtime.block(effect)
             effect = runtime.step(steps, answer)
     except BaseException:
         runtime.close(steps)
@@ -299,7 +391,11 @@ def drive(
 
 
 async def adrive(
-    runtime: Runtime, steps: Steps[Outcome], perform: APerform, effect: Effect | None = None
+    runtime: Runtime,
+    steps: Steps[Outcome],
+    perform: APerform,
+    effect: Effect | None = None,
+    beside: ABeside | None = None,
 ) -> Deliver:
     """Run a call to its delivery, awaiting. The steps stay suspended there."""
     answer: object
@@ -312,14 +408,21 @@ async def adrive(
                     answer = await perform(effect)
                 case Deliver():
                     return effect
-                case Sleep(seconds):
-                    await runtime.asleep(seconds)
+                case Spawn(steps=other):
+                    _able(beside, effect).spawn(other)
                     answer = None
-                case AwaitConfig():
-                    answer = await runtime.aawait_config(effect)
+                case Race():
+                    answer = await _able(beside, effect).race(effect)
                 case Serve():
                     _only_inbound(effect)
+                case _:
+                    answer = await runtime.wait(effect)
             effect = runtime.step(steps, answer)
     except BaseException:
         runtime.close(steps)
         raise
+
+
+def _able(beside: B | None, effect: Effect) -> B:
+    assert beside is not None, f"this call is made one attempt after the other: {effect}"
+    return beside

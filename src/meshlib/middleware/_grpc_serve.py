@@ -4,7 +4,18 @@ from typing import Any, NoReturn
 
 import grpc
 
-from ..dataplane import Cause, Deliver, Failure, Outcome, Request, Response, Send, Serve
+from ..dataplane import (
+    Cause,
+    Deliver,
+    Failure,
+    Outcome,
+    Race,
+    Request,
+    Response,
+    Send,
+    Serve,
+    Spawn,
+)
 from ._grpc_status import CODES, grpc_status, report
 
 Admission = Serve | Deliver
@@ -91,5 +102,5 @@ def behaviour_of(handler: Any) -> Any:
     return handler.unary_stream if handler.response_streaming else handler.unary_unary
 
 
-def only_outbound(effect: Send) -> NoReturn:
+def only_outbound(effect: Send | Race | Spawn) -> NoReturn:
     raise AssertionError(f"an inbound call does not send: {effect}")

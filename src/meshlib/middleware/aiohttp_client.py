@@ -15,9 +15,12 @@ from ..dataplane import (
     Effect,
     Failure,
     Outcome,
+    Race,
     Request,
     Response,
     Send,
+    Serve,
+    Spawn,
     Steps,
 )
 from ..dataplane.message import IDEMPOTENT, Cause
@@ -147,6 +150,7 @@ class _Call:
             elif type(effect) is Deliver:
                 return effect
             else:
+                assert not isinstance(effect, Send | Deliver | Serve | Race | Spawn), effect
                 effect = runtime.step(steps, await runtime.wait(effect))
 
     def is_out_of_time(self) -> bool:

@@ -8,8 +8,11 @@ from ..dataplane import (
     Deliver,
     Failure,
     Outcome,
+    Race,
     Response,
+    Send,
     Serve,
+    Spawn,
     Steps,
 )
 from ._aiohttp_message import NativeRequest, NativeResponse
@@ -33,6 +36,7 @@ def server_middleware(runtime: Runtime) -> Middleware:
                 if type(effect) is Serve:
                     effect = runtime.conclude(steps, await _answer(request, handler))
                 else:
+                    assert not isinstance(effect, Deliver | Serve | Send | Race | Spawn), effect
                     effect = runtime.step(steps, await runtime.wait(effect))
         except BaseException:
             runtime.close(steps)

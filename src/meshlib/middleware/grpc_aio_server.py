@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import grpc.aio
 
-from ..dataplane import Deliver, Outcome, Serve, Steps
+from ..dataplane import Deliver, Outcome, Race, Send, Serve, Spawn, Steps
 from . import grpc_server
 from ._drive import Runtime
 from ._grpc_serve import (
@@ -15,6 +15,7 @@ from ._grpc_serve import (
     behaviour_of,
     gone,
     inbound_request,
+    only_outbound,
     outcome_of,
     refusal,
     rewrapped,
@@ -150,6 +151,8 @@ async def admit(runtime: Runtime, steps: Steps[Outcome]) -> Admission:
             effect = runtime.step(steps, answer)
             if isinstance(effect, Serve | Deliver):
                 return effect
+            if isinstance(effect, Send | Race | Spawn):
+                only_outbound(effect)
             answer = await runtime.wait(effect)
     except BaseException:
         runtime.close(steps)

@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 
-from ..dataplane import AwaitConfig, Deliver, Outcome, Send, Serve, Sleep, Steps
+from ..dataplane import Deliver, Outcome, Race, Send, Serve, Spawn, Steps
 from ._drive import Runtime
 from ._grpc_serve import (
     Admission,
@@ -112,13 +112,10 @@ def admit(runtime: Runtime, steps: Steps[Outcome]) -> Admission:
             match effect:
                 case Serve() | Deliver():
                     return effect
-                case Sleep(seconds):
-                    runtime.sleep(seconds)
-                    answer = None
-                case AwaitConfig():
-                    answer = runtime.await_config(effect)
-                case Send():
+                case Send() | Race() | Spawn():
                     only_outbound(effect)
+                case _:
+                    answer = runtime.block(effect)
     except BaseException:
         runtime.close(steps)
         raise

@@ -35,13 +35,21 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """``LbEndpoint``: one place to send calls to."""
+    """``LbEndpoint``: one place to send calls to. ``health_check_port`` 0: where calls go too."""
 
     address: Address
     hostname: str = ""
     health_status: HealthStatus = HealthStatus.UNKNOWN
     load_balancing_weight: int = 1
     metadata: Metadata = Metadata()
+    health_check_port: int = 0
+    disable_active_health_check: bool = False
+
+    @property
+    def hash_key(self) -> str:
+        """What stands for the endpoint on a ring instead of its address (gRFC A76), or ""."""
+        value = self.metadata.get("envoy.lb", "hash_key")
+        return value if isinstance(value, str) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,10 +17,15 @@ class Rds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConnectionManager:
+    """``normalize_path`` (RFC 3986: dots) and ``merge_slashes``: what is done to a path before
+    anything looks at it."""
+
     routes: Rds | RouteConfiguration
     http_filters: tuple[HttpFilter, ...] = (ROUTER,)
     stat_prefix: str = "mesh"
     max_stream_duration: float | None = None
+    normalize_path: bool = False
+    merge_slashes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,20 @@ class RuntimeFraction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataMatcher:
+    """Dynamic metadata of a request: the value at ``path`` below ``filter`` (metadata.proto).
+
+    ``match`` a string matcher, :class:`Range` for a number, a bool, :class:`Present`, or ``None``
+    for the null value. What is missing does not match, inverted or not.
+    """
+
+    filter: str
+    path: tuple[str, ...]
+    match: StringMatcher | Range | Present | bool | None = Present()
+    invert: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteMatch:
     """``grpc``: only gRPC calls match."""
 
@@ -117,3 +131,4 @@ class RouteMatch:
     query_parameters: tuple[QueryParameterMatcher, ...] = ()
     runtime_fraction: RuntimeFraction | None = None
     grpc: bool = False
+    dynamic_metadata: tuple[MetadataMatcher, ...] = ()

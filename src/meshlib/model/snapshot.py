@@ -8,10 +8,20 @@ from typing import TypeVar
 from ..errors import ConfigError, Problem
 from .cluster import Cluster
 from .endpoint import ClusterLoadAssignment
+from .filter import FilterConfig, GlobalRateLimit
 from .listener import Listener
-from .route import RouteAction, RouteConfiguration, WeightedClusters
+from .route import (
+    ClusterHeader,
+    ClusterWeight,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    VirtualHost,
+    WeightedClusters,
+)
 
 T = TypeVar("T")
+_Place = RouteConfiguration | VirtualHost | Route | ClusterWeight
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +53,18 @@ class Snapshot:
                 yield Problem(
                     f"listeners/{listener.name}: rds", f"no route configuration {wanted!r}"
                 )
+            for where, cluster in clusters_of_filters(listener):
+                if cluster not in self.clusters:
+                    yield Problem(f"listeners/{listener.name}: {where}", f"no cluster {cluster!r}")
         for table in self.all_routes():
             for where, cluster in referenced_clusters(table):
                 if cluster not in self.clusters:
                     yield Problem(f"routes/{table.name}: {where}", f"no cluster {cluster!r}")
         for cluster_config in self.clusters.values():
+            for child in cluster_config.children:
+                if child not in self.clusters:
+                    where = f"clusters/{cluster_config.name}: aggregate"
+                    yield Problem(where, f"no cluster {child!r}")
             service = cluster_config.load_assignment_name
             if service is not None and service not in self.endpoints:
                 yield Problem(f"clusters/{cluster_config.name}: eds", f"no endpoints {service!r}")
@@ -102,14 +119,51 @@ def gather(
 
 def referenced_clusters(table: RouteConfiguration) -> Iterator[tuple[str, str]]:
     """Each cluster that the table sends to, with the path of the field that names it."""
+    yield from _mirrors(table, "")
+    yield from _asked(table, "")
     for host in table.virtual_hosts:
+        inside = f"virtual_hosts[{host.name}]"
+        yield from _mirrors(host, f"{inside}.")
+        yield from _asked(host, f"{inside}.")
         for index, route in enumerate(host.routes):
-            if not isinstance(route.action, RouteAction):
-                continue
-            where = f"virtual_hosts[{host.name}].routes[{index}].route"
-            match route.action.cluster:
-                case WeightedClusters() as weighted:
-                    for choice in weighted.clusters:
-                        yield f"{where}.weighted_clusters", choice.name
-                case str() as name:
-                    yield f"{where}.cluster", name
+            where = f"{inside}.routes[{index}]"
+            yield from _asked(route, f"{where}.")
+            if isinstance(route.action, RouteAction):
+                yield from _destinations(route.action, f"{where}.route")
+                yield from _mirrors(route.action, f"{where}.route.")
+
+
+def clusters_of_filters(listener: Listener) -> Iterator[tuple[str, str]]:
+    """Each cluster that a filter of the listener itself asks, with the path of the field."""
+    for http_filter in listener.http.http_filters:
+        for name in _asked_by(http_filter.config):
+            yield f"http_filters[{http_filter.name}]", name
+
+
+def _destinations(action: RouteAction, where: str) -> Iterator[tuple[str, str]]:
+    match action.cluster:
+        case WeightedClusters(clusters=choices):
+            for choice in choices:
+                yield f"{where}.weighted_clusters", choice.name
+                yield from _asked(choice, f"{where}.weighted_clusters.")
+        case ClusterHeader():
+            return
+        case str() as name:
+            yield f"{where}.cluster", name
+
+
+def _mirrors(
+    place: RouteConfiguration | VirtualHost | RouteAction, where: str
+) -> Iterator[tuple[str, str]]:
+    for policy in place.request_mirror_policies:
+        yield f"{where}request_mirror_policies", policy.cluster
+
+
+def _asked(place: _Place, where: str) -> Iterator[tuple[str, str]]:
+    for override in place.overrides:
+        for name in _asked_by(override.config):
+            yield f"{where}typed_per_filter_config[{override.name}]", name
+
+
+def _asked_by(config: FilterConfig | None) -> tuple[str, ...]:
+    return (config.cluster,) if isinstance(config, GlobalRateLimit) else ()

@@ -14,6 +14,7 @@ from ..steps import Deliver, Send, Sleep, Steps
 from ..upstream.cluster import UpstreamCluster
 from ..upstream.endpoint import UpstreamEndpoint
 from ..upstream.retry import backoff
+from .chain import Service, stacked
 
 GONE = Failure(Cause.CANCELLED, "the caller went away")
 NO_WAIT: float | None = 0.0
@@ -36,8 +37,9 @@ class Surroundings:
 class Router:
     """A service: from a request to its steps.
 
-    One generator and few calls, since what a call pays for most is cold code: whatever happens
-    seldom (no route, a local answer, a second try) is asked of somebody else.
+    What leads to the first attempt is done at once, and what follows is one generator with few
+    calls, since what a call pays for most is cold code: whatever happens seldom (filters, no
+    route, a local answer, a second try) is asked of somebody else.
     """
 
     __slots__ = ("_around", "table")
@@ -46,18 +48,47 @@ class Router:
         self.table = table
         self._around = around
 
-    def __call__(self, request: Request) -> Steps[Outcome]:  # noqa: PLR0915 - see above
+    def __call__(self, request: Request) -> Steps[Outcome]:
+        around = self._around
+        record = CallRecord(request, around.clock(), config_version=around.version)
+        route = record.route = self.table.find(request)
+        if route is None:
+            return _counted(request, record, self._unbalanced, around)
+        destination = record.destination = route.choose(around.dice)
+        filters = route.filters if destination is None else destination.filters
+        if destination is None or destination.balanced is None:
+            return _counted(request, record, stacked(filters, self._unbalanced), around)
+        if filters:
+            return _counted(request, record, stacked(filters, self._behind_filters), around)
+        return self._attempts(request, record, route, destination, destination.balanced)
+
+    def _behind_filters(self, request: Request, record: CallRecord) -> Steps[Outcome]:
+        route, destination = record.route, record.destination
+        assert route is not None
+        assert destination is not None
+        assert destination.balanced is not None
+        return self._attempts(
+            request, record, route, destination, destination.balanced, counted=False
+        )
+
+    def _unbalanced(self, request: Request, record: CallRecord) -> Steps[Outcome]:
+        return _unbalanced(request, record, self._around)
+
+    def _attempts(  # noqa: PLR0915 - see above
+        self,
+        request: Request,
+        record: CallRecord,
+        route: LiveRoute,
+        destination: Destination,
+        cluster: UpstreamCluster,
+        *,
+        counted: bool = True,
+    ) -> Steps[Outcome]:
         around, clock = self._around, self._around.clock
-        record = CallRecord(request, clock(), config_version=around.version)
         outcome: Outcome = GONE
         again: Again | None = None
         try:
-            route = record.route = self.table.find(request)
-            destination = None if route is None else route.choose(around.dice)
-            if route is None or destination is None or destination.balanced is None:
-                outcome = yield from _unbalanced(record, destination, around)
-                return outcome
-            cluster = record.cluster = destination.balanced
+            record.cluster = cluster
             deadline = earlier(request.deadline, record.started, route.timeout(request))
             if destination.rewrite is not None:
                 request = destination.rewrite(request)
@@ -95,7 +126,20 @@ class Router:
         finally:
             if again is not None:
                 again.close()
-            around.observe(CallEnded(record, outcome, clock() - record.started))
+            if counted:
+                around.observe(CallEnded(record, outcome, clock() - record.started))
+
+
+def _counted(
+    request: Request, record: CallRecord, service: Service, around: Surroundings
+) -> Steps[Outcome]:
+    """A call that others than the attempts begin is ended here."""
+    outcome: Outcome = GONE
+    try:
+        outcome = yield from service(request, record)
+        return outcome
+    finally:
+        around.observe(CallEnded(record, outcome, around.clock() - record.started))
 
 
 class Again:
@@ -180,14 +224,12 @@ def _refusal(cluster: UpstreamCluster, request: Request, timeout: float | None) 
     return _dropped(cluster) if cluster.balance.pickers else _nobody(cluster)
 
 
-def _unbalanced(
-    record: CallRecord, destination: Destination | None, around: Surroundings
-) -> Steps[Outcome]:
+def _unbalanced(request: Request, record: CallRecord, around: Surroundings) -> Steps[Outcome]:
     """No route, an answer of the mesh's own, or where the caller's own target leads.
 
     The last is Istio's PassthroughCluster: nothing is balanced, and nothing tried again.
     """
-    request, route = record.request, record.route
+    route, destination = record.route, record.destination
     if route is None or destination is None:
         return (yield from deliver(record, local_answer(route, request)))
     record.cluster = destination.cluster

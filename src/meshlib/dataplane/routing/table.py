@@ -4,11 +4,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 
-from ...clock import Dice
+from ...clock import Clock, Dice
 from ...errors import ConfigError, Problem
 from ...model import (
+    ClusterHeader,
     ClusterWeight,
     HeaderMutations,
+    HttpFilter,
+    RateLimit,
     Route,
     RouteAction,
     RouteConfiguration,
@@ -16,6 +19,7 @@ from ...model import (
     WeightedClusters,
 )
 from ..deadline import route_timeout
+from ..filters.chain import Filter, Kept, Site, filters_for
 from ..message import Outcome, Request, Response
 from ..upstream.cluster import UpstreamCluster
 from ..upstream.retry import RetryRule
@@ -41,13 +45,18 @@ Clusters = Mapping[str, UpstreamCluster]
 class Destination:
     """One cluster that a route may send to, and what is changed on the way there."""
 
-    __slots__ = ("balanced", "cluster", "name", "rewrite", "weight")
+    __slots__ = ("balanced", "cluster", "filters", "name", "rewrite", "weight")
 
     def __init__(
-        self, name: str, weight: int, cluster: UpstreamCluster | None, rewrite: Rewrite
+        self,
+        choice: ClusterWeight,
+        cluster: UpstreamCluster | None,
+        rewrite: Rewrite,
+        filters: tuple[Filter, ...],
     ) -> None:
-        self.name = name
-        self.weight = weight
+        self.name = choice.name
+        self.weight = choice.weight
+        self.filters = filters
         self.cluster = cluster
         self.balanced = None if cluster is None or cluster.passthrough else cluster
         self.rewrite = rewrite if rewrite.is_needed else None
@@ -62,6 +71,7 @@ class LiveRoute:
         "conditions",
         "config",
         "destinations",
+        "filters",
         "forward",
         "matches_path",
         "only_destination",
@@ -93,8 +103,11 @@ class LiveRoute:
             (level.response_headers_to_remove, level.response_headers_to_add)
             for level in (config.headers, host.headers, table.headers)
         )
+        self.filters: tuple[Filter, ...] = ()
         if self.forward is not None:
             self._compile(self.forward, host, table, parts)
+        elif parts.http_filters:
+            self.filters = self._filters(host, table, parts)
 
     def _compile(
         self, action: RouteAction, host: VirtualHost, table: RouteConfiguration, parts: "Parts"
@@ -113,10 +126,10 @@ class LiveRoute:
         outer = (self.config.headers, host.headers, table.headers)
         self.destinations = tuple(
             Destination(
-                choice.name,
-                choice.weight,
+                choice,
                 parts.clusters.get(choice.name),
                 Rewrite(self.config.match, action, (choice.headers, *outer)),
+                self._filters(host, table, parts, choice),
             )
             for choice in choices(action)
         )
@@ -126,6 +139,27 @@ class LiveRoute:
         if len(self.destinations) > 1 and not self._bounds[-1]:
             where = f"routes/{table.name}: virtual_hosts[{host.name}].routes[{self.config.name}]"
             raise ConfigError(Problem(where, "the weights of its clusters are all 0"))
+
+    def _filters(
+        self,
+        host: VirtualHost,
+        table: RouteConfiguration,
+        parts: "Parts",
+        choice: ClusterWeight | None = None,
+    ) -> tuple[Filter, ...]:
+        if not parts.http_filters:
+            return ()
+        levels = (self.config.overrides, host.overrides, table.overrides)
+        rule = str(host.routes.index(self.config))
+        limits = self.forward.rate_limits if self.forward is not None else ()
+        site = parts.site(
+            (table.name, host.name, rule, choice.name if choice else ""),
+            cluster=choice.name if choice else "",
+            rate_limits=(*limits, *host.rate_limits),
+        )
+        return filters_for(
+            parts.http_filters, ((choice.overrides, *levels) if choice else levels), site
+        )
 
     def mismatch(self, request: Request) -> str | None:
         """The first condition besides the path that does not hold, or ``None``."""
@@ -162,10 +196,20 @@ class LiveRoute:
 class Parts:
     """What the compilation of a table needs from outside of it.
 
-    ``max_stream_duration`` is the listener's, in seconds.
+    ``max_stream_duration`` (seconds) and ``http_filters`` (without the router) are the listener's.
+    ``service`` is what this member of the mesh is called.
     """
 
-    __slots__ = ("clusters", "dice", "max_stream_duration", "regex")
+    __slots__ = (
+        "clock",
+        "clusters",
+        "dice",
+        "http_filters",
+        "kept",
+        "max_stream_duration",
+        "regex",
+        "service",
+    )
 
     def __init__(
         self,
@@ -173,11 +217,35 @@ class Parts:
         regex: Regex,
         dice: Dice,
         max_stream_duration: float | None = None,
+        *,
+        clock: Clock = float,
+        http_filters: tuple[HttpFilter, ...] = (),
+        kept: Kept | None = None,
+        service: str = "",
     ) -> None:
         self.clusters = clusters
         self.regex = regex
         self.dice = dice
+        self.clock = clock
         self.max_stream_duration = max_stream_duration
+        self.http_filters = http_filters
+        self.kept = kept or Kept()
+        self.service = service
+
+    def site(
+        self, place: tuple[str, ...], *, cluster: str = "", rate_limits: tuple[RateLimit, ...] = ()
+    ) -> Site:
+        return Site(
+            place=place,
+            clock=self.clock,
+            dice=self.dice,
+            regex=self.regex,
+            kept=self.kept,
+            clusters=self.clusters,
+            cluster=cluster,
+            service=self.service,
+            rate_limits=rate_limits,
+        )
 
 
 class LiveHost:
@@ -282,6 +350,8 @@ def choices(action: RouteAction) -> tuple[ClusterWeight, ...]:
     match action.cluster:
         case WeightedClusters(clusters=clusters):
             return tuple(c for c in clusters if c.weight > 0) or clusters
+        case ClusterHeader():
+            return ()
         case str() as name:
             return (ClusterWeight(name=name, weight=1, headers=HeaderMutations()),)
 

@@ -1,0 +1,115 @@
+"""Filters: functions around a service, both from a request to its steps."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...clock import Clock, Dice
+from ...model import FilterConfig, HttpFilter, Overrides, RateLimit, Router
+from ..events import CallRecord
+from ..message import Outcome, Request
+from ..routing.matchers import Regex
+from ..steps import Steps
+
+if TYPE_CHECKING:
+    from ..upstream.cluster import UpstreamCluster
+
+T = TypeVar("T")
+Service = Callable[[Request, CallRecord], Steps[Outcome]]
+Filter = Callable[[Request, CallRecord, Service], Steps[Outcome]]
+"""Passes on with ``yield from service(request, record)``, or delivers an answer of its own."""
+
+
+class Kept:
+    """State of filters (tokens, counts) that outlives the configuration it was made for.
+
+    What one generation of the configuration asked for and the next asks for again is the same
+    object; what nobody asks for any more is forgotten. Keys begin with the name of the table.
+    """
+
+    def __init__(self, before: "Kept | None" = None) -> None:
+        self._before = before.everything() if before is not None else {}
+        self._made: dict[tuple[Hashable, ...], Any] = {}
+
+    def everything(self) -> dict[tuple[Hashable, ...], Any]:
+        return self._made
+
+    def carry(self, table: str) -> None:
+        """A table stays as it is, and with it all that its filters keep."""
+        self._made |= {key: made for key, made in self._before.items() if key[0] == table}
+
+    def get(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
+        if key not in self._made:
+            self._made[key] = self._before[key] if key in self._before else make()
+        found: T = self._made[key]
+        return found
+
+    def settle(self) -> None:
+        """Forget the generation before."""
+        self._before = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a filter stands, and what it may use.
+
+    ``place`` names the place of the configuration, the table first; ``rate_limits`` are the
+    route's and the virtual host's; ``cluster`` is the destination, "" where the call is served
+    or answered here; ``service`` is what this member of the mesh is called.
+    """
+
+    place: tuple[str, ...]
+    clock: Clock
+    dice: Dice
+    regex: Regex
+    kept: Kept
+    clusters: Mapping[str, "UpstreamCluster"]
+    cluster: str = ""
+    service: str = ""
+    rate_limits: tuple[RateLimit, ...] = ()
+
+
+Factory = Callable[[Any, Site], Filter | None]
+"""From a filter's configuration to the filter; ``None``: it has nothing to do in this place."""
+
+FACTORIES: dict[type[FilterConfig], Factory] = {}
+
+
+def filters_for(
+    http_filters: Sequence[HttpFilter], levels: Sequence[Overrides], site: Site
+) -> tuple[Filter, ...]:
+    """What has something to do here, in the listener's order; ``levels`` most specific first."""
+    found = []
+    for http_filter in http_filters:
+        if isinstance(http_filter.config, Router):
+            continue
+        config = effective(http_filter, levels)
+        made = None if config is None else FACTORIES[type(config)](config, site)
+        if made is not None:
+            found.append(made)
+    return tuple(found)
+
+
+def effective(http_filter: HttpFilter, levels: Sequence[Overrides]) -> FilterConfig | None:
+    """The configuration that holds in this place; ``None`` where the filter is off."""
+    config, disabled = http_filter.config, http_filter.disabled
+    for overrides in reversed(levels):
+        for override in overrides:
+            if override.name == http_filter.name:
+                config, disabled = override.config or config, override.disabled
+    return None if disabled else config
+
+
+def stacked(filters: Sequence[Filter], innermost: Service) -> Service:
+    """The first filter meets the request first."""
+    service = innermost
+    for around in reversed(filters):
+        service = partial(_through, around, service)
+    return service
+
+
+def _through(
+    around: Filter, service: Service, request: Request, record: CallRecord
+) -> Steps[Outcome]:
+    return around(request, record, service)
