@@ -1,6 +1,6 @@
 """The cost of the mesh, as a ratio against bare, from one interleaved run.
 
-    python bench/run.py [--quick] [--json] [--only aio,sync,aiohttp]
+    python bench/run.py [--quick] [--json] [--only aio,sync,aiohttp,core]
 
 Servers are pinned to one processor and the client to another (where there are two), variants take
 turns in short shuffled blocks, ratios are made inside a round. "bare again" against "bare" says
@@ -16,12 +16,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
-KINDS = {"aio": "grpc.aio unary", "sync": "grpc sync unary", "aiohttp": "aiohttp GET"}
+KINDS = {
+    "aio": "grpc.aio unary",
+    "sync": "grpc sync unary",
+    "aiohttp": "aiohttp GET",
+    "core": "one decision, over the size of the configuration",
+}
 MESH = """
 apiVersion: v1
 kind: Service
@@ -73,15 +79,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--only", default=",".join(KINDS), help="aio,sync,aiohttp")
+    parser.add_argument("--only", default=",".join(KINDS), help="aio,sync,aiohttp,core")
     options = parser.parse_args()
     console = Console(stderr=options.json, width=100)
-    results = {}
+    results: dict[str, dict[str, dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         for kind in options.only.split(","):
             with console.status(f"measuring {KINDS[kind]} …"):
-                results[kind] = measure(kind, Path(folder) / kind, quick=options.quick)
-            show(console, kind, results[kind])
+                results[kind] = (
+                    measure_core(quick=options.quick)
+                    if kind == "core"
+                    else measure(kind, Path(folder) / kind, quick=options.quick)
+                )
+            (show_core if kind == "core" else show)(console, kind, results[kind])
     if options.json:
         print(json.dumps(results))
 
@@ -128,6 +138,17 @@ def measure(kind: str, folder: Path, *, quick: bool) -> dict[str, dict[str, floa
     return scores
 
 
+def measure_core(*, quick: bool) -> dict[str, dict[str, Any]]:
+    plan = {"processor": max(os.sched_getaffinity(0)), "rounds": 10 if quick else 60}
+    done = subprocess.run(
+        [sys.executable, str(HERE / "core.py"), json.dumps(plan)],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    scores: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return scores
+
+
 def control_plane(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
     """Our control plane, for grpcio's own xDS client beside ours."""
     with socket.socket() as probe:
@@ -170,6 +191,16 @@ def show(console: Console, kind: str, rows: dict[str, dict[str, float]]) -> None
             quartiles,
         )
         table.add_row(name, *cells, f"{row['rps']:.0f}", f"{row['rps_ratio']:.3f}")
+    console.print(table)
+
+
+def show_core(console: Console, kind: str, tables: dict[str, dict[str, Any]]) -> None:
+    table = Table(title=KINDS[kind], title_justify="left")
+    for column in ("of", "size", "µs", "ratio"):
+        table.add_column(column, justify="left" if column == "of" else "right")
+    for name, rows in tables.items():
+        for size, row in rows.items():
+            table.add_row(name, size, f"{row['us']:.2f}", f"{row['ratio']:.3f}")
     console.print(table)
 
 
