@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..model import (
     Cluster,
+    ClusterHeader,
     ClusterLoadAssignment,
     Eds,
     LeastRequest,
@@ -140,6 +141,8 @@ def _leads_to(route: Route, gone: AbstractSet[str], where: str, report: Report) 
     match route.action.cluster:
         case WeightedClusters(clusters=choices):
             named = {choice.name for choice in choices} & gone
+        case ClusterHeader():
+            named = set()
         case str() as name:
             named = {name} & gone
     for name in sorted(named):

@@ -1,6 +1,7 @@
 """``Cluster`` ⇄ :class:`Cluster`."""
 
 from ...model import (
+    Aggregate,
     Cluster,
     ClusterLoadAssignment,
     ClusterProvided,
@@ -15,7 +16,7 @@ from ...model import (
     StrictDns,
 )
 from .endpoint import decode_load_assignment, encode_load_assignment
-from .lb_policy import decode_lb_policy, encode_lb_policy
+from .lb_policy import decode_balance, encode_balance
 from .metadata import decode_metadata, encode_metadata
 from .policy import (
     decode_circuit_breakers,
@@ -24,37 +25,39 @@ from .policy import (
     encode_outlier_detection,
 )
 from .transport import refuse_encryption
-from .wire import Fields, Reader, ads, duration, from_ads, packed, wrapped
+from .wire import Fields, Reader, ads, duration, from_ads, packed
 
+AGGREGATE = "envoy.clusters.aggregate"
+AGGREGATE_TYPE = "envoy.extensions.clusters.aggregate.v3.ClusterConfig"
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def encode_cluster(cluster: Cluster) -> Fields:
-    panic = wrapped(cluster.healthy_panic_threshold)
     return {
         "name": cluster.name,
         "connect_timeout": duration(cluster.connect_timeout),
         "circuit_breakers": encode_circuit_breakers(cluster.circuit_breakers),
         "outlier_detection": encode_outlier_detection(cluster.outlier_detection),
         "typed_extension_protocol_options": _encode_http_options(cluster.http_protocol_options),
-        "common_lb_config": panic and {"healthy_panic_threshold": panic},
         "metadata": encode_metadata(cluster.metadata),
         **_encode_discovery(cluster.discovery),
-        **encode_lb_policy(cluster.lb_policy),
+        **encode_balance(cluster.lb_policy, cluster.locality_lb, cluster.healthy_panic_threshold),
     }
 
 
 def decode_cluster(reader: Reader) -> Cluster:
     refuse_encryption(reader)
+    lb_policy, locality_lb, panic = decode_balance(reader)
     cluster = Cluster(
         name=reader.text("name", required=True),
         discovery=_decode_discovery(reader),
         connect_timeout=reader.seconds("connect_timeout", 5.0, positive=True),
-        lb_policy=decode_lb_policy(reader),
+        lb_policy=lb_policy,
         circuit_breakers=decode_circuit_breakers(reader),
         outlier_detection=decode_outlier_detection(reader),
         http_protocol_options=_decode_http_options(reader),
-        healthy_panic_threshold=reader.child("common_lb_config").percent("healthy_panic_threshold"),
+        healthy_panic_threshold=panic,
+        locality_lb=locality_lb,
         metadata=decode_metadata(reader),
     )
     if isinstance(cluster.discovery, OriginalDst) != isinstance(cluster.lb_policy, ClusterProvided):
@@ -87,6 +90,9 @@ def _encode_discovery(discovery: Discovery) -> Fields:
             return _encode_dns("LOGICAL_DNS", load_assignment, rate)
         case OriginalDst():
             return {"type": "ORIGINAL_DST"}
+        case Aggregate(clusters):
+            config = packed(AGGREGATE_TYPE, {"clusters": clusters})
+            return {"cluster_type": {"name": AGGREGATE, "typed_config": config}}
 
 
 def _encode_dns(kind: str, assignment: ClusterLoadAssignment, rate: float) -> Fields:
@@ -99,9 +105,7 @@ def _encode_dns(kind: str, assignment: ClusterLoadAssignment, rate: float) -> Fi
 
 def _decode_discovery(reader: Reader) -> Discovery:
     if reader.has("cluster_type"):
-        type_name, _ = reader.child("cluster_type").extension("typed_config")
-        reader.problem(f"{type_name or 'without typed_config'} is not supported", "cluster_type")
-        return Eds()
+        return _decode_cluster_type(reader.child("cluster_type"))
     match reader.enum("type"):
         case "EDS":
             return _decode_eds(reader)
@@ -114,6 +118,18 @@ def _decode_discovery(reader: Reader) -> Discovery:
             return _decode_logical_dns(reader)
         case _:
             return Static(_decode_hosts(reader, dns=False))
+
+
+def _decode_cluster_type(reader: Reader) -> Discovery:
+    reader.skip("name")
+    type_name, config = reader.extension("typed_config")
+    if type_name != AGGREGATE_TYPE or config is None:
+        reader.problem(f"{type_name or 'without typed_config'} is not supported")
+        return Eds()
+    clusters = config.texts("clusters")
+    if not clusters or "" in clusters:
+        config.problem("must name at least one cluster, each not empty", "clusters")
+    return Aggregate(clusters)
 
 
 def _decode_eds(reader: Reader) -> Eds:

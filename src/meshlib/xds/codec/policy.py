@@ -4,6 +4,7 @@ Values are written out even where they are the default: clients differ in what u
 """
 
 from dataclasses import fields
+from typing import Any
 
 from ...model import (
     RETRY_CONDITIONS,
@@ -20,13 +21,11 @@ PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
 PREVIOUS_HOSTS_TYPE = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 CONNECTION_LIMITS = ("max_connections", "max_pending_requests")
 LIMITS = (*CONNECTION_LIMITS, "max_requests", "max_retries")
-OUTLIER_SECONDS = ("interval", "base_ejection_time", "max_ejection_time")
-OUTLIER_NUMBERS = tuple(
-    field.name
-    for field in fields(OutlierDetection)
-    if field.name not in (*OUTLIER_SECONDS, "split_external_local_origin_errors")
-)
 OUTLIER_DEFAULTS = OutlierDetection()
+OUTLIER_NUMBERS = tuple(
+    field.name for field in fields(OutlierDetection) if type(field.default) is int
+)
+OUTLIER_SECONDS = ("interval", "base_ejection_time", "max_ejection_time")
 
 
 def encode_retry_policy(policy: RetryPolicy | None) -> Fields | None:
@@ -163,7 +162,7 @@ def decode_outlier_detection(cluster: Reader) -> OutlierDetection | None:
     if reader is None:
         return None
     base = reader.seconds("base_ejection_time", 30.0, positive=True)
-    numbers = {
+    numbers: dict[str, Any] = {
         name: reader.number(
             name,
             getattr(OUTLIER_DEFAULTS, name),

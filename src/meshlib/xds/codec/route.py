@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from ...model import (
     Action,
+    ClusterHeader,
     ClusterWeight,
     DirectResponseAction,
     MaxStreamDuration,
@@ -209,21 +210,24 @@ def _decode_stream_duration(reader: Reader) -> MaxStreamDuration | None:
     return found
 
 
-def _encode_destination(cluster: str | WeightedClusters) -> Fields:
+def _encode_destination(cluster: str | WeightedClusters | ClusterHeader) -> Fields:
     match cluster:
         case str():
             return {"cluster": cluster}
+        case ClusterHeader(header_name):
+            return {"cluster_header": header_name}
         case WeightedClusters(clusters=clusters):
             return {"weighted_clusters": {"clusters": [_encode_weight(w) for w in clusters]}}
 
 
-def _decode_destination(reader: Reader) -> str | WeightedClusters:
+def _decode_destination(reader: Reader) -> str | WeightedClusters | ClusterHeader:
+    if reader.has("cluster_header"):
+        return ClusterHeader(reader.text("cluster_header", required=True))
     if reader.has("cluster"):
         return reader.text("cluster", required=True)
     if reader.has("weighted_clusters"):
         return _decode_weights(reader.child("weighted_clusters"))
     reader.refuse(
-        "cluster_header",
         "cluster_specifier_plugin",
         "inline_cluster_specifier_plugin",
         otherwise="no cluster to send to",

@@ -132,6 +132,10 @@ class Reader:
             self.problem(f"must be {limits}, is {value}", field)
         return value
 
+    def real(self, field: str, default: float = 0.0) -> float:
+        value: float = self._scalar(field, default)
+        return value
+
     def optional_number(self, field: str, *, low: int = 0) -> int | None:
         return self.number(field, low=low) if field in self._unread else None
 
