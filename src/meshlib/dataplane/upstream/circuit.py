@@ -1,17 +1,34 @@
 """Circuit breaking by concurrency (``envoy.config.cluster.v3.CircuitBreakers``)."""
 
+import sys
+from collections import deque
+
 from ...model import Thresholds
+from ..steps import Turn
 from .endpoint import Concurrency
 
 
 class CircuitBreaker:
-    """Counts what is in flight to one cluster, over all channels and threads of the process."""
+    """Counts what is in flight to one cluster, over all channels and threads of the process.
 
-    __slots__ = ("concurrency", "limits")
+    ``concurrency.active`` are the calls that have a connection: one each, where ``connections``
+    cannot be shared (HTTP/1.1), so that further calls line up. A turn that is granted is counted
+    there already; who lined up goes on with it, and gives it back like any other. Who goes away
+    before its turn was taken up says so by :meth:`leave`.
+    """
 
-    def __init__(self, limits: Thresholds) -> None:
-        self.limits = limits
+    __slots__ = ("concurrency", "connections", "limits", "waiting")
+
+    def __init__(self, limits: Thresholds, *, shared: bool = True) -> None:
         self.concurrency = Concurrency()
+        self.waiting: deque[Turn] = deque()
+        self.reconfigure(limits, shared=shared)
+
+    def reconfigure(self, limits: Thresholds, *, shared: bool) -> None:
+        """``shared``: a connection takes any number of calls at once (HTTP/2)."""
+        self.limits = limits
+        self.connections = sys.maxsize if shared else limits.max_connections
+        self.next_turn()
 
     @property
     def is_open(self) -> bool:
@@ -20,12 +37,46 @@ class CircuitBreaker:
     def may_retry(self, *, again: bool = False) -> bool:
         """Is there room for one more retry: by budget where there is one, else by number.
 
-        Retries may be ``budget_percent`` of the calls in flight, and ``min_retry_concurrency``
-        in any case (circuit_breaker.proto). A call that retries ``again`` passes on its permit.
+        Retries may be ``budget_percent`` of the calls in flight or in line, and
+        ``min_retry_concurrency`` in any case (circuit_breaker.proto). A call that retries
+        ``again`` passes on its permit.
         """
         budget = self.limits.retry_budget
         allowed = self.limits.max_retries
         if budget is not None:
-            share = int(budget.budget_percent / 100 * self.concurrency.active)
-            allowed = max(budget.min_retry_concurrency, share)
+            calls = self.concurrency.active + len(self.waiting)
+            allowed = max(budget.min_retry_concurrency, int(budget.budget_percent / 100 * calls))
         return self.concurrency.retries - again < allowed
+
+    @property
+    def must_wait(self) -> bool:
+        """Is there no connection to be had, or are others first?"""
+        return bool(self.waiting) or self.concurrency.active >= self.connections
+
+    def line_up(self) -> Turn | None:
+        """Take the last place in line; ``None``: as many as may are waiting already."""
+        if len(self.waiting) >= self.limits.max_pending_requests:
+            return None
+        turn = Turn()
+        self.waiting.append(turn)
+        return turn
+
+    def leave(self, turn: Turn) -> None:
+        """Wait no longer; a turn that came meanwhile is the next one's."""
+        if not turn.granted:
+            self.waiting.remove(turn)
+            return
+        self.concurrency.active -= 1
+        self.next_turn()
+
+    def next_turn(self) -> None:
+        """Let in who is first in line, as far as there is room."""
+        concurrency = self.concurrency
+        while (
+            self.waiting
+            and concurrency.active < self.connections
+            and concurrency.active < self.limits.max_requests
+        ):
+            turn = self.waiting.popleft()
+            concurrency.active += 1
+            turn.grant()
