@@ -14,6 +14,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
@@ -52,6 +53,8 @@ ENVOY_EXTENSIONS = (
     "access_loggers/stream/v3/stream",
     "clusters/aggregate/v3/cluster",
     "clusters/dns/v3/dns_cluster",
+    "filters/http/adaptive_concurrency/v3/adaptive_concurrency",
+    "filters/http/admission_control/v3/admission_control",
     "filters/http/composite/v3/composite",
     "filters/http/cors/v3/cors",
     "filters/http/ext_authz/v3/ext_authz",
@@ -113,6 +116,51 @@ OTHERS = (
     "xds/type/v3/typed_struct",
 )
 
+# Files that no package of the build brings, with the field numbers that the world knows them by.
+OURS = (
+    """
+    name: "envoy/extensions/load_balancing_policies/random_subsetting/v3/random_subsetting.proto"
+    package: "envoy.extensions.load_balancing_policies.random_subsetting.v3"
+    dependency: "envoy/config/cluster/v3/cluster.proto"
+    dependency: "google/protobuf/wrappers.proto"
+    syntax: "proto3"
+    message_type {
+      name: "RandomSubsetting"
+      field {
+        name: "subset_size" number: 1 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+        type_name: ".google.protobuf.UInt32Value"
+      }
+      field {
+        name: "child_policy" number: 2 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+        type_name: ".envoy.config.cluster.v3.LoadBalancingPolicy"
+      }
+    }
+    """,
+    """
+    name: "grpc/health/v1/health.proto"
+    package: "grpc.health.v1"
+    syntax: "proto3"
+    message_type {
+      name: "HealthCheckRequest"
+      field { name: "service" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+    }
+    message_type {
+      name: "HealthCheckResponse"
+      field {
+        name: "status" number: 1 label: LABEL_OPTIONAL type: TYPE_ENUM
+        type_name: ".grpc.health.v1.HealthCheckResponse.ServingStatus"
+      }
+      enum_type {
+        name: "ServingStatus"
+        value { name: "UNKNOWN" number: 0 }
+        value { name: "SERVING" number: 1 }
+        value { name: "NOT_SERVING" number: 2 }
+        value { name: "SERVICE_UNKNOWN" number: 3 }
+      }
+    }
+    """,
+)
+
 
 class PackDescriptors(BuildHookInterface[Any]):
     """What hatchling calls before it makes a wheel, an editable one too."""
@@ -126,7 +174,7 @@ class PackDescriptors(BuildHookInterface[Any]):
 
 def pack(root: Path) -> Path:
     """Write the descriptor file of the checkout at ``root``; the same input, the same bytes."""
-    packed = FileDescriptorSet(file=in_import_order(roots(), sources()))
+    packed = FileDescriptorSet(file=[*in_import_order(roots(), sources()), *ours()])
     target = root / OUTPUT
     target.parent.mkdir(parents=True, exist_ok=True)
     half_done = target.with_suffix(".tmp")
@@ -144,6 +192,12 @@ def roots() -> Iterator[str]:
     ):
         for name in names:
             yield f"{folder}{name}.proto"
+
+
+def ours() -> Iterator[FileDescriptorProto]:
+    """Last: they may import anything from above."""
+    for text in OURS:
+        yield text_format.Parse(text, FileDescriptorProto())
 
 
 def sources() -> tuple[Distribution, ...]:
