@@ -2,7 +2,16 @@
 
 from .decision import Choice, Decision, LocalResponse, RuleTried
 from .engine import Engine, Options, Prepared, python_regex
-from .events import AttemptFailed, CallEnded, CallRecord, ConfigApplied, Event, Observer
+from .events import (
+    AttemptFailed,
+    CallEnded,
+    CallRecord,
+    ConfigApplied,
+    EndpointEjected,
+    EndpointReturned,
+    Event,
+    Observer,
+)
 from .explain import decide
 from .message import Cause, Failure, Headers, Outcome, Override, Request, Response
 from .steps import (
@@ -37,6 +46,8 @@ __all__ = [
     "Decision",
     "Deliver",
     "Effect",
+    "EndpointEjected",
+    "EndpointReturned",
     "Engine",
     "Event",
     "Failure",

@@ -80,5 +80,26 @@ class ConfigApplied:
     clusters: int
 
 
-Event = CallEnded | AttemptFailed | ConfigApplied
+@dataclass(slots=True)
+class EndpointEjected:
+    """Outlier detection leaves an endpoint out; it comes back by the first sweep after ``until``.
+
+    ``reason`` is named as Envoy names it: ``consecutive_5xx``, ``success_rate``, …
+    """
+
+    cluster: str
+    endpoint: "UpstreamEndpoint"
+    reason: str
+    until: float
+
+
+@dataclass(slots=True)
+class EndpointReturned:
+    """An ejected endpoint may be called again."""
+
+    cluster: str
+    endpoint: "UpstreamEndpoint"
+
+
+Event = CallEnded | AttemptFailed | ConfigApplied | EndpointEjected | EndpointReturned
 Observer = Callable[[Event], None]

@@ -3,7 +3,14 @@
 from bisect import bisect_left
 from typing import Any
 
-from ..dataplane import AttemptFailed, CallEnded, ConfigApplied, Event, Response
+from ..dataplane import (
+    AttemptFailed,
+    CallEnded,
+    ConfigApplied,
+    EndpointEjected,
+    Event,
+    Response,
+)
 
 BOUNDS = (
     *(0.0001, 0.0003, 0.0006, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008),
@@ -34,6 +41,7 @@ class Recorder:
     def __init__(self) -> None:
         self._series: dict[Key, Series] = {}
         self._retries: dict[tuple[str, str], int] = {}
+        self._ejections: dict[tuple[str, str], int] = {}
         self._config: ConfigApplied | None = None
         self._applied = 0
 
@@ -56,7 +64,7 @@ class Recorder:
         series.total += duration
         series.buckets[bisect_left(BOUNDS, duration)] += 1
 
-    def _seldom(self, event: AttemptFailed | ConfigApplied) -> None:
+    def _seldom(self, event: Event) -> None:
         match event:
             case AttemptFailed(record=record, retried_as=retried_as):
                 key = (record.cluster.name if record.cluster is not None else "", retried_as)
@@ -64,6 +72,10 @@ class Recorder:
             case ConfigApplied():
                 self._config = event
                 self._applied += 1
+            case EndpointEjected(cluster=cluster, reason=reason):
+                self._ejections[cluster, reason] = self._ejections.get((cluster, reason), 0) + 1
+            case _:
+                pass
 
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, as plain values; from any thread."""
@@ -73,6 +85,10 @@ class Recorder:
             "retries": [
                 {"cluster": cluster, "kind": kind, "count": count}
                 for (cluster, kind), count in list(self._retries.items())
+            ],
+            "ejections": [
+                {"cluster": cluster, "reason": reason, "count": count}
+                for (cluster, reason), count in list(self._ejections.items())
             ],
             "config": {"version": config.version if config else "", "applied": self._applied},
         }

@@ -6,11 +6,12 @@ observes at ``next_sweep`` or later sweeps, and everything that missed sweeps wo
 done then, as of the moments at which they were due.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from math import ceil, floor
 
 from ...clock import Clock, Dice
 from ...model import OutlierDetection
+from ..events import EndpointEjected, EndpointReturned, Observer
 from ..message import Failure, Outcome
 from .endpoint import UpstreamEndpoint
 from .outlier_rules import (
@@ -21,11 +22,6 @@ from .outlier_rules import (
     is_error,
     status_of,
 )
-
-Ejected = Callable[[UpstreamEndpoint, Reason, float], None]
-"""An endpoint is ejected until a moment, by the sweep after which it comes back."""
-
-Returned = Callable[[UpstreamEndpoint], None]
 
 HAIR = 1e-9
 """In intervals: what rounding may make of a moment that is exactly that of a sweep."""
@@ -90,7 +86,7 @@ class OutlierDetector:
     ``endpoints`` are always all that the cluster has.
     """
 
-    __slots__ = ("_begun", "_clock", "_dice", "_ejected", "_returned", "config", "next_sweep")
+    __slots__ = ("_clock", "_cluster", "_dice", "_observe", "config", "next_sweep")
 
     def __init__(
         self,
@@ -98,21 +94,19 @@ class OutlierDetector:
         clock: Clock,
         dice: Dice,
         *,
-        ejected: Ejected = lambda _endpoint, _reason, _until: None,
-        returned: Returned = lambda _endpoint: None,
+        cluster: str = "",
+        observe: Observer = lambda _event: None,
     ) -> None:
         self.config = config
         self._clock = clock
         self._dice = dice
-        self._ejected = ejected
-        self._returned = returned
-        self._begun = clock()
-        self.next_sweep = self._begun + config.interval
+        self._cluster = cluster
+        self._observe = observe
+        self.next_sweep = clock() + config.interval
 
     def reconfigure(self, config: OutlierDetection) -> None:
         """Go by another configuration: sweeps by its interval, counted from the last one."""
-        self._begun = self.next_sweep - self.config.interval
-        self.next_sweep = self._begun + config.interval
+        self.next_sweep += config.interval - self.config.interval
         self.config = config
 
     def observe(
@@ -187,7 +181,7 @@ class OutlierDetector:
         suspect.jitter = spread * self._dice() if spread else 0.0
         suspect.ejected_at = now
         endpoint.ejected = True
-        self._ejected(endpoint, reason, self._until(suspect))
+        self._observe(EndpointEjected(self._cluster, endpoint, reason, self._until(suspect)))
         return True
 
     def _is_enforced(self, percent: int) -> bool:
@@ -222,7 +216,7 @@ class OutlierDetector:
         suspect.returned_at = now
         suspect.forget_runs()
         endpoint.ejected = False
-        self._returned(endpoint)
+        self._observe(EndpointReturned(self._cluster, endpoint))
 
     def sweep(self, endpoints: Collection[UpstreamEndpoint]) -> bool:
         """Do what is due: let endpoints come back, judge the interval, let multipliers decay."""
