@@ -55,7 +55,8 @@ class Options:
 
     ``passthrough``: hosts that are not of the mesh are called as they would be without it
     (ALLOW_ANY); otherwise refused (REGISTRY_ONLY). ``service``: what this member is called;
-    ``locality``: where it stands, for the balancing by zones.
+    ``locality``: where it stands, for the balancing by zones. ``loop_lag``: by how many seconds
+    the event loop of the call in hand is late (asked on its very thread), 0 where there is none.
     """
 
     complete: bool = False
@@ -64,6 +65,7 @@ class Options:
     regex: Regex = python_regex
     service: str = ""
     locality: Locality = Locality()
+    loop_lag: Callable[[], float] = float
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class Engine:
             http_filters=key[2],
             kept=kept,
             service=self.options.service,
+            loop_lag=self.options.loop_lag,
         )
 
     def _table(self, key: TableKey, config: RouteConfiguration, parts: Parts) -> RouteTable:

@@ -33,9 +33,14 @@ class Send:
 
 @dataclass(slots=True)
 class Serve:
-    """Run the application's handler."""
+    """Run the application's handler.
+
+    A handler that streams has sent its headers when it returns: who wants ``record.respond`` to
+    change them looks there when they are sent.
+    """
 
     request: Request
+    record: "CallRecord | None" = None
 
 
 @dataclass(slots=True)
@@ -149,4 +154,10 @@ Effect = Send | Serve | Pause | Race | Spawn | Deliver
 
 T = TypeVar("T")
 Steps = Generator[Effect, Any, T]
-"""What every stage returns; the answers are typed by the functions below."""
+"""What every stage returns."""
+
+
+def deliver(record: "CallRecord", outcome: Outcome) -> Steps[Outcome]:
+    """Hand over what there is; the end of its body is the end of the call."""
+    end: Outcome | None = yield Deliver(outcome, record)
+    return end or outcome

@@ -1,7 +1,7 @@
 """Filters: functions around a service, both from a request to its steps."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,9 +54,11 @@ class Kept:
 class Site:
     """Where a filter stands, and what it may use.
 
-    ``place`` names the place of the configuration, the table first; ``rate_limits`` are the
-    route's and the virtual host's; ``cluster`` is the destination, "" where the call is served
-    or answered here; ``service`` is what this member of the mesh is called.
+    ``place`` names the place where the configuration is written, the table first: all that it
+    holds for share what is kept there. ``rate_limits`` are the route's, else the virtual host's;
+    ``cluster`` is the destination, "" where the call is served or answered here; ``service`` is
+    what this member of the mesh is called; ``loop_lag`` says by how many seconds the event loop
+    that serves this call is late, 0 where there is none.
     """
 
     place: tuple[str, ...]
@@ -68,6 +70,7 @@ class Site:
     cluster: str = ""
     service: str = ""
     rate_limits: tuple[RateLimit, ...] = ()
+    loop_lag: Callable[[], float] = float
 
 
 Factory = Callable[[Any, Site], Filter | None]
@@ -84,21 +87,31 @@ def filters_for(
     for http_filter in http_filters:
         if isinstance(http_filter.config, Router):
             continue
-        config = effective(http_filter, levels)
-        made = None if config is None else FACTORIES[type(config)](config, site)
+        config, depth = effective(http_filter, levels)
+        if config is None:
+            continue
+        there = replace(site, place=(*site.place[: max(depth, 1)], http_filter.name))
+        made = FACTORIES[type(config)](config, there)
         if made is not None:
             found.append(made)
     return tuple(found)
 
 
-def effective(http_filter: HttpFilter, levels: Sequence[Overrides]) -> FilterConfig | None:
-    """The configuration that holds in this place; ``None`` where the filter is off."""
-    config, disabled = http_filter.config, http_filter.disabled
-    for overrides in reversed(levels):
+def effective(
+    http_filter: HttpFilter, levels: Sequence[Overrides]
+) -> tuple[FilterConfig | None, int]:
+    """The configuration that holds in this place, ``None`` where the filter is off; how deep.
+
+    Depth 0 is the listener, 1 the table, 2 the virtual host, and so on.
+    """
+    config, disabled, depth = http_filter.config, http_filter.disabled, 0
+    for level, overrides in enumerate(reversed(levels), start=1):
         for override in overrides:
             if override.name == http_filter.name:
-                config, disabled = override.config or config, override.disabled
-    return None if disabled else config
+                disabled = override.disabled
+                if override.config is not None:
+                    config, depth = override.config, level
+    return (None if disabled else config), depth
 
 
 def stacked(filters: Sequence[Filter], innermost: Service) -> Service:

@@ -155,7 +155,7 @@ class LiveRoute:
         site = parts.site(
             (table.name, host.name, rule, choice.name if choice else ""),
             cluster=choice.name if choice else "",
-            rate_limits=(*limits, *host.rate_limits),
+            rate_limits=limits or host.rate_limits,
         )
         return filters_for(
             parts.http_filters, ((choice.overrides, *levels) if choice else levels), site
@@ -197,7 +197,7 @@ class Parts:
     """What the compilation of a table needs from outside of it.
 
     ``max_stream_duration`` (seconds) and ``http_filters`` (without the router) are the listener's.
-    ``service`` is what this member of the mesh is called.
+    ``service`` is what this member of the mesh is called; ``loop_lag`` as in :class:`Site`.
     """
 
     __slots__ = (
@@ -206,12 +206,13 @@ class Parts:
         "dice",
         "http_filters",
         "kept",
+        "loop_lag",
         "max_stream_duration",
         "regex",
         "service",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword a part
         self,
         clusters: Clusters,
         regex: Regex,
@@ -222,6 +223,7 @@ class Parts:
         http_filters: tuple[HttpFilter, ...] = (),
         kept: Kept | None = None,
         service: str = "",
+        loop_lag: Callable[[], float] = float,
     ) -> None:
         self.clusters = clusters
         self.regex = regex
@@ -231,6 +233,7 @@ class Parts:
         self.http_filters = http_filters
         self.kept = kept or Kept()
         self.service = service
+        self.loop_lag = loop_lag
 
     def site(
         self, place: tuple[str, ...], *, cluster: str = "", rate_limits: tuple[RateLimit, ...] = ()
@@ -245,6 +248,7 @@ class Parts:
             cluster=cluster,
             service=self.service,
             rate_limits=rate_limits,
+            loop_lag=self.loop_lag,
         )
 
 
