@@ -1,6 +1,7 @@
 """Responses that nobody sent: direct responses and redirects, as aiohttp's own objects."""
 
 import inspect
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -10,7 +11,8 @@ from aiohttp.helpers import TimerNoop
 from aiohttp.http import HttpVersion11, RawResponseMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from ..dataplane import Response
+from ..dataplane import Headers, Response
+from ._aiohttp_message import changed, lower_case
 
 READ_LIMIT = 2**16
 _PARAMETERS = inspect.signature(ClientResponse.__init__).parameters
@@ -75,6 +77,17 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
+
+
+def respond(answer: ClientResponse, change: Callable[[Headers], Headers]) -> None:
+    """Let a response that came have the headers that its route wants the application to see."""
+    before = lower_case(answer)
+    shown = changed(CIMultiDict(answer.headers), before, change(before))
+    answer._headers = CIMultiDictProxy(shown)  # noqa: SLF001 - nothing public sets them
+    answer._raw_headers = tuple(  # noqa: SLF001
+        (name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in shown.items()
+    )
+    answer._raw_cookie_headers = tuple(shown.getall("set-cookie", ()))  # noqa: SLF001
 
 
 async def make_response(response: Response, request: ClientRequest) -> ClientResponse:

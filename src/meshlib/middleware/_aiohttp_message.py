@@ -10,7 +10,7 @@ Native = ClientRequest | web.Request
 
 
 class NativeRequest(Request):
-    """Its headers are read when first asked for: most routes never ask."""
+    """Headers and address are read when first asked for: most routes never ask."""
 
     __slots__ = ("_native",)
 
@@ -25,11 +25,13 @@ class NativeRequest(Request):
         self.replayable = True
         self.streaming = False
         self.deadline = None
-        self.source = ""
         self.dynamic_metadata = None
         self.override = None
 
-    def __getattr__(self, name: str) -> Headers:
+    def __getattr__(self, name: str) -> Headers | str:
+        if name == "source":
+            self.source = source_of(self._native)
+            return self.source
         if name != "headers":
             raise AttributeError(name)
         self.headers = lower_case(self._native)
@@ -62,6 +64,16 @@ class NativeResponse(Response):
 
 def lower_case(native: Native | ClientResponse | web.StreamResponse) -> Headers:
     return tuple((name.lower(), value) for name, value in native.headers.items())
+
+
+def source_of(native: Native) -> str:
+    """The caller's address; "" of a call that this process makes itself."""
+    transport = native.transport if isinstance(native, web.Request) else None
+    peer = transport.get_extra_info("peername") if transport is not None else None
+    if not isinstance(peer, tuple):
+        return ""
+    host, port = peer[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_replayable(body: object) -> bool:

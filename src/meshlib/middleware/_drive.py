@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -30,6 +30,9 @@ from ..dataplane import (
     Spawn,
     Steps,
 )
+from ..model import HttpFilter
+from ._binary import BinaryMetadata
+from ._news import News, settle
 
 log = logging.getLogger("meshlib")
 
@@ -107,6 +110,8 @@ class Runtime:
         self.want = want
         self.propagation: Propagation = propagation or NoPropagation()
         self.rate_limit_client: RateLimitClient = NoRateLimitClient()
+        self.propagate_deadlines = True
+        self.binary_metadata: BinaryMetadata | None = None
         self.resets: list[Callable[[], None]] = []
         self._news = News()
         self._dropped: deque[Callable[[], None]] = deque()
@@ -116,9 +121,10 @@ class Runtime:
         self.start()
         return self.engine.outbound(request)
 
-    def inbound(self, request: Request) -> Steps[Outcome]:
+    def inbound(self, request: Request, extra: Sequence[HttpFilter] = ()) -> Steps[Outcome]:
+        """``extra``: the filters that decorators put around the handler."""
         self.start()
-        return self.engine.inbound(request)
+        return self.engine.inbound(request, extra) if extra else self.engine.inbound(request)
 
     def step(self, steps: Steps[Outcome], answer: object) -> Effect:
         """Run the steps to their next effect."""
@@ -151,7 +157,7 @@ class Runtime:
 
     def end(self, steps: Steps[Outcome], end: Outcome | None = None) -> None:
         """Like :meth:`finish`, for callbacks that a finaliser may call too."""
-        self._soon(partial(_resume, steps, end))
+        self.soon(partial(_resume, steps, end))
 
     def close(self, steps: Steps[Outcome]) -> None:
         """Give up a call: cancelled, or broken off by its caller."""
@@ -162,9 +168,10 @@ class Runtime:
 
     def drop(self, steps: Steps[Outcome]) -> None:
         """Give up a call from a finaliser, which may run while this very thread holds the lock."""
-        self._soon(steps.close)
+        self.soon(steps.close)
 
-    def _soon(self, action: Callable[[], None]) -> None:
+    def soon(self, action: Callable[[], None]) -> None:
+        """Do this under the lock as soon as it is free; callbacks and finalisers may ask for it."""
         self._dropped.append(action)
         if self.lock.acquire(blocking=False):
             try:
@@ -279,58 +286,9 @@ def _resume(steps: Steps[Outcome], end: Outcome | None) -> None:
     raise AssertionError("an effect followed Deliver")
 
 
-class News:
-    """Wakes whoever waits for configuration, on any thread and any event loop."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._futures: set[asyncio.Future[None]] = set()
-
-    def announce(self) -> None:
-        with self._condition:
-            waiting, self._futures = self._futures, set()
-            self._condition.notify_all()
-        for future in waiting:
-            try:
-                future.get_loop().call_soon_threadsafe(_settle, future)
-            except RuntimeError:
-                continue  # its loop was closed, and the call with it
-
-    def wait(self, known: Callable[[], bool], timeout: float | None) -> bool:
-        with self._condition:
-            return self._condition.wait_for(known, timeout)
-
-    async def await_(self, known: Callable[[], bool], timeout: float | None) -> bool:  # noqa: ASYNC109
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    future = loop.create_future()
-                    with self._condition:
-                        self._futures.add(future)
-                    if known():
-                        self._forget(future)
-                        return True
-                    try:
-                        await future
-                    finally:
-                        self._forget(future)
-        except TimeoutError:
-            return known()
-
-    def _forget(self, future: asyncio.Future[None]) -> None:
-        with self._condition:
-            self._futures.discard(future)
-
-
 def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
     with suppress(RuntimeError):  # the loop was closed, and the call with it
-        loop.call_soon_threadsafe(_settle, future)
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+        loop.call_soon_threadsafe(settle, future)
 
 
 def _only_inbound(effect: Serve) -> NoReturn:

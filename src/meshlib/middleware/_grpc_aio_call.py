@@ -1,18 +1,29 @@
 """A call on an event loop: the task that awaits it drives it, or a task of its own does."""
 
 import asyncio
-import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import grpc
 import grpc.aio
 
-from ..dataplane import Cause, Deliver, Effect, Failure, Outcome, Send
+from ..dataplane import (
+    Deliver,
+    Effect,
+    Finish,
+    Outcome,
+    Race,
+    Send,
+    Spawn,
+    Steps,
+)
 from ._drive import Runtime, adrive
+from ._grpc_aio_beside import AioBeside
+from ._grpc_aio_ending import Ending
+from ._grpc_load import Heard, reported, tell
 from ._grpc_pool import Member, Pool
-from ._grpc_request import Draft
+from ._grpc_request import Draft, headers_of, responded
 from ._grpc_status import (
     LATE,
     LOCALLY_CANCELLED,
@@ -22,7 +33,9 @@ from ._grpc_status import (
     attach,
     error_for,
     judge,
+    succeeded,
     unreached,
+    witnessed,
 )
 
 T = TypeVar("T")
@@ -51,6 +64,8 @@ class Call(grpc.aio.Call):
     _delivered = False
     _cancelled = False
     _callbacks: list[Callable[[Any], None]] | None = None
+    _beside: AioBeside | None = None
+    _load: Heard | None = None
 
     def __init__(
         self,
@@ -73,6 +88,8 @@ class Call(grpc.aio.Call):
                 self._begin(effect)
             elif type(effect) is Deliver and not options[1]:
                 self._settle(effect)
+            else:
+                self._set_out(effect)
         except BaseException:
             runtime.close(steps)
             self._delivered = True
@@ -98,12 +115,38 @@ class Call(grpc.aio.Call):
     _begin = _start
     """The first step is taken at once: who only fires a call has fired it."""
 
+    def _set_out(self, effect: Effect) -> None:
+        """Something comes before the first attempt: it is begun at once, too."""
+        while type(effect) is Spawn:
+            self.spawn(effect.steps)
+            effect = self._effect = self._runtime.step(self._steps, None)
+        if type(effect) is Send:
+            self._begin(effect)
+        elif type(effect) is Deliver and not self._options[1]:
+            self._settle(effect)
+        else:
+            self._touch()
+
+    def spawn(self, steps: Steps[Outcome]) -> None:
+        self._side().spawn(steps)
+
+    async def race(self, effect: Race) -> Finish | None:
+        return await self._side().race(effect)
+
+    def _side(self) -> AioBeside:
+        if self._beside is None:
+            self._beside = AioBeside(self._runtime, self._lane, self._pool.shadows)
+        return self._beside
+
+    def _lane(self) -> "Call":
+        raise AssertionError("a stream is neither hedged nor mirrored")
+
     @abstractmethod
     async def _attempt(self, send: Send) -> Outcome:
         """Make one attempt, and say what came of it."""
 
     def _judge(self, error: grpc.aio.AioRpcError) -> Outcome:
-        return judge(
+        outcome = judge(
             error.code().value[0],
             error.details() or "",
             native=error,
@@ -111,6 +154,7 @@ class Call(grpc.aio.Call):
             is_ready=self._is_ready,
             is_late=self._is_late,
         )
+        return witnessed(outcome, error, self._runtime.binary_metadata)
 
     def _is_ready(self) -> bool:
         member = self._member
@@ -153,14 +197,16 @@ class Call(grpc.aio.Call):
 
     async def _drive(self) -> None:
         try:
-            deliver = await adrive(self._runtime, self._steps, self._attempt, self._effect)
+            deliver = await adrive(self._runtime, self._steps, self._attempt, self._effect, self)
             pause, factor, longest = READY_BACKOFF
             while self._unreached(deliver):
                 self._runtime.finish(self._steps)
+                if self._beside is not None:
+                    self._beside.cancel()
                 await self._runtime.asleep(pause)
                 pause = min(pause * factor, longest)
                 self._steps = self._runtime.outbound(self._draft.request)
-                deliver = await adrive(self._runtime, self._steps, self._attempt)
+                deliver = await adrive(self._runtime, self._steps, self._attempt, None, self)
         except BaseException as error:  # noqa: BLE001 - it is the awaiting task's to see
             self._abandon(error)
         else:
@@ -189,6 +235,11 @@ class Call(grpc.aio.Call):
     def _settle(self, deliver: Deliver) -> None:
         self._delivered = True
         self._deliver = deliver
+        winner = None if self._beside is None else self._beside.settle(deliver)
+        if winner is not None:
+            self._take_over(winner)
+        if self._load is not None:
+            tell(self._runtime, deliver.record, self._load)
         error = None if deliver.outcome is OK else error_for(deliver, AioMeshRpcError)
         if error is None:
             self._opened()
@@ -198,6 +249,15 @@ class Call(grpc.aio.Call):
             self._ended()
         if self._over is not None:
             self._wake()
+
+    def _take_over(self, winner: Any) -> None:
+        """The attempt that won a race is this call's."""
+
+    def _heard(self, send: Send, trailing: Any) -> Outcome:
+        """The trailers of an answer whose endpoint is asked for them."""
+        assert send.endpoint is not None
+        self._load = reported(self._runtime, send.endpoint, trailing)
+        return succeeded(self._native, headers_of(trailing))
 
     def _opened(self) -> None:
         """The answer is there, or its stream has begun: tell the steps when it ends."""
@@ -209,6 +269,8 @@ class Call(grpc.aio.Call):
             return
         self._delivered = True
         self._runtime.close(self._steps)
+        if self._beside is not None:
+            self._beside.cancel()
         if self._native is not None:
             self._native.cancel()
         if isinstance(error, asyncio.CancelledError):
@@ -290,7 +352,11 @@ class Call(grpc.aio.Call):
         return None if deadline is None else max(deadline - self._runtime.clock(), 0.0)
 
     async def initial_metadata(self) -> grpc.aio.Metadata:
-        return await self._ask("initial_metadata", grpc.aio.Metadata())
+        headers = await self._ask("initial_metadata", grpc.aio.Metadata())
+        respond = self._deliver.record.respond if self._deliver is not None else None
+        if respond is None or isinstance(self._error, AioMeshRpcError):
+            return headers  # the mesh's own errors tell them as they are to be seen
+        return responded(headers, respond)  # type: ignore[no-any-return]
 
     async def trailing_metadata(self) -> grpc.aio.Metadata:
         return await self._ask("trailing_metadata", grpc.aio.Metadata())
@@ -322,54 +388,3 @@ class Call(grpc.aio.Call):
         await self.initial_metadata()
         if self._delivered:
             self._raise()
-
-
-class Ending:
-    """Hears from a native stream how it ended, and tells the steps.
-
-    It holds no call, so that a call that its caller dropped is noticed and cancelled.
-    """
-
-    __slots__ = ("_call", "_callbacks", "_limit", "_member", "_runtime", "_steps")
-
-    def __init__(self, call: Call) -> None:
-        self._call = weakref.ref(call)
-        if call._callbacks is None:  # noqa: SLF001 - the other half of a call
-            call._callbacks = []  # noqa: SLF001
-        self._callbacks = call._callbacks  # noqa: SLF001
-        self._runtime = call._runtime  # noqa: SLF001
-        self._steps = call._steps  # noqa: SLF001
-        self._member = call._member  # noqa: SLF001
-        self._limit = call._limit  # noqa: SLF001
-
-    def __call__(self, native: Any) -> None:
-        status = at_once(native.code()).value[0]
-        details = at_once(native.details()) or ""
-        if native.cancelled():
-            end: Outcome = Failure(Cause.CANCELLED, details, 1)
-        else:
-            end = judge(
-                status,
-                details,
-                native=None,
-                address=None,
-                is_ready=lambda: True,
-                is_late=lambda: self._limit is not None and self._runtime.clock() >= self._limit,
-            )
-        self._runtime.end(self._steps, end)
-        call = self._call()
-        callbacks = self._callbacks[:]
-        self._callbacks.clear()
-        for callback in callbacks:
-            callback(native if call is None else call)
-
-
-def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that has nothing to wait for."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    coroutine.close()
-    raise AssertionError("a finished call knows its status")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Generator
+from copy import copy
 from typing import Any
 
 import grpc
@@ -27,7 +28,21 @@ class UnaryUnaryCall(Call, grpc.aio.UnaryUnaryCall[Any, Any]):
             self._message = await self._native
         except grpc.aio.AioRpcError as error:
             return self._judge(error)
+        if send.endpoint is not None and send.endpoint.wants_trailers:
+            return self._heard(send, await self._native.trailing_metadata())
         return OK
+
+    def _lane(self) -> "UnaryUnaryCall":
+        lane = copy(self)
+        lane._delivered = True  # noqa: SLF001 - what it takes to be no call of its own
+        lane._native = lane._sent = lane._beside = lane._task = lane._over = None  # noqa: SLF001
+        lane._callbacks = None  # noqa: SLF001
+        return lane
+
+    def _take_over(self, winner: "UnaryUnaryCall") -> None:
+        self._native, self._member = winner._native, winner._member  # noqa: SLF001
+        self._limit, self._message = winner._limit, winner._message  # noqa: SLF001
+        self._load = winner._load  # noqa: SLF001
 
     def _opened(self) -> None:
         self._runtime.finish(self._steps)
@@ -44,6 +59,10 @@ class UnaryUnaryCall(Call, grpc.aio.UnaryUnaryCall[Any, Any]):
                 try:
                     try:
                         self._message = yield from self._native.__await__()
+                        endpoint = self._effect.endpoint
+                        if endpoint is not None and endpoint.wants_trailers:
+                            trailing = yield from self._native.trailing_metadata().__await__()
+                            outcome = self._heard(self._effect, trailing)
                     except grpc.aio.AioRpcError as error:
                         outcome = self._judge(error)
                     effect = self._runtime.conclude(self._steps, outcome)
@@ -52,6 +71,8 @@ class UnaryUnaryCall(Call, grpc.aio.UnaryUnaryCall[Any, Any]):
                     raise
                 if outcome is OK and self._over is None and self._callbacks is None:
                     self._delivered = True
+                    assert isinstance(effect, Deliver)
+                    self._deliver = effect
                     return self._message
                 if not self._closes(effect):
                     yield from self._join().__await__()

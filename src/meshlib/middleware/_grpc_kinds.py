@@ -7,9 +7,10 @@ from typing import Any, Self
 import grpc
 
 from ..dataplane import Cause, Deliver, Effect, Failure, Outcome, Send
-from ._grpc_call import READY, StreamingAttempt, connectivity
+from ._grpc_attempt import READY, StreamingAttempt, connectivity
+from ._grpc_beside import ended
 from ._grpc_pending import PendingCall
-from ._grpc_status import LOCALLY_CANCELLED, OK, started, unreached
+from ._grpc_status import LOCALLY_CANCELLED, started, unreached
 
 
 class UnaryFuture(PendingCall):
@@ -40,17 +41,15 @@ class UnaryFuture(PendingCall):
 
     def _perform(self, send: Send) -> Outcome:
         self._start(send)
-        ended = threading.Event()
-        self._native.add_done_callback(lambda _native: ended.set())
-        ended.wait()
+        over = threading.Event()
+        self._native.add_done_callback(lambda _native: over.set())
+        over.wait()
         return self._outcome(self._native)
 
     def _outcome(self, native: Any) -> Outcome:
         if self._cancelled:
             return Failure(Cause.CANCELLED, LOCALLY_CANCELLED, 1, native)
-        if native.code() is grpc.StatusCode.OK:
-            return OK
-        return self._attempts.judge(native)
+        return ended(self._attempts, native)
 
 
 class StreamUnaryFuture(PendingCall):

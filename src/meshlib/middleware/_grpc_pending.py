@@ -10,11 +10,26 @@ from typing import Any
 
 import grpc
 
-from ..dataplane import Cause, Deliver, Effect, Failure, Outcome, Response, Send
+from ..dataplane import (
+    CallRecord,
+    Cause,
+    Deliver,
+    Effect,
+    Failure,
+    Finish,
+    Outcome,
+    Race,
+    Response,
+    Send,
+    Spawn,
+    Steps,
+)
 from ..errors import CallReport
 from ._drive import drive
-from ._grpc_call import Attempt, Method
-from ._grpc_request import Draft
+from ._grpc_attempt import Attempt, Method
+from ._grpc_beside import Beside
+from ._grpc_load import tell
+from ._grpc_request import Draft, responded
 from ._grpc_status import (
     LOCALLY_CANCELLED,
     READY_BACKOFF,
@@ -31,6 +46,7 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
 
     attempt: type[Attempt] = Attempt
     verb = "__call__"
+    _effect: Effect
     _native: Any = None
     _sent: Send | None = None
     _deliver: Deliver | None = None
@@ -50,12 +66,17 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         self._callbacks: list[Callable[[], None]] = []
         runtime = self._runtime = method.runtime
         self._method = method
-        self._steps = runtime.outbound(draft.request)
-        self._effect = runtime.step(self._steps, None)
+        self._beside = Beside(runtime, self._attempts)
+        steps = self._steps = runtime.outbound(draft.request)
+        effect: Effect = runtime.step(steps, None)
         try:
-            self._begin(self._effect)
+            while isinstance(effect, Spawn):
+                self._beside.spawn(effect.steps)
+                effect = runtime.step(steps, None)
+            self._effect = effect
+            self._begin(effect)
         except BaseException:
-            runtime.close(self._steps)
+            runtime.close(steps)
             self._delivered.set()
             raise
 
@@ -87,17 +108,29 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         self._driven = True
         threading.Thread(target=self._drive, name="meshlib-grpc-call", daemon=True).start()
 
+    def spawn(self, steps: Steps[Outcome]) -> None:
+        self._beside.spawn(steps)
+
+    def race(self, effect: Race) -> Finish | None:
+        if self._cancelled:
+            raise self._cancellation()
+        finish = self._beside.race(effect)
+        if self._cancelled:
+            raise self._cancellation()
+        return finish
+
     def _drive(self) -> None:
         """Bring the call to its delivery on this thread."""
         try:
-            deliver = drive(self._runtime, self._steps, self._checked, self._effect)
+            deliver = drive(self._runtime, self._steps, self._checked, self._effect, self)
             pause, factor, longest = READY_BACKOFF
             while self._patient and unreached(deliver):
                 self._runtime.finish(self._steps)
+                self._beside.cancel()
                 self._runtime.sleep(pause)
                 pause = min(pause * factor, longest)
                 self._steps = self._runtime.outbound(self._draft.request)
-                deliver = drive(self._runtime, self._steps, self._checked)
+                deliver = drive(self._runtime, self._steps, self._checked, None, self)
         except BaseException as error:  # noqa: BLE001 - it is the asking thread's to see
             self._abandon(error)
         else:
@@ -105,9 +138,12 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
 
     def _settle(self, deliver: Deliver) -> None:
         self._deliver = deliver
+        self._native = self._beside.settle(deliver) or self._native
+        if self._attempts.load is not None:
+            tell(self._runtime, deliver.record, self._attempts.load)
         error = error_for(deliver, MeshRpcError)
         if error is None and not is_whole(deliver):
-            ending = self._ending = Ending(self)
+            ending = self._ending = Ending(self, deliver.record)
             self._delivered.set()
             if not self._native.add_callback(ending):
                 ending()
@@ -123,6 +159,7 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
             self._error = error
             self._delivered.set()
         self._runtime.close(self._steps)
+        self._beside.cancel()
         self._over()
 
     def _over(self) -> None:
@@ -202,7 +239,11 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         return getattr(error or self._native, what)()
 
     def initial_metadata(self) -> Any:
-        return self._ask("initial_metadata")
+        headers = self._ask("initial_metadata")
+        respond = self._deliver.record.respond if self._deliver is not None else None
+        if respond is None or self._error is not None:
+            return headers  # an error tells its own already as they are to be seen
+        return responded(headers, respond)
 
     def trailing_metadata(self) -> Any:
         return self._ask("trailing_metadata")
@@ -248,12 +289,13 @@ class Ending:
     It holds neither call: when their caller drops them they are noticed and cancelled.
     """
 
-    def __init__(self, call: PendingCall) -> None:
+    def __init__(self, call: PendingCall, record: CallRecord) -> None:
         self._native = weakref.ref(call._native)  # noqa: SLF001 - the other half of a call
         self._callbacks = call._callbacks  # noqa: SLF001
         self._runtime = call._runtime  # noqa: SLF001
         self._steps = call._steps  # noqa: SLF001
         self._attempts = call._attempts  # noqa: SLF001
+        self._record = record
         self._told = False
 
     def __call__(self) -> None:
@@ -261,6 +303,8 @@ class Ending:
         if native is None or native.cancelled():
             self._tell(Failure(Cause.CANCELLED, LOCALLY_CANCELLED, 1))
         else:
+            if self._attempts.heard(native) and self._attempts.load is not None:
+                tell(self._runtime, self._record, self._attempts.load)
             self._tell(
                 judge(
                     native.code().value[0],

@@ -51,6 +51,8 @@ class Pool(Generic[C]):
         self._members: dict[object, Member[C]] = {}
         self._swept = engine.snapshot
         self._lock = threading.Lock()
+        self.shadows: set[Any] = set()
+        """Tasks of mirrored calls on this event loop: nobody else keeps hold of them."""
 
     def member(self, send: Send) -> Member[C]:
         """The channel that an attempt goes over."""

@@ -1,10 +1,14 @@
 """From the metadata of a call to the core's request, and back when the mesh changed it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import grpc.aio
+
 from ..dataplane import Headers, Request, Send
+from ._deadline import INCOMING
 from ._drive import Runtime
+from ._override import OVERRIDE
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -56,6 +60,9 @@ class Drafting:
             metadata = joined(metadata, outgoing)
         headers = headers_of(metadata) if metadata else ()
         deadline = None if timeout is None else runtime.clock() + timeout
+        incoming = INCOMING.get()
+        if incoming is not None:
+            deadline = incoming.bounded(deadline)
         request = Request(
             self._target,
             "POST",
@@ -67,6 +74,9 @@ class Drafting:
             replayable,
             streaming,
             deadline,
+            "",
+            None,
+            OVERRIDE.get(),
         )
         return Draft(request, metadata, foreign)
 
@@ -90,3 +100,9 @@ def joined(metadata: Metadata | None, outgoing: Headers) -> Any:
 def merged(headers: Headers, metadata: Metadata | None) -> Any:
     """The headers as the route changed them, with the caller's binary values."""
     return (*headers, *(pair for pair in metadata or () if pair[0].endswith("-bin")))
+
+
+def responded(metadata: Any, respond: Callable[[Headers], Headers]) -> Any:
+    """Response headers as the application is to see them, in the shape they came in."""
+    seen = merged(respond(headers_of(metadata or ())), metadata)
+    return grpc.aio.Metadata(*seen) if isinstance(metadata, grpc.aio.Metadata) else seen

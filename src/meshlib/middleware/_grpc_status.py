@@ -7,8 +7,11 @@ import grpc
 import grpc.aio
 
 from ..dataplane import Cause, Deliver, Failure, Headers, Outcome, Response
+from ..dataplane.statuses import http_to_grpc
 from ..errors import CallError, CallReport
 from ..model import Address
+from ._binary import STATUS_DETAILS, BinaryMetadata
+from ._grpc_request import headers_of, responded
 
 CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -20,12 +23,9 @@ BROKEN = ("Stream removed (", "Socket closed", "recvmsg:", "GOAWAY received", "C
 
 REFUSED_STREAM = "RST_STREAM with error code 7"
 
-HTTP_TO_GRPC = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
-"""What an HTTP status without a gRPC status means (gRPC's http-grpc-status-mapping)."""
-
 _UNIMPLEMENTED = 12
-_UNKNOWN = 2
-FAILURE_TO_GRPC = {Cause.TIMEOUT: 4, Cause.CANCELLED: 1, Cause.LOCAL: 13}
+FAILURE_TO_GRPC = {Cause.TIMEOUT: 4, Cause.DEADLINE: 4, Cause.CANCELLED: 1, Cause.LOCAL: 13}
+"""Other failures without a status of their own are UNAVAILABLE."""
 
 NATIVE_CAUSES = frozenset({Cause.REFUSED, Cause.RESET, Cause.CANCELLED, Cause.LOCAL})
 """Failures that are shown as gRPC itself reports them: the words of a server may look alike."""
@@ -36,6 +36,9 @@ LATE = 0.005
 """Seconds by which gRPC core's timers may run ahead of the mesh's clock."""
 
 OK = Response(200, (), 0)
+
+RETRY_INFO = "x-meshlib-retry-info-ms"
+"""The trailer as which the core hears of ``google.rpc.RetryInfo``."""
 
 READY_BACKOFF = (0.05, 1.6, 1.0)
 """First wait, factor and longest wait of a ``wait_for_ready`` call that found nobody."""
@@ -71,6 +74,20 @@ def judge(
     return Response(200, (), status, b"", native)
 
 
+def witnessed(outcome: Outcome, error: Any, binary: BinaryMetadata | None) -> Outcome:
+    """A failed attempt with what its server said beside the status."""
+    trailing = error.trailing_metadata() or ()
+    trailers = headers_of(trailing)
+    if binary is not None:
+        for key, value in trailing:
+            if key == STATUS_DETAILS and (delay := binary.retry_delay(value)) is not None:
+                trailers = (*trailers, (RETRY_INFO, str(int(delay * 1000))))
+    outcome.trailers = trailers
+    if isinstance(outcome, Response):
+        outcome.headers = headers_of(error.initial_metadata() or ())
+    return outcome
+
+
 def _names(address: Address | None, details: str) -> bool:
     """The words name the very endpoint; a DNS name shows up only as its addresses."""
     if address is None or not is_ip(address.host):
@@ -94,7 +111,7 @@ def grpc_status(outcome: Outcome) -> int:
                 return outcome.grpc_status
             if 300 <= outcome.status < 400:
                 return _UNIMPLEMENTED
-            return HTTP_TO_GRPC.get(outcome.status, _UNKNOWN)
+            return http_to_grpc(outcome.status)
 
 
 def report(deliver: Deliver) -> CallReport:
@@ -224,17 +241,40 @@ def error_for(deliver: Deliver, make: MakeError) -> grpc.RpcError | None:
         if outcome.grpc_status == 0 or (outcome.grpc_status is None and native is not None):
             return None
         if isinstance(native, grpc.RpcError):
-            return attach(native, deliver)
+            return _passed_on(native, deliver)
     elif isinstance(native, grpc.RpcError) and outcome.cause in NATIVE_CAUSES:
-        return attach(native, deliver)
+        return _passed_on(native, deliver)
     headers = outcome.headers if isinstance(outcome, Response) else ()
+    if deliver.record.respond is not None:
+        headers = deliver.record.respond(headers)
     code = CODES.get(grpc_status(outcome), grpc.StatusCode.UNKNOWN)
     return make(code, report(deliver), headers)
+
+
+def _passed_on(error: grpc.RpcError, deliver: Deliver) -> grpc.RpcError:
+    if deliver.record.respond is not None:
+        respond_through(error, deliver.record.respond)
+    return attach(error, deliver)
 
 
 def attach(error: grpc.RpcError, deliver: Deliver) -> grpc.RpcError:
     error.mesh = deliver.record.report(deliver.outcome)  # type: ignore[attr-defined]
     return error
+
+
+def respond_through(ended: Any, respond: Callable[[Headers], Headers]) -> None:
+    """Let the library's own object of an ended call tell headers as the route changes them."""
+    native = ended.initial_metadata
+
+    def initial_metadata() -> Any:
+        return responded(native(), respond)
+
+    ended.initial_metadata = initial_metadata
+
+
+def succeeded(native: Any, trailers: Headers = ()) -> Response:
+    """An answer of which more is to be known than that it is :data:`OK`."""
+    return Response(200, (), 0, b"", native, trailers)
 
 
 def started(native: Any) -> Response:

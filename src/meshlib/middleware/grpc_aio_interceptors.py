@@ -7,7 +7,7 @@ import grpc
 import grpc.aio
 
 from ._drive import Runtime
-from ._grpc_aio_call import at_once
+from ._grpc_aio_ending import at_once
 from ._grpc_behind import Behind, Details, behind_aio
 from ._grpc_pool import Options
 from ._target import grpc_target

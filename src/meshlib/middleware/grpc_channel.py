@@ -9,7 +9,8 @@ import grpc
 
 from ..dataplane import Send
 from ._drive import Runtime
-from ._grpc_call import Attempt, StreamingAttempt, blocking, connectivity
+from ._grpc_attempt import Attempt, StreamingAttempt, connectivity
+from ._grpc_call import blocking
 from ._grpc_kinds import StreamStreamCall, StreamUnaryFuture, UnaryFuture, UnaryStreamCall
 from ._grpc_methods import Methods, MultiCallable
 from ._grpc_pool import Member, Options, Pool, authority_in

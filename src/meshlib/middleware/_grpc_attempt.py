@@ -1,0 +1,196 @@
+"""How one attempt of a synchronous call is sent."""
+
+import time
+from copy import copy
+from typing import Any, NoReturn, Protocol, Self
+
+import grpc
+
+from ..dataplane import Cause, Deliver, Failure, Headers, Outcome, Send
+from ._drive import Runtime
+from ._grpc_load import Heard, reported
+from ._grpc_pool import Member
+from ._grpc_request import Draft, headers_of
+from ._grpc_status import LATE, OK, judge, respond_through, succeeded, witnessed
+
+READY = 2
+FAILED = (3, 4)
+"""Numbers of gRPC core's connectivity states: ready; transient failure and shutdown."""
+
+
+class Method(Protocol):
+    """What a call needs of the multicallable that made it."""
+
+    runtime: Runtime
+
+    def member(self, send: Send) -> Member[grpc.Channel]: ...
+
+    def native(self, member: Member[grpc.Channel], path: str) -> Any: ...
+
+
+class Attempt:
+    """How one call is sent, blocking until there is an answer."""
+
+    __slots__ = (
+        "_draft",
+        "_limit",
+        "_member",
+        "_message",
+        "_method",
+        "_options",
+        "_send",
+        "answer",
+        "load",
+        "verb",
+    )
+
+    def __init__(
+        self,
+        method: Method,
+        message: Any,
+        draft: Draft,
+        options: tuple[Any, bool | None, Any],
+        verb: str = "__call__",
+    ) -> None:
+        self._method = method
+        self._message = message
+        self._draft = draft
+        self._options = options
+        self.verb = verb
+        self.answer: Any = None
+        self.load: Heard | None = None
+
+    def another(self) -> Self:
+        """The same call once more, as a future."""
+        other = copy(self)
+        other.verb = "future"
+        other.load = None
+        return other
+
+    def start(self, send: Send, timeout: float | None) -> Any:
+        """Call the native multicallable of the endpoint."""
+        method = self._method
+        self._send = send
+        member = self._member = method.member(send)
+        self._limit = None if timeout is None else method.runtime.clock() + timeout - LATE
+        credentials, wait, compression = self._options
+        native = method.native(member, send.request.path)
+        if self.verb != "__call__":
+            native = getattr(native, self.verb)
+        return native(
+            self._message,
+            timeout,
+            self._draft.metadata(send),
+            credentials,
+            wait if send.endpoint is None else None,
+            compression,
+        )
+
+    def begun(self, send: Send) -> Any:
+        """The future of an attempt; grpcio's errors are ended futures, too."""
+        try:
+            return self.start(send, send.timeout)
+        except grpc.RpcError as error:
+            return error
+
+    def __call__(self, send: Send) -> Outcome:
+        endpoint = send.endpoint
+        if endpoint is not None and endpoint.wants_trailers:
+            return self._attentive(send)
+        try:
+            self.answer = self.start(send, send.timeout)
+        except grpc.RpcError as error:
+            return self.judge(error)
+        return OK
+
+    def _attentive(self, send: Send) -> Outcome:
+        """Make the attempt so that its trailers are seen."""
+        verb, self.verb = self.verb, "with_call"
+        try:
+            answer = self.start(send, send.timeout)
+        except grpc.RpcError as error:
+            return self.judge(error)
+        finally:
+            self.verb = verb
+        self.answer = answer if verb == "with_call" else answer[0]
+        return succeeded(answer[1], self.heard(answer[1]))
+
+    def heard(self, native: Any) -> Headers:
+        """The trailers of an ended call, if anybody wants them; its load report is kept."""
+        endpoint = self._send.endpoint
+        if endpoint is None or not endpoint.wants_trailers:
+            return ()
+        trailing = native.trailing_metadata() or ()
+        self.load = reported(self._method.runtime, endpoint, trailing)
+        return headers_of(trailing)
+
+    def seen(self, deliver: Deliver) -> Any:
+        """The answer, with the response headers as the application is to see them."""
+        if self.verb == "with_call" and deliver.record.respond is not None:
+            respond_through(self.answer[1], deliver.record.respond)
+        return self.answer
+
+    def judge(self, error: Any) -> Outcome:
+        outcome = judge(
+            error.code().value[0],
+            error.details() or "",
+            native=error,
+            address=self._member.address,
+            is_ready=lambda: connectivity(self._member.channel) == READY,
+            is_late=self.is_late,
+        )
+        return witnessed(outcome, error, self._method.runtime.binary_metadata)
+
+    def is_late(self) -> bool:
+        return self._limit is not None and self._method.runtime.clock() >= self._limit
+
+
+class StreamingAttempt(Attempt):
+    """Reads nothing of the requests before there is a connection."""
+
+    __slots__ = ()
+
+    def another(self) -> NoReturn:
+        raise AssertionError("a stream of requests is neither hedged nor mirrored")
+
+    def __call__(self, send: Send) -> Outcome:
+        opened = self.opened(send)
+        if not isinstance(opened, Send):
+            return opened
+        outcome = super().__call__(opened)
+        if isinstance(outcome, Failure) and outcome.cause is Cause.CONNECT:
+            return Failure(Cause.RESET, outcome.detail, 14, outcome.native)
+        return outcome
+
+    def opened(self, send: Send) -> Send | Failure:
+        """The same attempt with a connection, and the time that is left for it."""
+        if send.endpoint is None:
+            return send
+        clock = self._method.runtime.clock
+        begun = clock()
+        failure = connect(self._method.member(send), send.timeout)
+        if failure is not None:
+            return failure
+        left = None if send.timeout is None else send.timeout - (clock() - begun)
+        return Send(send.request, send.endpoint, left)
+
+
+def connectivity(channel: grpc.Channel, *, connect: bool = False) -> int:
+    """The state of a channel; grpcio offers it to asyncio channels only."""
+    core: Any = channel._channel  # type: ignore[attr-defined]  # noqa: SLF001
+    return int(core.check_connectivity_state(connect))
+
+
+def connect(member: Member[grpc.Channel], timeout: float | None) -> Failure | None:
+    """Wait for a connection to an endpoint; not a byte of the call is sent here."""
+    limit = member.connect_timeout if timeout is None else min(timeout, member.connect_timeout)
+    core: Any = member.channel._channel  # type: ignore[attr-defined]  # noqa: SLF001
+    until = time.time() + limit  # noqa: TID251 - gRPC core waits until a moment of wall time
+    while (state := connectivity(member.channel, connect=True)) != READY:
+        if state in FAILED:
+            return Failure(Cause.CONNECT, f"no connection to {member.address}", 14)
+        if not core.watch_connectivity_state(state, until).success:
+            if limit == timeout:
+                return Failure(Cause.TIMEOUT, f"no connection to {member.address} in time", 4)
+            return Failure(Cause.CONNECT, f"no connection to {member.address} in {limit:g} s", 14)
+    return None
