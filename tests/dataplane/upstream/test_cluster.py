@@ -95,7 +95,7 @@ def test_an_endpoint_that_stays_keeps_what_was_seen_of_it() -> None:
     live.commit(live.prepare(config, assignment([A, reweighted, C])))
     after = live.balance.endpoints
     assert after[A] is before[A]
-    assert after[B] is not before[B]
+    assert after[B] is before[B]
     assert after[B].config.load_balancing_weight == 9
     live.observe(after[B], Failure(Cause.CONNECT))
     live.commit(live.prepare(config, assignment([A, B])))
@@ -111,6 +111,44 @@ def test_preparing_leaves_the_balance_in_use_alone() -> None:
     live = cluster(assignment([A]))
     live.prepare(live.balance.config, assignment([B]))
     assert picked(live) == A
+
+
+def test_preparing_leaves_endpoints_that_stay_as_they_are() -> None:
+    live = cluster(assignment([A, B]))
+    sick = endpoint(A, health_status=HealthStatus.UNHEALTHY, load_balancing_weight=7)
+    known = live.balance.endpoints[A]
+    prepared = live.prepare(live.balance.config, assignment([sick, B]))
+    assert known.usable
+    assert known.config.load_balancing_weight == 1
+    assert {picked(live) for _ in range(4)} == {A, B}
+    live.commit(prepared)
+    assert not known.usable
+    assert known.config.load_balancing_weight == 7
+    assert {picked(live) for _ in range(4)} == {B}
+
+
+def test_an_endpoint_is_left_out_while_it_is_ejected_or_found_unhealthy() -> None:
+    live = cluster(assignment([A, B, C]))
+    a, b = live.balance.endpoints[A], live.balance.endpoints[B]
+    a.ejected = True
+    live.rebalance()
+    assert {picked(live) for _ in range(9)} == {B, C}
+    b.unhealthy = True
+    live.rebalance()
+    # One of three is below the panic threshold.
+    assert {picked(live) for _ in range(9)} == {A, B, C}
+    a.ejected = False
+    live.rebalance()
+    assert {picked(live) for _ in range(9)} == {A, C}
+
+
+def test_what_was_seen_while_a_balance_was_prepared_counts_in_it() -> None:
+    live = cluster(assignment([A, B, C]))
+    prepared = live.prepare(live.balance.config, assignment([A, B]))
+    live.balance.endpoints[A].ejected = True
+    live.rebalance()
+    live.commit(prepared)
+    assert {picked(live) for _ in range(9)} == {B}
 
 
 def test_each_category_drops_its_share_of_what_is_left() -> None:
@@ -143,5 +181,5 @@ def test_an_endpoint_knows_how_long_a_connection_may_take() -> None:
     before = live.balance.endpoints[A]
     assert before.connect_timeout == 2.0
     live.commit(live.prepare(replace(live.balance.config, connect_timeout=3.0), assignment([A])))
-    assert live.balance.endpoints[A].connect_timeout == 3.0
-    assert before.connect_timeout == 2.0
+    assert live.balance.endpoints[A] is before
+    assert before.connect_timeout == 3.0

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshlib.clock import Dice
+from meshlib.clock import Clock, Dice
 from meshlib.dataplane.upstream.endpoint import UpstreamEndpoint
-from meshlib.dataplane.upstream.pickers import Picker, picker_for
+from meshlib.dataplane.upstream.pickers import Candidate, Picker, picker_for
 from meshlib.model import LbPolicy, LeastRequest, Random, RoundRobin
-from meshlib.testing import always, endpoint, scripted, seeded
+from meshlib.testing import FakeClock, always, endpoint, scripted, seeded
 
 
 def live(*weights: int) -> list[UpstreamEndpoint]:
@@ -27,8 +27,14 @@ def picks(picker: Picker, calls: int, members: Sequence[UpstreamEndpoint]) -> li
     return [members.index(picker.pick()) for _ in range(calls)]
 
 
-def picker(policy: LbPolicy, members: Sequence[UpstreamEndpoint], dice: Dice) -> Picker:
-    return picker_for(policy, members, dice)
+def candidates(members: Sequence[UpstreamEndpoint]) -> tuple[Candidate, ...]:
+    return tuple(Candidate(e, e.config.load_balancing_weight, e.key) for e in members)
+
+
+def picker(
+    policy: LbPolicy, members: Sequence[UpstreamEndpoint], dice: Dice, clock: Clock = FakeClock()
+) -> Picker:
+    return picker_for(policy, candidates(members), clock, dice)
 
 
 @pytest.mark.parametrize(("roll", "first"), [(0.0, 0), (0.4, 1), (0.99, 2)])
@@ -70,12 +76,25 @@ def test_least_request_takes_the_idler_of_two() -> None:
     assert picks(choose, 4, members) == [1, 1, 0, 2]
 
 
-def test_least_request_weighs_load_by_weight() -> None:
+@pytest.mark.parametrize(
+    ("active", "bias", "turns"),
+    [
+        ((0, 0), 1.0, {0: 100, 1: 400}),
+        ((0, 3), 1.0, {0: 250, 1: 250}),
+        ((1, 0), 1.0, {0: 56, 1: 444}),
+        ((0, 3), 0.0, {0: 100, 1: 400}),
+        ((0, 3), 0.5, {0: 167, 1: 333}),
+        ((0, 1), 2.0, {0: 250, 1: 250}),
+    ],
+)
+def test_calls_in_flight_count_against_the_weight(
+    active: tuple[int, int], bias: float, turns: dict[int, int]
+) -> None:
     members = live(1, 4)
-    choose = picker(LeastRequest(), members, seeded(1))
-    for _ in range(500):
-        choose.pick().active += 1
-    assert members[1].active == pytest.approx(4 * members[0].active, rel=0.1)
+    for member, number in zip(members, active, strict=True):
+        member.active = number
+    choose = picker(LeastRequest(active_request_bias=bias), members, seeded(1))
+    assert Counter(picks(choose, 500, members)) == pytest.approx(turns, abs=1)
 
 
 def test_least_request_looks_at_as_many_as_it_is_told() -> None:

@@ -3,15 +3,16 @@
 import pytest
 
 from meshlib.dataplane.upstream.endpoint import UpstreamEndpoint
-from meshlib.dataplane.upstream.priority import Level, levels
-from meshlib.model import ClusterLoadAssignment, HealthStatus
+from meshlib.dataplane.upstream.priority import Level, Member, Rank, levels
+from meshlib.model import Cluster, HealthStatus
 from meshlib.testing import endpoint
 
 Members = tuple[int, int, int]
 """How many are healthy, degraded, unhealthy."""
+Spared = tuple[int, ...]
 
 
-def priority(number: int, healthy: int, degraded: int, unhealthy: int) -> list[UpstreamEndpoint]:
+def priority(number: int, healthy: int, degraded: int, unhealthy: int) -> tuple[Member, ...]:
     states = (
         [HealthStatus.HEALTHY] * (healthy // 2)
         + [HealthStatus.UNKNOWN] * (healthy - healthy // 2)
@@ -19,27 +20,27 @@ def priority(number: int, healthy: int, degraded: int, unhealthy: int) -> list[U
         + [HealthStatus.UNHEALTHY] * (unhealthy // 2)
         + [HealthStatus.DRAINING] * (unhealthy - unhealthy // 2)
     )
-    return [
-        UpstreamEndpoint(
-            endpoint(f"10.0.{number}.{n}:80", health_status=state), http2=False, connect_timeout=5.0
-        )
-        for n, state in enumerate(states)
-    ]
+    told = [endpoint(f"10.0.{number}.{n}:80", health_status=s) for n, s in enumerate(states)]
+    return tuple(
+        Member(UpstreamEndpoint(one, http2=False, connect_timeout=5.0), one) for one in told
+    )
 
 
 def spread(
-    *members: Members, factor: int = 140, threshold: float | None = None
+    *members: Members, factor: int = 140, threshold: float | None = None, spared: Spared = ()
 ) -> tuple[Level, ...]:
-    assignment = ClusterLoadAssignment(cluster_name="c", overprovisioning_factor=factor)
-    live = [priority(number, *m) for number, m in enumerate(members)]
-    return levels(assignment, live, threshold)
+    ranks = [
+        Rank(Cluster(name="c"), priority(number, *m), factor=factor / 100)
+        for number, m in enumerate(members)
+    ]
+    return levels(ranks, threshold, spared)
 
 
 def load(found: tuple[Level, ...]) -> dict[str, float]:
     """Per cent by priority, to the nearest whole."""
     by_priority: dict[str, float] = {}
     for level in found:
-        name = "P" + level.candidates[0].key.split(".")[2]
+        name = "P" + level.candidates[0].endpoint.key.split(".")[2]
         by_priority[name] = by_priority.get(name, 0) + level.share
     assert sum(by_priority.values()) == pytest.approx(100)
     return {name: round(share) for name, share in by_priority.items()}
@@ -90,7 +91,12 @@ def test_a_priority_panics_when_all_together_are_short(
     health: tuple[int, ...], panicking: list[str]
 ) -> None:
     found = spread(*map(percent, health))
-    sick = {"P" + e.key.split(".")[2] for level in found for e in level.candidates if not e.usable}
+    sick = {
+        "P" + e.endpoint.key.split(".")[2]
+        for level in found
+        for e in level.candidates
+        if not e.usable
+    }
     assert sorted(sick) == panicking
 
 
@@ -133,3 +139,28 @@ def test_the_threshold_of_the_cluster_counts() -> None:
     assert len(level.candidates) == 100
     (level,) = spread(percent(60), threshold=50)
     assert len(level.candidates) == 60
+
+
+@pytest.mark.parametrize(
+    ("spared", "expected"),
+    [
+        ((), {"P0": 100}),
+        ((0,), {"P1": 100}),
+        ((0, 1), {"P2": 100}),
+        ((0, 1, 2), {"P0": 100}),
+        ((1,), {"P0": 100}),
+    ],
+)
+def test_a_priority_that_was_tried_is_spared_while_there_are_others(
+    spared: Spared, expected: dict[str, int]
+) -> None:
+    assert load(spread(percent(100), percent(80), percent(90), spared=spared)) == expected
+
+
+def test_load_of_a_spared_priority_spills_over_as_if_it_were_empty() -> None:
+    found = spread(percent(100), percent(50), percent(100), spared=(0,))
+    assert load(found) == {"P1": 70, "P2": 30}
+
+
+def test_nobody_is_spared_for_a_priority_that_has_nobody() -> None:
+    assert load(spread(percent(100), (0, 0, 3), threshold=0, spared=(0,))) == {"P0": 100}

@@ -1,17 +1,26 @@
 """A live endpoint: its configuration and what was seen of it."""
 
+from math import inf
+from typing import Any
+
 from ...clock import Clock
 from ...model import Address, Endpoint, HealthStatus
+from .load import Load
 
 SHUN_BASE = 0.5
 SHUN_FACTOR = 1.6
 SHUN_MAX = 10.0
+NEVER = -inf
 
 
 class UpstreamEndpoint:
     """One place to send calls to. Kept while any configuration or call knows its address.
 
-    ``connect_timeout`` is in seconds: how long a new connection may take.
+    ``config`` (weight, health) is that of the configuration in force. ``connect_timeout`` is in
+    seconds: how long a new connection may take. ``ejected`` by outlier detection and ``unhealthy``
+    by active checks are written by those who watch, as is ``outlier``, what the former remembers.
+    ``since`` is when it became usable, :data:`NEVER` while it is not. ``wants_trailers``: the load that it
+    reports there counts.
     """
 
     __slots__ = (
@@ -20,46 +29,44 @@ class UpstreamEndpoint:
         "config",
         "connect_failures",
         "connect_timeout",
+        "ejected",
         "http2",
         "key",
+        "load",
+        "outlier",
+        "priority",
         "shunned_until",
+        "since",
+        "unhealthy",
+        "wants_trailers",
     )
 
-    def __init__(self, config: Endpoint, *, http2: bool, connect_timeout: float) -> None:
+    def __init__(
+        self, config: Endpoint, *, http2: bool, connect_timeout: float, priority: int = 0
+    ) -> None:
         self.config = config
         self.address: Address = config.address
         self.key = str(config.address)
         self.http2 = http2
         self.connect_timeout = connect_timeout
+        self.priority = priority
         self.active = 0
         self.shunned_until = 0.0
         self.connect_failures = 0
-
-    @staticmethod
-    def succeeding(
-        old: "UpstreamEndpoint | None", config: Endpoint, *, http2: bool, connect_timeout: float
-    ) -> "UpstreamEndpoint":
-        """The live endpoint for a configuration: the old one where nothing changed.
-
-        A changed one (weight, health) is a new object that inherits what was seen, so that the
-        balance in use stays as it is until the next one takes over.
-        """
-        new = UpstreamEndpoint(config, http2=http2, connect_timeout=connect_timeout)
-        if old is None:
-            return new
-        if (old.config, old.http2, old.connect_timeout) == (config, http2, connect_timeout):
-            return old
-        new.shunned_until = old.shunned_until
-        new.connect_failures = old.connect_failures
-        return new
+        self.ejected = False
+        self.unhealthy = False
+        self.outlier: Any = None
+        self.since = NEVER
+        self.wants_trailers = False
+        self.load: Load | None = None
 
     @property
     def usable(self) -> bool:
-        return self.config.health_status in (HealthStatus.UNKNOWN, HealthStatus.HEALTHY)
+        return is_usable(self, self.config)
 
     @property
     def degraded(self) -> bool:
-        return self.config.health_status is HealthStatus.DEGRADED
+        return is_degraded(self, self.config)
 
     def connect_failed(self, clock: Clock) -> None:
         """Look elsewhere for a while, as gRPC does with a subchannel in backoff."""
@@ -71,6 +78,19 @@ class UpstreamEndpoint:
         if self.connect_failures:
             self.connect_failures = 0
             self.shunned_until = 0.0
+
+
+def is_usable(endpoint: UpstreamEndpoint, config: Endpoint) -> bool:
+    """By what the configuration says of it, and by what was seen."""
+    if endpoint.ejected or endpoint.unhealthy:
+        return False
+    return config.health_status in (HealthStatus.UNKNOWN, HealthStatus.HEALTHY)
+
+
+def is_degraded(endpoint: UpstreamEndpoint, config: Endpoint) -> bool:
+    if endpoint.ejected or endpoint.unhealthy:
+        return False
+    return config.health_status is HealthStatus.DEGRADED
 
 
 class Concurrency:

@@ -1,27 +1,86 @@
 """Which priority takes a call: health, overprovisioning and panic as Envoy counts them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
-from ...model import ClusterLoadAssignment
-from .endpoint import UpstreamEndpoint
+from ...model import Cluster, ClusterLoadAssignment, Endpoint, Locality
+from .endpoint import UpstreamEndpoint, is_degraded, is_usable
 
 DEFAULT_PANIC_THRESHOLD = 50.0
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """The endpoints that a priority offers and its share of the calls, in per cent."""
+class Member(NamedTuple):
+    """An endpoint as one configuration wants it; ``locality`` counts those of its rank."""
 
-    candidates: tuple[UpstreamEndpoint, ...]
+    endpoint: UpstreamEndpoint
+    config: Endpoint
+    locality: int = 0
+
+    @property
+    def usable(self) -> bool:
+        return is_usable(self.endpoint, self.config)
+
+    @property
+    def degraded(self) -> bool:
+        return is_degraded(self.endpoint, self.config)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rank:
+    """All of one priority, whoever is well, as one cluster has them.
+
+    ``factor`` is the overprovisioning factor, ``kept`` what is not dropped for overload, both of
+    1. ``localities`` with their weights, ``None`` where unset.
+    """
+
+    config: Cluster
+    members: tuple[Member, ...]
+    localities: tuple[tuple[Locality, int | None], ...] = ((Locality(), None),)
+    factor: float = 1.4
+    kept: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Level:
+    """The members that a priority offers and its share of the calls, in per cent.
+
+    ``panics``: too few are well, so all are offered.
+    """
+
+    priority: int
+    candidates: tuple[Member, ...]
     share: float
+    panics: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Health:
+    """Who of a rank is well, and how much of the load that is enough for, in per cent."""
+
+    rank: Rank
+    healthy: tuple[Member, ...]
+    degraded: tuple[Member, ...]
+
+    @classmethod
+    def of(cls, rank: Rank) -> "Health":
+        usable = tuple(member for member in rank.members if member.usable)
+        if len(usable) == len(rank.members):
+            return cls(rank, usable, ())
+        return cls(rank, usable, tuple(member for member in rank.members if member.degraded))
+
+    def capacity(self, part: Sequence[Member]) -> float:
+        whole = len(self.rank.members)
+        return min(100.0, 100 * len(part) / whole * self.rank.factor) if whole else 0.0
+
+    def is_below(self, threshold: float) -> bool:
+        able = len(self.healthy) + len(self.degraded)
+        return 100 * able < threshold * len(self.rank.members)
 
 
 def levels(
-    assignment: ClusterLoadAssignment,
-    live: Sequence[Sequence[UpstreamEndpoint]],
-    panic_threshold: float | None,
+    ranks: Sequence[Rank], panic_threshold: float | None, spared: Collection[int] = ()
 ) -> tuple[Level, ...]:
     """Spread 100 % over the priorities, best first (Envoy: "Priority levels").
 
@@ -29,26 +88,23 @@ def levels(
     come after all healthy ones. When the whole cluster is short of capacity, a priority in which
     less than the panic threshold is healthy or degraded balances over all of its endpoints; when
     every priority does so, load goes by their number of endpoints.
+
+    ``spared`` priorities get nothing as long as another one can take a call.
     """
-    factor = assignment.overprovisioning_factor / 100
-    healthy = [[e for e in level if e.usable] for level in live]
-    degraded = [[e for e in level if e.degraded] for level in live]
-    capacity = [_capacity(h, level, factor) for h, level in zip(healthy, live, strict=True)]
-    spare = [_capacity(d, level, factor) for d, level in zip(degraded, live, strict=True)]
+    health = [Health.of(rank) for rank in ranks]
+    capacity = [h.capacity(h.healthy) for h in health]
+    spare = [h.capacity(h.degraded) for h in health]
     total = min(100.0, sum(capacity) + sum(spare))
     threshold = DEFAULT_PANIC_THRESHOLD if panic_threshold is None else panic_threshold
-    available = [100 * (len(h) + len(d)) for h, d in zip(healthy, degraded, strict=True)]
-    panic = [
-        total < 100 and able < threshold * len(level)
-        for able, level in zip(available, live, strict=True)
-    ]
-    if all(hit or not level for hit, level in zip(panic, live, strict=True)):
-        return _by_number(live)
-    offered = [
-        (*(level if hit else able for hit, able, level in zip(panic, part, live, strict=True)),)
-        for part in (healthy, degraded)
-    ]
-    return _spread((*offered[0], *offered[1]), (*capacity, *spare), total)
+    panics = [total < 100 and h.is_below(threshold) for h in health]
+    if all(hit or not rank.members for hit, rank in zip(panics, ranks, strict=True)):
+        return _by_number(ranks)
+    wanted = [(p, h.healthy, c) for p, (h, c) in enumerate(zip(health, capacity, strict=True))]
+    wanted += [(p, h.degraded, s) for p, (h, s) in enumerate(zip(health, spare, strict=True))]
+    left = [want for want in wanted if want[0] not in spared]
+    if not any(share for _, _, share in left):
+        left = wanted
+    return _spread(left, ranks, panics)
 
 
 def kept_share(assignment: ClusterLoadAssignment) -> float:
@@ -59,25 +115,27 @@ def kept_share(assignment: ClusterLoadAssignment) -> float:
     return prod(max(0.0, 1 - d.numerator / d.denominator) for d in assignment.drop_overloads)
 
 
-def _capacity(
-    part: Sequence[UpstreamEndpoint], whole: Sequence[UpstreamEndpoint], factor: float
-) -> float:
-    return min(100.0, 100 * len(part) / len(whole) * factor) if whole else 0.0
-
-
 def _spread(
-    offered: Sequence[Sequence[UpstreamEndpoint]], capacity: Sequence[float], total: float
+    wanted: Sequence[tuple[int, tuple[Member, ...], float]],
+    ranks: Sequence[Rank],
+    panics: Sequence[bool],
 ) -> tuple[Level, ...]:
     """Everyone gets what it can take, until 100 % are given away."""
     found, left = [], 100.0
-    for candidates, wanted in zip(offered, capacity, strict=True):
-        share = min(left, wanted * 100 / total) if total else 0.0
+    total = min(100.0, sum(capacity for _, _, capacity in wanted))
+    for priority, able, capacity in wanted:
+        share = min(left, capacity * 100 / total) if total else 0.0
         left -= share
+        candidates = ranks[priority].members if panics[priority] else able
         if candidates and share > 0:
-            found.append(Level(tuple(candidates), share))
+            found.append(Level(priority, candidates, share, panics[priority]))
     return tuple(found)
 
 
-def _by_number(live: Sequence[Sequence[UpstreamEndpoint]]) -> tuple[Level, ...]:
-    known = sum(map(len, live))
-    return tuple(Level(tuple(level), 100 * len(level) / known) for level in live if level)
+def _by_number(ranks: Sequence[Rank]) -> tuple[Level, ...]:
+    known = sum(len(rank.members) for rank in ranks)
+    return tuple(
+        Level(priority, rank.members, 100 * len(rank.members) / known, panics=True)
+        for priority, rank in enumerate(ranks)
+        if rank.members
+    )

@@ -1,29 +1,60 @@
 """Pickers: each chooses one endpoint out of the candidates of one priority."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
-from ....clock import Dice
-from ....model import LbPolicy, LeastRequest, Random
-from ..endpoint import UpstreamEndpoint
-from .least_request import LeastRequestPicker
+from ....clock import Clock, Dice
+from ....model import (
+    ClientSideWeightedRoundRobin,
+    LbPolicy,
+    LeastRequest,
+    Maglev,
+    PickFirst,
+    Random,
+    RandomSubsetting,
+    RingHash,
+    RoundRobin,
+)
+from .bounded import bounded
+from .candidate import Candidate, Picker
+from .least_request import least_request
+from .maglev import MaglevPicker
+from .pick_first import PickFirstPicker
 from .random import RandomPicker
-from .round_robin import RoundRobinPicker
+from .ring_hash import RingHashPicker
+from .round_robin import round_robin
+from .subsetting import subset
+from .weighted import WeightedPicker
 
-__all__ = ["LeastRequestPicker", "Picker", "RandomPicker", "RoundRobinPicker", "picker_for"]
+__all__ = ["Candidate", "Picker", "picker_for"]
 
 
-class Picker(Protocol):
-    def pick(self) -> UpstreamEndpoint: ...
+def picker_for(
+    policy: LbPolicy, candidates: Sequence[Candidate], clock: Clock, dice: Dice, seed: int = 0
+) -> Picker:
+    """Make the picker of a policy over at least one candidate.
 
-
-def picker_for(policy: LbPolicy, candidates: Sequence[UpstreamEndpoint], dice: Dice) -> Picker:
-    """Make the picker of a policy over at least one candidate."""
+    ``seed`` is what this process differs by from others (random subsetting).
+    """
     match policy:
-        case LeastRequest(choice_count=choices):
-            return LeastRequestPicker(candidates, dice, choices)
+        case RingHash():
+            ring = RingHashPicker(policy, candidates, dice)
+            return bounded(ring, candidates, policy.hash_balance_factor, dice)
+        case Maglev():
+            table = MaglevPicker(policy, candidates, dice)
+            return bounded(table, candidates, policy.hash_balance_factor, dice)
+        case RandomSubsetting(subset_size=size, child_policy=child_policy):
+            chosen = subset(candidates, size, seed)
+            return picker_for(child_policy, chosen, clock, dice)
+        case LeastRequest():
+            return least_request(policy, candidates, clock, dice)
         case Random():
             return RandomPicker(candidates, dice)
+        case PickFirst():
+            return PickFirstPicker(policy, candidates, dice)
+        case ClientSideWeightedRoundRobin():
+            return WeightedPicker(policy, candidates, clock, dice)
+        case RoundRobin(slow_start=slow_start):
+            return round_robin(candidates, slow_start, clock, dice)
         case _:
-            # Hash policies too, until requests carry hash keys; the codec reports them as ignored.
-            return RoundRobinPicker(candidates, dice)
+            # CLUSTER_PROVIDED goes with ORIGINAL_DST, which has no endpoints to choose from.
+            return round_robin(candidates, None, clock, dice)

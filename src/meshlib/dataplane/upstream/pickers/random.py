@@ -6,15 +6,16 @@ from itertools import accumulate
 
 from ....clock import Dice
 from ..endpoint import UpstreamEndpoint
+from .candidate import Candidate
 
 
 class RandomPicker:
     __slots__ = ("_bounds", "_dice", "_order")
 
-    def __init__(self, candidates: Sequence[UpstreamEndpoint], dice: Dice) -> None:
-        self._order = tuple(candidates)
-        self._bounds = tuple(accumulate(e.config.load_balancing_weight for e in self._order))
+    def __init__(self, candidates: Sequence[Candidate], dice: Dice) -> None:
+        self._order = tuple(candidate.endpoint for candidate in candidates)
+        self._bounds = tuple(accumulate(candidate.weight for candidate in candidates))
         self._dice = dice
 
-    def pick(self) -> UpstreamEndpoint:
+    def pick(self, hash_key: int | None = None, attempt: int = 0) -> UpstreamEndpoint:
         return self._order[bisect(self._bounds, self._dice() * self._bounds[-1])]
