@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..model import Locality
 from .scope import Scope
 
 
@@ -17,7 +18,8 @@ class ClientKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """``namespace`` and ``labels`` are the NAMESPACE and LABELS of its metadata, as Istio's say."""
+    """``namespace`` and ``labels`` are the NAMESPACE and LABELS of its metadata, as Istio's say;
+    ``locality`` is where it stands, as its node says."""
 
     id: str
     cluster: str = ""
@@ -25,6 +27,7 @@ class Node:
     labels: tuple[tuple[str, str], ...] = ()
     user_agent_name: str = ""
     user_agent_version: str = ""
+    locality: Locality = Locality()
 
     @property
     def kind(self) -> ClientKind:
@@ -38,4 +41,4 @@ class Node:
 
     @property
     def scope(self) -> Scope:
-        return Scope(namespace=self.namespace, labels=self.labels)
+        return Scope(namespace=self.namespace, labels=self.labels, locality=self.locality)

@@ -7,31 +7,59 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # manifests build a World, so they cannot be needed to define it
     from .manifests.common import WorkloadEntry
     from .manifests.destination_rule import DestinationRule
+    from .manifests.envoy_filter import EnvoyFilter
     from .manifests.finding import Finding
+    from .manifests.http_policies import HTTPRetry
+    from .manifests.load_balancer import (
+        LocalityLoadBalancerSetting,
+        ZoneAwareLoadBalancerSetting,
+    )
     from .manifests.manifest import Manifest
+    from .manifests.mesh_config import MeshConfig
     from .manifests.service import Service
     from .manifests.service_entry import ServiceEntry
+    from .manifests.traffic_policy import DefaultTrafficPolicy, TcpKeepalive
     from .manifests.virtual_service import VirtualService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshSettings:
-    """What holds for the whole mesh (Istio's MeshConfig)."""
+    """What holds for the whole mesh (Istio's MeshConfig); times in seconds.
+
+    ``normalize_path`` and ``merge_slashes``: what becomes of paths on their way out.
+    """
 
     outbound_traffic_policy: str = "ALLOW_ANY"
     root_namespace: str = "istio-system"
+    connect_timeout: float = 10.0
+    dns_refresh_rate: float = 60.0
+    tcp_keepalive: "TcpKeepalive | None" = None
+    locality_lb_setting: "LocalityLoadBalancerSetting | None" = None
+    zone_aware_lb_setting: "ZoneAwareLoadBalancerSetting | None" = None
+    default_http_retry_policy: "HTTPRetry | None" = None
+    default_traffic_policy: "DefaultTrafficPolicy | None" = None
+    default_service_export_to: tuple[str, ...] = ()
+    default_virtual_service_export_to: tuple[str, ...] = ()
+    default_destination_rule_export_to: tuple[str, ...] = ()
+    normalize_path: bool = False
+    merge_slashes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """``remarks`` are what reading already found worth saying, none of it an error."""
+    """``remarks`` are what reading already found worth saying, none of it an error.
+
+    ``mesh_manifest`` is where ``mesh_config`` was read from, if anywhere.
+    """
 
     services: tuple["Manifest[Service]", ...] = ()
     service_entries: tuple["Manifest[ServiceEntry]", ...] = ()
     workload_entries: tuple["Manifest[WorkloadEntry]", ...] = ()
     virtual_services: tuple["Manifest[VirtualService]", ...] = ()
     destination_rules: tuple["Manifest[DestinationRule]", ...] = ()
+    envoy_filters: tuple["Manifest[EnvoyFilter]", ...] = ()
     mesh_config: MeshSettings = MeshSettings()
+    mesh_manifest: "Manifest[MeshConfig] | None" = None
     remarks: tuple["Finding", ...] = ()
 
     @property
@@ -41,3 +69,4 @@ class World:
         yield from self.workload_entries
         yield from self.virtual_services
         yield from self.destination_rules
+        yield from self.envoy_filters

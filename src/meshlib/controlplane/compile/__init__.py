@@ -8,6 +8,8 @@ from ... import model
 from ..scope import Scope
 from ..world import World
 from .clusters import black_hole, clusters_of, passthrough
+from .filters import filters_for
+from .inbound import inbound_listener
 from .names import BLACK_HOLE, cluster_name, host_forms
 from .services import MeshPort, MeshService
 from .tables import port_table, service_table, virtual_host
@@ -30,11 +32,18 @@ def compile_snapshot(world: World, scope: Scope) -> model.Snapshot:
         for port in service.ports:
             host = virtual_host(service, port, view)
             by_port[port.number].append(host)
-            if not service.is_wildcard:
-                tables.append(service_table(service, host, port.number))
-                for name in host_forms(service.host, scope.namespace):
-                    listener = _listener(f"{name}:{port.number}", service, port)
-                    listeners.setdefault(listener.name, listener)
+            tables.append(service_table(service, host, port.number))
+            http = _http(service, port, host, view)
+            for name in host_forms(service.host, scope.namespace):
+                listener = model.Listener(
+                    name=f"{name}:{port.number}",
+                    http=http,
+                    metadata=model.sourced(service.manifest.place),
+                )
+                listeners.setdefault(listener.name, listener)
+    own = inbound_listener(view)
+    if own is not None:
+        listeners[own.name] = own
     registry_only = world.mesh_config.outbound_traffic_policy == "REGISTRY_ONLY"
     tables += (port_table(n, by_port[n], registry_only=registry_only) for n in sorted(by_port))
     clusters, endpoints = _upstreams(view, tables)
@@ -44,24 +53,28 @@ def compile_snapshot(world: World, scope: Scope) -> model.Snapshot:
     return replace(made, version=_version(made))
 
 
-def _listener(name: str, service: MeshService, port: MeshPort) -> model.Listener:
+def _http(
+    service: MeshService, port: MeshPort, host: model.VirtualHost, view: View
+) -> model.HttpConnectionManager:
     table = cluster_name(service.host, port.number)
-    return model.Listener(
-        name=name,
-        http=model.HttpConnectionManager(routes=model.Rds(table), stat_prefix=table),
-        metadata=model.sourced(service.manifest.place),
+    return model.HttpConnectionManager(
+        routes=model.Rds(table),
+        http_filters=filters_for(host),
+        stat_prefix=table,
+        normalize_path=view.mesh.normalize_path,
+        merge_slashes=view.mesh.merge_slashes,
     )
 
 
 def _upstreams(
     view: View, tables: list[model.RouteConfiguration]
 ) -> tuple[list[model.Cluster], list[model.ClusterLoadAssignment]]:
-    clusters = [passthrough()]
+    clusters = [passthrough(view.mesh)]
     endpoints: list[model.ClusterLoadAssignment] = []
     for service in view.services.values():
         if not service.is_known:
             continue
-        for cluster, assignment in clusters_of(service, view.rule_for(service)):
+        for cluster, assignment in clusters_of(service, view):
             clusters.append(cluster)
             if assignment is not None:
                 endpoints.append(assignment)

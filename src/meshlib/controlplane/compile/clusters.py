@@ -1,80 +1,95 @@
 """Services and DestinationRules → clusters, one per port and subset."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ... import model
+from ..world import MeshSettings
+from .balancing import is_passthrough, lb_policy
 from .endpoints import load_assignment
+from .localities import Group, arranged, preference
 from .names import BLACK_HOLE, PASSTHROUGH, cluster_name
 from .policies import (
-    CONNECT_TIMEOUT,
     circuit_breakers,
     connect_timeout,
-    lb_policy,
+    http_protocol_options,
     outlier_detection,
     panic_threshold,
-    policy_at,
+    policy_of,
+    tcp_keepalive,
 )
 from .services import MeshPort, MeshService
-from .view import Rule
-
-DNS_REFRESH_RATE = 60.0
+from .view import View
 
 Made = tuple[model.Cluster, model.ClusterLoadAssignment | None]
 
 
-def clusters_of(service: MeshService, rule: Rule | None) -> Iterator[Made]:
+def clusters_of(service: MeshService, view: View) -> Iterator[Made]:
     """Each cluster of the service, with its endpoints where those come by EDS."""
+    rule = view.rule_for(service)
     subsets = rule.subsets if rule else {}
     for port in service.ports:
         for subset in ("", *subsets):
-            yield _cluster(service, port, rule, subset)
+            yield _cluster(service, port, subset, view)
 
 
-def _cluster(service: MeshService, port: MeshPort, rule: Rule | None, subset: str) -> Made:
+def _cluster(service: MeshService, port: MeshPort, subset: str, view: View) -> Made:
     name = cluster_name(service.host, port.number, subset)
+    rule = view.rule_for(service)
     chosen = rule.subsets.get(subset) if rule else None
-    policy = policy_at(
-        port.number,
-        rule.traffic_policy if rule else None,
-        chosen.traffic_policy if chosen else None,
+    policy = policy_of(rule, port.number, subset, view.mesh)
+    wish = preference(policy.load_balancer, view.mesh)
+
+    def arrange(groups: Sequence[Group]) -> Sequence[Group]:
+        if wish is None:
+            return groups
+        can_fail_over = policy.outlier_detection is not None
+        return arranged(groups, wish, view.scope, can_fail_over=can_fail_over)
+
+    labels = chosen.labels if chosen else {}
+    assignment = load_assignment(name, service, port, labels, arrange)
+    discovery = (
+        model.OriginalDst()
+        if is_passthrough(policy)
+        else _discovery(service, assignment, view.mesh)
     )
-    assignment = load_assignment(name, service, port, chosen.labels if chosen else {})
-    discovery = _discovery(service, assignment)
     source = rule.manifests[0] if rule else service.manifest
+    has_own = not isinstance(discovery, model.OriginalDst)
     cluster = model.Cluster(
         name=name,
         discovery=discovery,
-        connect_timeout=connect_timeout(policy),
-        lb_policy=model.ClusterProvided()
-        if isinstance(discovery, model.OriginalDst)
-        else lb_policy(policy),
+        connect_timeout=connect_timeout(policy, view.mesh),
+        lb_policy=lb_policy(policy) if has_own else model.ClusterProvided(),
         circuit_breakers=circuit_breakers(policy),
         outlier_detection=outlier_detection(policy),
-        http_protocol_options=model.HttpProtocolOptions(http2=True) if port.is_http2 else None,
+        http_protocol_options=http_protocol_options(policy, http2=port.is_http2),
         healthy_panic_threshold=panic_threshold(policy),
+        locality_lb=wish.locality_lb if wish is not None and has_own else None,
+        tcp_keepalive=tcp_keepalive(policy, view.mesh),
         metadata=model.sourced(source.place),
     )
     return cluster, assignment if isinstance(discovery, model.Eds) else None
 
 
-def _discovery(service: MeshService, assignment: model.ClusterLoadAssignment) -> model.Discovery:
+def _discovery(
+    service: MeshService, assignment: model.ClusterLoadAssignment, mesh: MeshSettings
+) -> model.Discovery:
     match service.resolution:
         case "DNS":
-            return model.StrictDns(assignment, DNS_REFRESH_RATE)
+            return model.StrictDns(assignment, mesh.dns_refresh_rate)
         case "DNS_ROUND_ROBIN":
-            return model.LogicalDns(assignment, DNS_REFRESH_RATE)
+            return model.LogicalDns(assignment, mesh.dns_refresh_rate)
         case "NONE":
             return model.OriginalDst()
         case _:
             return model.Eds()
 
 
-def passthrough() -> model.Cluster:
+def passthrough(mesh: MeshSettings) -> model.Cluster:
     """Where calls to hosts that nobody knows go, unchanged."""
     return model.Cluster(
         name=PASSTHROUGH,
         discovery=model.OriginalDst(),
-        connect_timeout=CONNECT_TIMEOUT,
+        connect_timeout=mesh.connect_timeout,
         lb_policy=model.ClusterProvided(),
     )
 

@@ -1,24 +1,30 @@
 """Workloads → ClusterLoadAssignments."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ... import model
 from ..manifests.common import is_ip
+from .localities import Group, Member, topology
 from .services import MeshPort, MeshService, Workload
 
 
 def load_assignment(
-    name: str, service: MeshService, port: MeshPort, labels: dict[str, str]
+    name: str,
+    service: MeshService,
+    port: MeshPort,
+    labels: dict[str, str],
+    arrange: Callable[[Sequence[Group]], Sequence[Group]],
 ) -> model.ClusterLoadAssignment:
-    """The workloads that carry the labels, grouped and weighted by locality as in Istio."""
-    groups: dict[model.Locality, list[model.Endpoint]] = {}
+    """The workloads that carry the labels, grouped by locality and arranged for the caller."""
+    places: dict[model.Locality, list[Member]] = {}
     for workload in usable(service, port):
         if labels.items() <= workload.labels.items():
             place = locality(workload.entry.locality)
-            groups.setdefault(place, []).append(_endpoint(workload, port))
+            known = topology(place, workload.entry.network) | workload.labels
+            places.setdefault(place, []).append(Member(_endpoint(workload, port), known))
+    groups = [_group(place, places[place]) for place in sorted(places)]
     return model.ClusterLoadAssignment(
-        cluster_name=name,
-        endpoints=tuple(_group(place, groups[place]) for place in sorted(groups)),
+        cluster_name=name, endpoints=tuple(_endpoints(group) for group in arrange(groups))
     )
 
 
@@ -53,10 +59,15 @@ def _endpoint(workload: Workload, port: MeshPort) -> model.Endpoint:
     )
 
 
-def _group(place: model.Locality, endpoints: Iterable[model.Endpoint]) -> model.LocalityLbEndpoints:
-    members = tuple(endpoints)
+def _group(place: model.Locality, members: Sequence[Member]) -> Group:
+    weight = sum(member.endpoint.load_balancing_weight for member in members)
+    return Group(place, tuple(members), weight)
+
+
+def _endpoints(group: Group) -> model.LocalityLbEndpoints:
     return model.LocalityLbEndpoints(
-        locality=place,
-        lb_endpoints=members,
-        load_balancing_weight=sum(endpoint.load_balancing_weight for endpoint in members),
+        locality=group.locality,
+        lb_endpoints=tuple(member.endpoint for member in group.members),
+        load_balancing_weight=group.weight,
+        priority=group.priority,
     )

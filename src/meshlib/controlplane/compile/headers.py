@@ -1,14 +1,15 @@
 """``headers`` of a VirtualService → header mutations."""
 
 from ... import model
-from ...xds.formats import literal
-from ..manifests.virtual_service import HeaderOperations, Headers
+from ...model.format import literal
+from ..manifests.virtual_service import AUTHORITY, HeaderOperations, Headers
 
-AUTHORITY = frozenset({":authority", "host"})
+SILENT = Headers()
 
 
-def mutations(*levels: Headers) -> model.HeaderMutations:
+def mutations(*said: Headers | None) -> model.HeaderMutations:
     """All levels in one, the first speaking first."""
+    levels = [level or SILENT for level in said]
     requests = [level.request for level in levels]
     responses = [level.response for level in levels]
     return model.HeaderMutations(
@@ -19,31 +20,25 @@ def mutations(*levels: Headers) -> model.HeaderMutations:
     )
 
 
-def authority_of(*levels: Headers) -> str:
+def authority_of(*said: Headers | None) -> str:
     """Setting ``host`` is a host rewrite; the first to say it wins."""
-    for level in levels:
-        for name, value in level.request.set.items():
+    for level in said:
+        for name, value in (level or SILENT).request.set.items():
             if name.lower() in AUTHORITY:
-                return _plain(value)
+                return literal(value) or ""
     return ""
 
 
 def _options(operations: HeaderOperations) -> tuple[model.HeaderValueOption, ...]:
     replaced = tuple(
         model.HeaderValueOption(
-            name=name.lower(), value=_plain(value), append_action="overwrite_if_exists_or_add"
+            name=name.lower(), value=value, append_action="overwrite_if_exists_or_add"
         )
         for name, value in sorted(operations.set.items())
         if name.lower() not in AUTHORITY
     )
     added = tuple(
-        model.HeaderValueOption(name=name.lower(), value=_plain(value))
+        model.HeaderValueOption(name=name.lower(), value=value)
         for name, value in sorted(operations.add.items())
     )
     return replaced + added
-
-
-def _plain(value: str) -> str:
-    plain = literal(value)
-    assert plain is not None, "manifests refuse formats"
-    return plain

@@ -1,22 +1,33 @@
 """HTTPMatchRequests → RouteMatches; what only the control plane knows is resolved here."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ... import model
-from ..manifests.virtual_service import MESH, HTTPMatchRequest, HTTPRoute, StringMatch
+from ..manifests.http_match import HTTPMatchRequest, StringMatch
+from ..manifests.virtual_service import MESH, HTTPRoute
 from ..scope import Scope
 
 ANY_PATH = model.RouteMatch(path=model.PathPrefix("/"))
 
 
-def matches_of(route: HTTPRoute, scope: Scope, port: int) -> Iterator[tuple[str, model.RouteMatch]]:
-    """Each match that can ever hold for the scope on the port, with its route's name."""
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """One route's match, with the names that it gives to the route."""
+
+    match: model.RouteMatch
+    name: str
+    stat_prefix: str = ""
+
+
+def matches_of(route: HTTPRoute, scope: Scope, port: int) -> Iterator[Matched]:
+    """Each match that can ever hold for the scope on the port."""
     if not route.match:
-        yield route.name, ANY_PATH
+        yield Matched(ANY_PATH, route.name)
     for match in route.match:
         if applies(match, scope, port):
             name = f"{route.name}.{match.name}" if route.name and match.name else route.name
-            yield name or match.name, route_match(match)
+            yield Matched(route_match(match), name or match.name, match.stat_prefix)
 
 
 def applies(match: HTTPMatchRequest, scope: Scope, port: int) -> bool:
@@ -66,10 +77,12 @@ def _path(match: StringMatch) -> model.PathMatcher:
 
 
 def _text(match: StringMatch) -> model.StringMatcher | model.Present:
+    return model.Present() if match.is_empty else string_matcher(match)
+
+
+def string_matcher(match: StringMatch) -> model.StringMatcher:
     if match.exact is not None:
         return model.Exact(match.exact)
     if match.prefix is not None:
         return model.Prefix(match.prefix)
-    if match.regex is not None:
-        return model.SafeRegex(match.regex)
-    return model.Present()
+    return model.SafeRegex(match.regex or "")

@@ -1,19 +1,21 @@
 """trafficPolicy → what a cluster does about load and failure. Istio's defaults, said aloud."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ... import model
-from ..manifests.destination_rule import (
+from ..manifests.load_balancer import LoadBalancerSettings
+from ..manifests.traffic_policy import (
     ConnectionPoolSettings,
-    LoadBalancerSettings,
     OutlierDetection,
     PortTrafficPolicy,
     RetryBudget,
+    TcpKeepalive,
     TrafficPolicy,
 )
+from ..world import MeshSettings
+from .view import Rule
 
 UNLIMITED = 4294967295
-CONNECT_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,24 @@ class ClusterPolicy:
     connection_pool: ConnectionPoolSettings | None = None
     outlier_detection: OutlierDetection | None = None
     retry_budget: RetryBudget | None = None
+
+
+def policy_of(rule: Rule | None, port: int, subset: str, mesh: MeshSettings) -> ClusterPolicy:
+    """What holds for a port and subset; a block that no rule has is the mesh's."""
+    chosen = rule.subsets.get(subset) if rule else None
+    policy = policy_at(
+        port,
+        rule.traffic_policy if rule else None,
+        chosen.traffic_policy if chosen else None,
+    )
+    baseline = mesh.default_traffic_policy
+    if baseline is None:
+        return policy
+    return replace(
+        policy,
+        connection_pool=policy.connection_pool or baseline.connection_pool,
+        outlier_detection=policy.outlier_detection or baseline.outlier_detection,
+    )
 
 
 def policy_at(
@@ -57,20 +77,39 @@ def _of_port(settings: PortTrafficPolicy, policy: ClusterPolicy) -> ClusterPolic
     )
 
 
-def lb_policy(policy: ClusterPolicy) -> model.LbPolicy:
-    """Round robin unless said otherwise, as Istio gives to clients without a proxy."""
-    match policy.load_balancer.simple if policy.load_balancer else "UNSPECIFIED":
-        case "LEAST_REQUEST" | "LEAST_CONN":
-            return model.LeastRequest()
-        case "RANDOM":
-            return model.Random()
-        case _:
-            return model.RoundRobin()
-
-
-def connect_timeout(policy: ClusterPolicy) -> float:
+def connect_timeout(policy: ClusterPolicy, mesh: MeshSettings) -> float:
     pool = policy.connection_pool
-    return (pool.tcp.connect_timeout if pool else None) or CONNECT_TIMEOUT
+    return (pool.tcp.connect_timeout if pool else None) or mesh.connect_timeout
+
+
+def tcp_keepalive(policy: ClusterPolicy, mesh: MeshSettings) -> model.TcpKeepalive | None:
+    pool = policy.connection_pool
+    said: TcpKeepalive | None = (pool.tcp.tcp_keepalive if pool else None) or mesh.tcp_keepalive
+    if said is None:
+        return None
+    return model.TcpKeepalive(
+        keepalive_probes=said.probes,
+        keepalive_time=None if said.time is None else int(said.time),
+        keepalive_interval=None if said.interval is None else int(said.interval),
+    )
+
+
+def http_protocol_options(
+    policy: ClusterPolicy, *, http2: bool
+) -> model.HttpProtocolOptions | None:
+    """``None`` where nothing is said that is not the default."""
+    pool = policy.connection_pool or ConnectionPoolSettings()
+    ping = pool.http.http2_keep_alive
+    made = model.HttpProtocolOptions(
+        http2=http2,
+        max_requests_per_connection=pool.http.max_requests_per_connection,
+        idle_timeout=pool.http.idle_timeout,
+        max_connection_duration=pool.tcp.max_connection_duration or None,
+        max_concurrent_streams=(pool.http.max_concurrent_streams or None) if http2 else None,
+        keepalive_interval=ping.interval if ping and http2 else None,
+        keepalive_timeout=ping.timeout if ping and http2 else None,
+    )
+    return None if made == model.HttpProtocolOptions() else made
 
 
 def circuit_breakers(policy: ClusterPolicy) -> model.CircuitBreakers:
@@ -93,14 +132,19 @@ def circuit_breakers(policy: ClusterPolicy) -> model.CircuitBreakers:
 
 
 def outlier_detection(policy: ClusterPolicy) -> model.OutlierDetection | None:
-    """Success rate is off in Istio; a consecutive count of 0 switches that rule off."""
+    """Success rate is off in Istio; a consecutive count of 0 switches that rule off.
+
+    ``consecutiveErrors``, the oldest way to say it, counts errors of gateways and nothing else.
+    """
     said = policy.outlier_detection
     if said is None:
         return None
     default = model.OutlierDetection()
     is_split = said.split_external_local_origin_errors
-    any_5xx = _or(said.consecutive_5xx_errors, default.consecutive_5xx)
-    gateway = said.consecutive_gateway_errors or 0
+    legacy = said.consecutive_errors or None
+    unsaid = default.consecutive_5xx if legacy is None else 0
+    any_5xx = _or(said.consecutive_5xx_errors, unsaid)
+    gateway = _or(said.consecutive_gateway_errors, legacy or 0)
     local = _or(said.consecutive_local_origin_failures, default.consecutive_local_origin_failure)
     return model.OutlierDetection(
         consecutive_5xx=any_5xx or default.consecutive_5xx,
@@ -114,6 +158,8 @@ def outlier_detection(policy: ClusterPolicy) -> model.OutlierDetection | None:
         base_ejection_time=said.base_ejection_time or default.base_ejection_time,
         max_ejection_percent=said.max_ejection_percent or default.max_ejection_percent,
         enforcing_success_rate=0,
+        enforcing_local_origin_success_rate=0,
+        error_statuses=said.outlier_detection_http_error_codes,
     )
 
 

@@ -7,7 +7,8 @@ from ... import model
 from ..manifests.common import is_ip
 from ..manifests.manifest import Manifest
 from ..manifests.virtual_service import VirtualService
-from .actions import action_of, forward, headers_of
+from .actions import action_of, default_action, headers_of
+from .filters import overrides_of
 from .matches import ANY_PATH, matches_of
 from .names import PASSTHROUGH, cluster_name, host_forms
 from .services import MeshPort, MeshService
@@ -17,7 +18,7 @@ from .view import View
 def virtual_host(service: MeshService, port: MeshPort, view: View) -> model.VirtualHost:
     manifest = view.virtual_service_for(service.host)
     if manifest is None:
-        routes: tuple[model.Route, ...] = (_default_route(service, port),)
+        routes: tuple[model.Route, ...] = (_default_route(service, port, view),)
         source = service.manifest.place
     else:
         routes = tuple(_routes(manifest, port.number, view))
@@ -74,27 +75,28 @@ def _domains(service: MeshService, port: int, view: View) -> Iterator[str]:
         yield f"{form}:{port}"
 
 
-def _default_route(service: MeshService, port: MeshPort) -> model.Route:
+def _default_route(service: MeshService, port: MeshPort, view: View) -> model.Route:
     return model.Route(
         match=ANY_PATH,
-        action=forward(cluster_name(service.host, port.number)),
+        action=default_action(service, port, view),
         name="default",
         metadata=model.sourced(service.manifest.place),
     )
 
 
 def _routes(manifest: Manifest[VirtualService], port: int, view: View) -> Iterator[model.Route]:
-    for index, route in enumerate(manifest.spec.http):
-        found = tuple(matches_of(route, view.scope, port))
+    for rule in view.http_rules(manifest):
+        found = tuple(matches_of(rule.route, view.scope, port))
         if not found:
             continue
-        action = action_of(route, view, manifest, port)
-        source = model.sourced(manifest.place_of("http", index))
-        for name, match in found:
+        action = action_of(rule, view, port)
+        for matched in found:
             yield model.Route(
-                match=match,
+                match=matched.match,
                 action=action,
-                name=name,
-                metadata=source,
-                headers=headers_of(route),
+                name=matched.name,
+                metadata=model.sourced(rule.place),
+                headers=headers_of(rule.route),
+                overrides=overrides_of(rule.route),
+                stat_prefix=matched.stat_prefix,
             )

@@ -8,6 +8,7 @@ from ..manifests.manifest import Manifest
 from ..manifests.virtual_service import VirtualService
 from ..scope import Scope
 from ..world import World
+from .delegates import Delegates, HttpRule
 from .names import HostIndex, full_host, is_exported
 from .services import MeshPort, MeshService, registry
 
@@ -38,6 +39,9 @@ class View:
     def __init__(self, world: World, scope: Scope) -> None:
         self.world = world
         self.scope = scope
+        self.mesh = world.mesh_config
+        default = self.mesh.default_virtual_service_export_to
+        self._delegates = Delegates(world.virtual_services, default)
         rules = tuple(self._visible_virtual_services())
         self._virtual_services = HostIndex(rules)
         self._rules = self._visible_rules()
@@ -47,6 +51,10 @@ class View:
     def virtual_service_for(self, host: str) -> Manifest[VirtualService] | None:
         return next(iter(self._virtual_services.best(host)), None)
 
+    def http_rules(self, manifest: Manifest[VirtualService]) -> Iterator[HttpRule]:
+        """Its rules in their order, delegates' in the place of those who delegate."""
+        return self._delegates.rules(manifest)
+
     def rule_for(self, service: MeshService) -> Rule | None:
         """The client's namespace speaks first, then the service's, then the root's."""
         root = self.world.mesh_config.root_namespace
@@ -54,14 +62,17 @@ class View:
             index = self._rules.get(namespace)
             found = index.best(service.host) if index else ()
             if found:
-                return Rule(found)
+                # Who selects workloads speaks to those alone, and before those who do not.
+                chosen = tuple(rule for rule in found if rule.spec.workload_selector is not None)
+                return Rule(chosen or found)
         return None
 
     def _visible_services(self) -> dict[str, MeshService]:
         mine = self.scope.namespace
         services: dict[str, MeshService] = {}
         for service in sorted(registry(self.world), key=lambda s: s.namespace != mine):
-            if is_exported(service.export_to, service.namespace, mine):
+            exported = service.export_to or self.mesh.default_service_export_to
+            if is_exported(exported, service.namespace, mine):
                 services.setdefault(service.host, service)
         return services
 
@@ -70,7 +81,8 @@ class View:
             spec = manifest.spec
             if not spec.is_for_mesh:
                 continue
-            if is_exported(spec.export_to, manifest.namespace, self.scope.namespace):
+            exported = spec.export_to or self.mesh.default_virtual_service_export_to
+            if is_exported(exported, manifest.namespace, self.scope.namespace):
                 for host in spec.hosts:
                     yield full_host(host, manifest.namespace), manifest
 
@@ -78,10 +90,18 @@ class View:
         said: dict[str, list[tuple[str, Manifest[DestinationRule]]]] = {}
         for manifest in self.world.destination_rules:
             home = manifest.namespace
-            if is_exported(manifest.spec.export_to, home, self.scope.namespace):
+            exported = manifest.spec.export_to or self.mesh.default_destination_rule_export_to
+            if self._selects(manifest) and is_exported(exported, home, self.scope.namespace):
                 pair = full_host(manifest.spec.host, home), manifest
                 said.setdefault(home, []).append(pair)
         return {namespace: HostIndex(pairs) for namespace, pairs in said.items()}
+
+    def _selects(self, manifest: Manifest[DestinationRule]) -> bool:
+        selector = manifest.spec.workload_selector
+        if selector is None:
+            return True
+        at_home = manifest.namespace == self.scope.namespace
+        return at_home and self.scope.carries(selector.match_labels)
 
 
 def _made_up(

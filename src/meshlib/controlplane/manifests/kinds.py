@@ -4,6 +4,7 @@ from typing import Any
 
 from .common import WorkloadEntry
 from .destination_rule import DestinationRule
+from .envoy_filter import EnvoyFilter
 from .mesh_config import MeshConfig
 from .piece import Piece
 from .service import Service
@@ -18,6 +19,7 @@ SUPPORTED: dict[str, tuple[str, type[Piece]]] = {
     "DestinationRule": (NETWORKING, DestinationRule),
     "ServiceEntry": (NETWORKING, ServiceEntry),
     "WorkloadEntry": (NETWORKING, WorkloadEntry),
+    "EnvoyFilter": (NETWORKING, EnvoyFilter),
     "Service": ("", Service),
     "MeshConfig": ("mesh.istio.io", MeshConfig),
 }
@@ -26,7 +28,7 @@ SECURITY = frozenset({"PeerAuthentication", "RequestAuthentication", "Authorizat
 """Not enforceable yet: a mesh that took them in silence would only look safe."""
 
 OTHER_ISTIO = frozenset(
-    {"Gateway", "Sidecar", "EnvoyFilter", "WorkloadGroup", "ProxyConfig", "Telemetry"}
+    {"Gateway", "Sidecar", "WorkloadGroup", "ProxyConfig", "Telemetry"}
     | {"WasmPlugin", "TrafficExtension"}
 )
 

@@ -20,7 +20,6 @@ from .kinds import (
 )
 from .manifest import Manifest
 from .marks import EnclosedMarks, Marks, OpaqueMarks, Path, YamlMarks, dotted
-from .mesh_config import MeshConfig
 from .piece import Flaw
 from .reader import Unreadable, read
 
@@ -61,13 +60,16 @@ class Loading:
         def of(kind: str) -> tuple[Manifest[Any], ...]:
             return tuple(m for m in self._manifests.values() if m.kind == kind)
 
+        config = next(iter(of("MeshConfig")), None)
         return World(
             services=of("Service"),
             service_entries=of("ServiceEntry"),
             workload_entries=of("WorkloadEntry"),
             virtual_services=of("VirtualService"),
             destination_rules=of("DestinationRule"),
-            mesh_config=next(map(_settings, of("MeshConfig")), MeshSettings()),
+            envoy_filters=of("EnvoyFilter"),
+            mesh_config=MeshSettings() if config is None else config.spec.settings,
+            mesh_manifest=config,
             remarks=tuple(f for f in self.findings if f.severity != "error"),
         )
 
@@ -164,13 +166,6 @@ class Loading:
     def _say(self, marks: Marks, resource: str, flaw: Flaw, severity: Severity = "error") -> None:
         place = marks.place(flaw.path, key=flaw.at_key)
         self.findings.append(Finding(flaw.code, severity, place, resource, _said(flaw), flaw.hint))
-
-
-def _settings(manifest: Manifest[MeshConfig]) -> MeshSettings:
-    return MeshSettings(
-        outbound_traffic_policy=manifest.spec.outbound_traffic_policy.mode,
-        root_namespace=manifest.spec.root_namespace,
-    )
 
 
 def _said(flaw: Flaw) -> str:

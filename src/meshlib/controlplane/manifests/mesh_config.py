@@ -1,34 +1,78 @@
 """Istio's MeshConfig: what of it the mesh acts on."""
 
+from collections.abc import Iterator
 from typing import Literal
 
-from .piece import Piece, Text
+from ..world import MeshSettings
+from .http_policies import HTTPRetry
+from .load_balancer import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
+from .piece import Duration, Flaw, Piece, Text, not_yet
+from .traffic_policy import DefaultTrafficPolicy, H2UpgradePolicy, TcpKeepalive
 
 
 class OutboundTrafficPolicy(Piece, frozen=True):
     mode: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
 
 
+Normalization = Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]
+
+
+class ProxyPathNormalization(Piece, frozen=True):
+    normalization: Normalization = "DEFAULT"
+
+    def rules(self) -> Iterator[Flaw]:
+        if self.normalization == "DECODE_AND_MERGE_SLASHES":
+            yield not_yet("normalization", what="DECODE_AND_MERGE_SLASHES")
+
+
 class MeshConfig(Piece, frozen=True):
+    """``path_normalization`` unset: paths are left as they are."""
+
     outbound_traffic_policy: OutboundTrafficPolicy = OutboundTrafficPolicy()
     root_namespace: Text = "istio-system"
+    connect_timeout: Duration | None = None
+    tcp_keepalive: TcpKeepalive | None = None
+    locality_lb_setting: LocalityLoadBalancerSetting | None = None
+    zone_aware_lb_setting: ZoneAwareLoadBalancerSetting | None = None
+    default_http_retry_policy: HTTPRetry | None = None
+    default_traffic_policy: DefaultTrafficPolicy | None = None
+    dns_refresh_rate: Duration | None = None
+    default_service_export_to: tuple[str, ...] = ()
+    default_virtual_service_export_to: tuple[str, ...] = ()
+    default_destination_rule_export_to: tuple[str, ...] = ()
+    path_normalization: ProxyPathNormalization | None = None
+    h2_upgrade_policy: H2UpgradePolicy = "DEFAULT"
     NOT_YET = frozenset(
         {"accessLogEncoding", "accessLogFile", "accessLogFormat", "ca", "caCertificates"}
-        | {"certificates", "configSources", "connectTimeout", "defaultConfig"}
-        | {"defaultDestinationRuleExportTo", "defaultHttpRetryPolicy", "defaultProviders"}
-        | {"defaultServiceExportTo", "defaultTrafficPolicy", "defaultVirtualServiceExportTo"}
-        | {"disableEnvoyListenerLog", "discoverySelectors", "dnsRefreshRate", "enableAutoMtls"}
+        | {"certificates", "configSources", "defaultConfig", "defaultProviders"}
+        | {"disableEnvoyListenerLog", "discoverySelectors", "enableAutoMtls"}
         | {"enableEnvoyAccessLogService", "enablePrometheusMerge", "enableTracing"}
-        | {
-            "extensionProviders",
-            "h2UpgradePolicy",
-            "inboundClusterStatName",
-            "inboundTrafficPolicy",
-        }
+        | {"extensionProviders", "inboundClusterStatName", "inboundTrafficPolicy"}
         | {"ingressClass", "ingressControllerMode", "ingressSelector", "ingressService"}
-        | {"localityLbSetting", "meshMTLS", "outboundClusterStatName", "pathNormalization"}
-        | {"protocolDetectionTimeout", "proxyHttpPort", "proxyInboundListenPort"}
-        | {"proxyListenPort", "serviceScopeConfigs", "serviceSettings", "tcpKeepalive"}
-        | {"tlsDefaults", "trustDomain", "trustDomainAliases"}
-        | {"verifyCertificateAtClient", "zoneAwareLbSetting"}
+        | {"meshMTLS", "outboundClusterStatName", "protocolDetectionTimeout", "proxyHttpPort"}
+        | {"proxyInboundListenPort", "proxyListenPort", "serviceEntryVisibility"}
+        | {"serviceScopeConfigs", "serviceSettings", "tlsDefaults", "trustDomain"}
+        | {"trustDomainAliases", "verifyCertificateAtClient"}
     )
+
+    @property
+    def settings(self) -> MeshSettings:
+        default = MeshSettings()
+        paths = self.path_normalization
+        normalization = paths.normalization if paths else "NONE"
+        return MeshSettings(
+            outbound_traffic_policy=self.outbound_traffic_policy.mode,
+            root_namespace=self.root_namespace,
+            connect_timeout=self.connect_timeout or default.connect_timeout,
+            dns_refresh_rate=self.dns_refresh_rate or default.dns_refresh_rate,
+            tcp_keepalive=self.tcp_keepalive,
+            locality_lb_setting=self.locality_lb_setting,
+            zone_aware_lb_setting=self.zone_aware_lb_setting,
+            default_http_retry_policy=self.default_http_retry_policy,
+            default_traffic_policy=self.default_traffic_policy,
+            default_service_export_to=self.default_service_export_to,
+            default_virtual_service_export_to=self.default_virtual_service_export_to,
+            default_destination_rule_export_to=self.default_destination_rule_export_to,
+            normalize_path=normalization != "NONE",
+            merge_slashes=normalization == "MERGE_SLASHES",
+        )

@@ -3,67 +3,29 @@
 import base64
 import binascii
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
-from ...xds.formats import literal
+from ...model.format import FormatError, parse_format
 from .finding import UNSUPPORTED
-from .piece import Duration, Flaw, Piece, Port, Regex, Text, not_yet
-from .retry_on import unknown_conditions
+from .http_match import HTTPMatchRequest, StringMatch
+from .http_policies import (
+    CorsPolicy,
+    Destination,
+    HTTPFaultInjection,
+    HTTPMirrorPolicy,
+    HTTPRetry,
+    Percentage,
+)
+from .piece import Duration, Flaw, Percent, Piece, Port, Regex, Text
+
+__all__ = ["Destination", "HTTPMatchRequest", "HTTPRetry", "StringMatch", "VirtualService"]
 
 Weight = Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
 MESH = "mesh"
-
-
-class StringMatch(Piece, frozen=True):
-    exact: str | None = None
-    prefix: str | None = None
-    regex: Regex | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return self.exact is None and self.prefix is None and self.regex is None
-
-    def rules(self) -> Iterator[Flaw]:
-        given = [name for name in ("exact", "prefix", "regex") if getattr(self, name) is not None]
-        if len(given) > 1:
-            yield Flaw((), f"only one of {' and '.join(given)} may be given")
-
-
-class HTTPMatchRequest(Piece, frozen=True):
-    name: str = ""
-    uri: StringMatch | None = None
-    scheme: StringMatch | None = None
-    method: StringMatch | None = None
-    authority: StringMatch | None = None
-    headers: dict[str, StringMatch] = msgspec.field(default_factory=dict)
-    without_headers: dict[str, StringMatch] = msgspec.field(default_factory=dict)
-    query_params: dict[str, StringMatch] = msgspec.field(default_factory=dict)
-    ignore_uri_case: bool = False
-    port: Port | None = None
-    source_labels: dict[str, str] = msgspec.field(default_factory=dict)
-    source_namespace: str = ""
-    gateways: tuple[str, ...] = ()
-    NOT_YET = frozenset({"statPrefix"})
-
-    def rules(self) -> Iterator[Flaw]:
-        for field in ("uri", "scheme", "method", "authority"):
-            match = getattr(self, field)
-            if match is not None and match.is_empty:
-                yield Flaw((field,), "one of exact, prefix or regex is missing")
-        if self.uri is not None and self.uri.prefix == "":
-            yield Flaw(("uri", "prefix"), "prefix must not be empty")
-
-
-class PortSelector(Piece, frozen=True):
-    number: Port
-
-
-class Destination(Piece, frozen=True):
-    host: Text
-    subset: str = ""
-    port: PortSelector | None = None
+AUTHORITY = frozenset({":authority", "host"})
+PREFIX = "%PREFIX()%"
 
 
 class HeaderOperations(Piece, frozen=True):
@@ -78,10 +40,14 @@ class HeaderOperations(Piece, frozen=True):
                     yield Flaw((field,), f"{name!r} cannot be changed")
         for field, values in (("set", self.set), ("add", self.add)):
             for name, value in values.items():
-                if literal(value) is None:
+                try:
+                    parts = parse_format(value)
+                except FormatError as refused:
                     hint = "a percent sign is written %%"
-                    said = f"a format (%…%) in {value!r} is not supported yet"
-                    yield Flaw((field, name), said, hint, UNSUPPORTED)
+                    yield Flaw((field, name), str(refused), hint, UNSUPPORTED)
+                    continue
+                if name.lower() in AUTHORITY and not all(isinstance(part, str) for part in parts):
+                    yield Flaw((field, name), f"{name!r} takes a plain text, no %…%")
 
 
 class Headers(Piece, frozen=True):
@@ -95,10 +61,19 @@ class HTTPRouteDestination(Piece, frozen=True):
     headers: Headers = Headers()
 
 
+class RegexRewrite(Piece, frozen=True):
+    match: Regex
+    rewrite: str = ""
+
+
 class HTTPRewrite(Piece, frozen=True):
     uri: str = ""
     authority: str = ""
-    NOT_YET = frozenset({"uriRegexRewrite"})
+    uri_regex_rewrite: RegexRewrite | None = None
+
+    def rules(self) -> Iterator[Flaw]:
+        if self.uri and self.uri_regex_rewrite is not None:
+            yield Flaw((), "uri and uriRegexRewrite exclude each other")
 
 
 class HTTPRedirect(Piece, frozen=True):
@@ -106,14 +81,16 @@ class HTTPRedirect(Piece, frozen=True):
     authority: str = ""
     port: Port | None = None
     scheme: str = ""
+    derive_port: Literal["", "FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] = ""
     redirect_code: int = 301
-    NOT_YET = frozenset({"derivePort"})
 
     def rules(self) -> Iterator[Flaw]:
         if self.redirect_code not in (301, 302, 303, 307, 308):
             yield Flaw(("redirectCode",), f"{self.redirect_code} is not a redirect's status")
-        if "%PREFIX()%" in self.uri:
-            yield Flaw(("uri",), "%PREFIX()% is not supported yet")
+        if self.port is not None and self.derive_port:
+            yield Flaw((), "port and derivePort exclude each other")
+        if PREFIX in self.uri[1:]:
+            yield Flaw(("uri",), f"{PREFIX} may only stand first")
 
 
 class HTTPBody(Piece, frozen=True):
@@ -140,17 +117,9 @@ class HTTPDirectResponse(Piece, frozen=True):
     body: HTTPBody | None = None
 
 
-class HTTPRetry(Piece, frozen=True):
-    attempts: Annotated[int, msgspec.Meta(ge=0, le=1000)] | None = None
-    per_try_timeout: Duration | None = None
-    retry_on: str = ""
-    retry_ignore_previous_hosts: bool = True
-    backoff: Duration | None = None
-    NOT_YET = frozenset({"retryRemoteLocalities"})
-
-    def rules(self) -> Iterator[Flaw]:
-        for word in unknown_conditions(self.retry_on):
-            yield Flaw(("retryOn",), f"{word!r} is no retry condition")
+class Delegate(Piece, frozen=True):
+    name: Text
+    namespace: str = ""
 
 
 class HTTPRoute(Piece, frozen=True):
@@ -159,62 +128,82 @@ class HTTPRoute(Piece, frozen=True):
     route: tuple[HTTPRouteDestination, ...] = ()
     redirect: HTTPRedirect | None = None
     direct_response: HTTPDirectResponse | None = None
+    delegate: Delegate | None = None
     rewrite: HTTPRewrite | None = None
     timeout: Duration | None = None
     retries: HTTPRetry | None = None
-    headers: Headers = Headers()
-    NOT_YET = frozenset(
-        {"delegate", "fault", "mirror", "mirrors", "mirrorPercent", "mirrorPercentage"}
-        | {"corsPolicy"}
-    )
+    fault: HTTPFaultInjection | None = None
+    mirror: Destination | None = None
+    mirror_percentage: Percentage | None = None
+    mirror_percent: Percent | None = None
+    mirrors: tuple[HTTPMirrorPolicy, ...] = ()
+    cors_policy: CorsPolicy | None = None
+    headers: Headers | None = None
 
     def rules(self) -> Iterator[Flaw]:
         ends = {
             "route": bool(self.route),
             "redirect": self.redirect is not None,
             "directResponse": self.direct_response is not None,
+            "delegate": self.delegate is not None,
         }
         given = [name for name, is_given in ends.items() if is_given]
         if not given:
-            yield Flaw((), "one of route, redirect or directResponse is missing")
+            yield Flaw((), "one of route, redirect, directResponse or delegate is missing")
         elif len(given) > 1:
             yield Flaw((), f"{' and '.join(given)} exclude each other")
-        elif not self.route:
-            for field in ("rewrite", "timeout", "retries"):
+        elif not self.route and self.delegate is None:
+            for field in ("rewrite", "timeout", "retries", "mirror"):
                 if getattr(self, field) is not None:
                     yield Flaw((field,), f"{field} has no meaning with {given[0]}", at_key=True)
-        yield from self._response_rules()
+        yield from self._mirror_rules()
         if len(self.route) > 1 and not sum(choice.weight or 0 for choice in self.route):
             yield Flaw(("route",), "the weights sum up to 0: no destination gets any traffic")
 
-    def _response_rules(self) -> Iterator[Flaw]:
-        """Only of answers that the mesh makes itself are headers changed."""
-        said = "changing the headers of a destination's response"
-        if self.route and self.headers.response != HeaderOperations():
-            yield not_yet("headers", "response", what=said)
-        for index, choice in enumerate(self.route):
-            if choice.headers.response != HeaderOperations():
-                yield not_yet("route", index, "headers", "response", what=said)
+    def _mirror_rules(self) -> Iterator[Flaw]:
+        if self.mirror is not None and self.mirrors:
+            yield Flaw((), "mirror and mirrors exclude each other")
+        for name, given in (
+            ("mirrorPercentage", self.mirror_percentage),
+            ("mirrorPercent", self.mirror_percent),
+        ):
+            if given is not None and self.mirror is None and self.delegate is None:
+                yield Flaw((name,), f"{name} has no meaning without mirror", at_key=True)
 
 
 class VirtualService(Piece, frozen=True):
-    hosts: tuple[Text, ...]
+    """Without hosts it is a delegate: its rules stand where another's say so."""
+
+    hosts: tuple[Text, ...] = ()
     gateways: tuple[str, ...] = ()
     http: tuple[HTTPRoute, ...] = ()
     export_to: tuple[str, ...] = ()
     NOT_YET = frozenset({"tls", "tcp"})
 
     @property
+    def is_delegate(self) -> bool:
+        return not self.hosts
+
+    @property
     def is_for_mesh(self) -> bool:
         return not self.gateways or MESH in self.gateways
 
     def rules(self) -> Iterator[Flaw]:
-        if not self.hosts:
-            yield Flaw(("hosts",), "at least one host is needed")
         if not self.http:
             yield Flaw((), "http is missing")
+        if self.is_delegate:
+            yield from self._delegate_rules()
         for index, host in enumerate(self.hosts):
             if "*" in host[1:]:
                 yield Flaw(("hosts", index), f"{host!r}: a wildcard may only stand first")
             elif host == "*" and self.is_for_mesh:
                 yield Flaw(("hosts", index), "the mesh takes no host '*'", "name the hosts")
+
+    def _delegate_rules(self) -> Iterator[Flaw]:
+        if self.gateways:
+            said = "a VirtualService without hosts is a delegate, which takes no gateways"
+            yield Flaw(("gateways",), said, at_key=True)
+        for index, route in enumerate(self.http):
+            if route.delegate is not None:
+                said = "a delegate (without hosts) cannot delegate further"
+                yield Flaw(("http", index, "delegate"), said, at_key=True)

@@ -1,0 +1,118 @@
+"""``networking.istio.io`` EnvoyFilter: the few patches that mean something without an Envoy."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from .common import WorkloadSelector
+from .piece import Flaw, Piece
+
+ApplyTo = Literal[
+    "INVALID", "LISTENER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER", "ROUTE_CONFIGURATION",
+    "VIRTUAL_HOST", "HTTP_ROUTE", "CLUSTER", "EXTENSION_CONFIG", "BOOTSTRAP", "LISTENER_FILTER",
+    "INTERNAL_ONLY",
+]  # fmt: skip
+Operation = Literal[
+    "INVALID", "MERGE", "ADD", "REMOVE", "INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST",
+    "REPLACE", "MERGE_AND_REPLACE_LIST",
+]  # fmt: skip
+Context = Literal["ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY", "WAYPOINT"]
+INSERTS = frozenset({"INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST"})
+
+
+class SubFilterMatch(Piece, frozen=True):
+    name: str = ""
+
+
+class FilterMatch(Piece, frozen=True):
+    name: str = ""
+    sub_filter: SubFilterMatch = SubFilterMatch()
+
+
+class FilterChainMatch(Piece, frozen=True):
+    filter: FilterMatch = FilterMatch()
+    NOT_YET = frozenset(
+        {"name", "sni", "transportProtocol", "applicationProtocols", "destinationPort"}
+    )
+
+
+class ListenerMatch(Piece, frozen=True):
+    port_number: int = 0
+    name: str = ""
+    filter_chain: FilterChainMatch = FilterChainMatch()
+    NOT_YET = frozenset({"listenerFilter", "portName"})
+
+
+class RouteMatch(Piece, frozen=True):
+    name: str = ""
+    action: Literal["ANY", "ROUTE", "REDIRECT", "DIRECT_RESPONSE"] = "ANY"
+
+
+class VirtualHostMatch(Piece, frozen=True):
+    name: str = ""
+    domain_name: str = ""
+    route: RouteMatch = RouteMatch()
+
+
+class RouteConfigurationMatch(Piece, frozen=True):
+    port_number: int = 0
+    name: str = ""
+    vhost: VirtualHostMatch = VirtualHostMatch()
+    NOT_YET = frozenset({"portName", "gateway"})
+
+
+class EnvoyConfigObjectMatch(Piece, frozen=True):
+    context: Context = "ANY"
+    listener: ListenerMatch = ListenerMatch()
+    route_configuration: RouteConfigurationMatch = RouteConfigurationMatch()
+    NOT_YET = frozenset({"proxy", "cluster", "waypoint"})
+
+
+class Patch(Piece, frozen=True):
+    """``value`` is proto-JSON of Envoy's, read by the codec of xDS."""
+
+    operation: Operation = "INVALID"
+    value: dict[str, Any] = msgspec.field(default_factory=dict)
+    NOT_YET = frozenset({"filterClass"})
+
+
+class EnvoyConfigObjectPatch(Piece, frozen=True):
+    apply_to: ApplyTo = "INVALID"
+    match: EnvoyConfigObjectMatch = EnvoyConfigObjectMatch()
+    patch: Patch = Patch()
+
+    @property
+    def inserts_filter(self) -> bool:
+        return self.apply_to == "HTTP_FILTER" and self.patch.operation in INSERTS
+
+    @property
+    def overrides_filters(self) -> bool:
+        """It merges ``typed_per_filter_config``, and nothing else."""
+        is_merge = self.patch.operation == "MERGE"
+        return is_merge and self.apply_to in {"HTTP_ROUTE", "VIRTUAL_HOST"}
+
+    @property
+    def is_for_inbound(self) -> bool:
+        return self.match.context == "SIDECAR_INBOUND"
+
+    @property
+    def is_for_outbound(self) -> bool:
+        return self.match.context in {"ANY", "SIDECAR_OUTBOUND"}
+
+    def rules(self) -> Iterator[Flaw]:
+        if self.apply_to == "INVALID":
+            yield Flaw(("applyTo",), "applyTo is missing")
+        if self.patch.operation == "INVALID":
+            yield Flaw(("patch", "operation"), "operation is missing")
+
+
+class EnvoyFilter(Piece, frozen=True):
+    workload_selector: WorkloadSelector | None = None
+    config_patches: tuple[EnvoyConfigObjectPatch, ...] = ()
+    priority: int = 0
+    NOT_YET = frozenset({"targetRefs"})
+
+    @property
+    def selected_labels(self) -> dict[str, str]:
+        return self.workload_selector.labels if self.workload_selector else {}
