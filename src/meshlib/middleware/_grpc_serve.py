@@ -1,6 +1,8 @@
 """What the server hooks share: a call on its way in, and how it ended."""
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 
@@ -8,6 +10,7 @@ from ..dataplane import (
     Cause,
     Deliver,
     Failure,
+    Headers,
     Outcome,
     Race,
     Request,
@@ -16,6 +19,9 @@ from ..dataplane import (
     Serve,
     Spawn,
 )
+from ..model import HttpFilter
+from ._deadline import receive, release
+from ._drive import Runtime
 from ._grpc_status import CODES, grpc_status, report
 
 Admission = Serve | Deliver
@@ -25,12 +31,34 @@ HANDLERS_KEPT = 1024
 """Wrapped handlers remembered; a catch-all service may answer to any number of paths."""
 
 UNKNOWN = 2
+IP = ("ipv4", "ipv6")
+OF_HTTP = frozenset({"content-length", "content-type"})
+FOREVER = 1e9
+"""Seconds that a synchronous server says when there is no deadline are more than these."""
 
 
-def inbound_request(path: str, metadata: Any, *, streaming: bool) -> Request:
+def inbound_request(runtime: Runtime, path: str, context: Any, *, streaming: bool) -> Request:
     """A call as it came in. What host it was sent to, grpcio does not say."""
+    metadata = context.invocation_metadata()
     headers = tuple(pair for pair in metadata if type(pair[1]) is str) if metadata else ()
-    return Request("", "POST", path, "", "http", headers, True, True, streaming)
+    left = context.time_remaining()
+    deadline = None if left is None or left > FOREVER else runtime.clock() + left
+    source = source_of(context.peer())
+    return Request("", "POST", path, "", "http", headers, True, True, streaming, deadline, source)
+
+
+def source_of(peer: str) -> str:
+    """``ipv6:%5B::1%5D:5`` is gRPC's word for ``[::1]:5``; sockets of files have no address."""
+    kind, _, address = peer.partition(":")
+    if kind not in IP:
+        return ""
+    return unquote(address) if "%" in address else address
+
+
+def filters_of(behaviour: Any) -> Sequence[HttpFilter]:
+    """What decorators put around a handler."""
+    extra: Sequence[HttpFilter] = getattr(behaviour, "__meshlib_filters__", ())
+    return extra
 
 
 def outcome_of(code: Any, error: BaseException | None) -> Outcome:
@@ -54,12 +82,43 @@ def number(code: Any) -> int:
     return code if isinstance(code, int) else UNKNOWN
 
 
+class Enter:
+    """What holds while a handler runs: the headers handed on, and the deadline."""
+
+    __slots__ = ("_receipt", "_runtime", "_token")
+
+    def __init__(self, runtime: Runtime, inbound: Request) -> None:
+        self._runtime = runtime
+        self._token = runtime.propagation.receive(inbound.headers)
+        self._receipt = receive(runtime, inbound.deadline)
+
+    def leave(self) -> None:
+        release(self._receipt)
+        self._runtime.propagation.release(self._token)
+
+
 def refusal(deliver: Deliver) -> tuple[grpc.StatusCode, str]:
     """What a caller is told whom the mesh does not let in."""
     outcome = deliver.outcome
     status = grpc_status(outcome)
     words = outcome.detail if isinstance(outcome, Failure) else report(deliver).detail
     return CODES.get(status, grpc.StatusCode.UNKNOWN), words
+
+
+def refused_with(deliver: Deliver) -> Headers:
+    """The metadata of such an answer: it has no headers but its trailers."""
+    outcome = deliver.outcome
+    said = (*outcome.headers, *outcome.trailers) if isinstance(outcome, Response) else ()
+    said = tuple(pair for pair in said if pair[0] not in OF_HTTP)
+    respond = deliver.record.respond
+    return said if respond is None else respond(said)
+
+
+def added(effect: object) -> Headers:
+    """The response headers that the mesh adds to those of the handler."""
+    if type(effect) is Deliver and effect.record.respond is not None:
+        return effect.record.respond(())
+    return ()
 
 
 class Handlers:

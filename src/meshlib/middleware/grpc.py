@@ -8,11 +8,16 @@ import grpc
 import grpc.aio
 
 from . import grpc_aio, grpc_aio_interceptors, grpc_channel, grpc_interceptors
+from ._binary import BinaryMetadata
 from ._drive import Runtime
 from ._grpc_pool import Options
 from ._target import grpc_target
 from .grpc_aio_server import AioServerInterceptor
+from .grpc_load import LoadReporter, Loads, OutOfBand
 from .grpc_server import ServerInterceptor
+
+SHORTEST_INTERVAL = 30.0
+"""Seconds between two reports without calls, as all of gRPC's servers have it."""
 
 
 class GrpcHooks:
@@ -23,6 +28,7 @@ class GrpcHooks:
         self._channels: weakref.WeakSet[grpc_channel.Channel] = weakref.WeakSet()
         self._aio_channels: weakref.WeakSet[grpc_aio.Channel] = weakref.WeakSet()
         self._inherited: list[object] = []
+        self._loads: Loads = []
         runtime.resets.append(self._forget)
 
     def channel(
@@ -90,11 +96,38 @@ class GrpcHooks:
 
     def server_interceptors(self) -> list[grpc.ServerInterceptor]:
         """For ``grpc.server(…, interceptors=)``; put it first."""
-        return [ServerInterceptor(self._runtime)]
+        return [ServerInterceptor(self._runtime, self._loads)]
 
     def aio_server_interceptors(self) -> list[grpc.aio.ServerInterceptor]:
         """For ``grpc.aio.server(interceptors=)``; put it first."""
-        return [AioServerInterceptor(self._runtime)]
+        return [AioServerInterceptor(self._runtime, self._loads)]
+
+    def load_reporter(self) -> LoadReporter:
+        """Have the servers with the mesh's interceptors say in each answer how loaded they are.
+
+        Clients whose policy is ``client_side_weighted_round_robin`` weigh endpoints by it. What
+        the reporter is not told it measures: processors, calls and errors a second.
+        """
+        if not self._loads:
+            self._loads.append(LoadReporter(self._binary(), self._runtime.clock))
+        return self._loads[0]
+
+    def add_load_reporting(
+        self, server: Any, *, shortest_interval: float = SHORTEST_INTERVAL
+    ) -> LoadReporter:
+        """:meth:`load_reporter`, and a service of ``server`` that streams reports without calls.
+
+        ``server`` is synchronous or asyncio, and not yet started; its clients say how often they
+        want a report, but get none more often than every ``shortest_interval`` seconds.
+        """
+        reporter = self.load_reporter()
+        OutOfBand(reporter, self._binary(), shortest_interval).register(server)
+        return reporter
+
+    def _binary(self) -> BinaryMetadata:
+        binary = self._runtime.binary_metadata
+        assert binary is not None, "the composition root sets it"
+        return binary
 
     def add_port(self, server: Any, address: str) -> int:
         """Let a server (synchronous or asyncio) listen; the port, chosen where it was 0."""

@@ -6,26 +6,33 @@ from typing import Any, NoReturn
 
 import grpc.aio
 
-from ..dataplane import Deliver, Outcome, Race, Send, Serve, Spawn, Steps
+from ..dataplane import Deliver, Headers, Outcome, Race, Send, Serve, Spawn, Steps
 from . import grpc_server
 from ._drive import Runtime
 from ._grpc_serve import (
     Admission,
+    Enter,
     Handlers,
+    added,
     behaviour_of,
+    filters_of,
     gone,
     inbound_request,
     only_outbound,
     outcome_of,
     refusal,
+    refused_with,
     rewrapped,
 )
 from ._grpc_status import started
+from .grpc_load import Loads
+from .grpc_server import put_load, put_trailers
 
 
 class AioServerInterceptor(grpc.aio.ServerInterceptor):
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, loads: Loads) -> None:
         self._runtime = runtime
+        self._loads = loads
         self._handlers = Handlers()
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
@@ -34,19 +41,19 @@ class AioServerInterceptor(grpc.aio.ServerInterceptor):
             return None
         path: str = handler_call_details.method
         return self._handlers.get(path, handler) or self._handlers.keep(
-            path, handler, wrapped(self._runtime, path, handler)
+            path, handler, wrapped(self._runtime, path, handler, self._loads)
         )
 
 
-def wrapped(runtime: Runtime, path: str, handler: Any) -> Any:
+def wrapped(runtime: Runtime, path: str, handler: Any, loads: Loads) -> Any:
     """grpcio tells handlers apart by what kind of function they are: each keeps its kind."""
     behaviour = behaviour_of(handler)
     streams = bool(handler.request_streaming or handler.response_streaming)
     if inspect.isasyncgenfunction(behaviour):
-        return rewrapped(handler, generating(runtime, path, behaviour))
+        return rewrapped(handler, generating(runtime, path, behaviour, loads))
     if inspect.iscoroutinefunction(behaviour):
-        return rewrapped(handler, awaited(runtime, path, behaviour, streaming=streams))
-    served = behaviour_of(grpc_server.wrapped(runtime, path, handler))
+        return rewrapped(handler, awaited(runtime, path, behaviour, loads, streaming=streams))
+    served = behaviour_of(grpc_server.wrapped(runtime, path, handler, loads))
     return rewrapped(handler, lambda request, context: served(request, ThreadContext(context)))
 
 
@@ -85,16 +92,18 @@ def awaited(
     runtime: Runtime,
     path: str,
     behaviour: Callable[[Any, Any], Awaitable[Any]],
+    loads: Loads,
     *,
     streaming: bool,
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     """Around a coroutine: it returns its response, or writes its responses to the context."""
+    extra = filters_of(behaviour)
 
     async def serve(request: Any, context: Any) -> Any:
-        inbound = inbound_request(path, context.invocation_metadata(), streaming=streaming)
-        steps = runtime.inbound(inbound)
+        inbound = inbound_request(runtime, path, context, streaming=streaming)
+        steps = runtime.inbound(inbound, extra)
         await let_in(runtime, steps, context)
-        token = runtime.propagation.receive(inbound.headers)
+        entered = Enter(runtime, inbound)
         outcome: Outcome = gone()
         try:
             response = await behaviour(request, context)
@@ -104,42 +113,66 @@ def awaited(
             outcome = outcome_of(context.code(), error)
             raise
         finally:
-            runtime.propagation.release(token)
-            runtime.conclude(steps, outcome)
+            entered.leave()
+            if more := added(runtime.conclude(steps, outcome)):
+                await put_headers(context, more)
+            if loads:
+                put_load(loads[0], context, outcome)
 
     return serve
 
 
 def generating(
-    runtime: Runtime, path: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]]
+    runtime: Runtime,
+    path: str,
+    behaviour: Callable[[Any, Any], AsyncIterator[Any]],
+    loads: Loads,
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     """Around an asynchronous generator of responses."""
+    extra = filters_of(behaviour)
 
     async def serve(request: Any, context: Any) -> AsyncIterator[Any]:
-        inbound = inbound_request(path, context.invocation_metadata(), streaming=True)
-        steps = runtime.inbound(inbound)
+        inbound = inbound_request(runtime, path, context, streaming=True)
+        steps = runtime.inbound(inbound, extra)
         await let_in(runtime, steps, context)
-        token = runtime.propagation.receive(inbound.headers)
-        runtime.step(steps, started(None))
+        entered = Enter(runtime, inbound)
+        more = added(runtime.step(steps, started(None)))
         outcome: Outcome = gone()
         try:
             async for response in behaviour(request, context):
+                if more:
+                    await put_headers(context, more)
+                    more = ()
                 yield response
             outcome = outcome_of(context.code(), None)
         except Exception as error:
             outcome = outcome_of(context.code(), error)
             raise
         finally:
-            runtime.propagation.release(token)
+            entered.leave()
             runtime.end(steps, outcome)
+            if more:
+                put_trailers(context, more)
+            if loads:
+                put_load(loads[0], context, outcome)
 
     return serve
+
+
+async def put_headers(context: Any, headers: Headers) -> None:
+    """As headers where the handler has sent none of its own yet, else as trailers."""
+    try:
+        await context.send_initial_metadata(headers)
+    except grpc.aio.BaseError:
+        put_trailers(context, headers)
 
 
 async def let_in(runtime: Runtime, steps: Steps[Outcome], context: Any) -> None:
     admitted = await admit(runtime, steps)
     if isinstance(admitted, Deliver):
         runtime.finish(steps)
+        if more := refused_with(admitted):
+            context.set_trailing_metadata(more)
         await context.abort(*refusal(admitted))
 
 

@@ -4,26 +4,34 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
+import grpc.aio
 
-from ..dataplane import Deliver, Outcome, Race, Send, Serve, Spawn, Steps
+from ..dataplane import Deliver, Headers, Outcome, Race, Send, Serve, Spawn, Steps
+from ._binary import LOAD_REPORT
 from ._drive import Runtime
 from ._grpc_serve import (
     Admission,
+    Enter,
     Handlers,
+    added,
     behaviour_of,
+    filters_of,
     gone,
     inbound_request,
     only_outbound,
     outcome_of,
     refusal,
+    refused_with,
     rewrapped,
 )
 from ._grpc_status import started
+from .grpc_load import LoadReporter, Loads
 
 
 class ServerInterceptor(grpc.ServerInterceptor):
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, loads: Loads) -> None:
         self._runtime = runtime
+        self._loads = loads
         self._handlers = Handlers()
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
@@ -32,30 +40,36 @@ class ServerInterceptor(grpc.ServerInterceptor):
             return None
         path: str = handler_call_details.method
         return self._handlers.get(path, handler) or self._handlers.keep(
-            path, handler, wrapped(self._runtime, path, handler)
+            path, handler, wrapped(self._runtime, path, handler, self._loads)
         )
 
 
-def wrapped(runtime: Runtime, path: str, handler: Any) -> Any:
+def wrapped(runtime: Runtime, path: str, handler: Any, loads: Loads) -> Any:
     behaviour = behaviour_of(handler)
     if handler.response_streaming:
-        return rewrapped(handler, streaming(runtime, path, behaviour))
+        return rewrapped(handler, streaming(runtime, path, behaviour, loads))
     streams = bool(handler.request_streaming)
-    return rewrapped(handler, unary(runtime, path, behaviour, streaming=streams))
+    return rewrapped(handler, unary(runtime, path, behaviour, loads, streaming=streams))
 
 
 def unary(
-    runtime: Runtime, path: str, behaviour: Callable[[Any, Any], Any], *, streaming: bool
+    runtime: Runtime,
+    path: str,
+    behaviour: Callable[[Any, Any], Any],
+    loads: Loads,
+    *,
+    streaming: bool,
 ) -> Callable[[Any, Any], Any]:
     """Around a handler with one response."""
+    extra = filters_of(behaviour)
 
     def serve(request: Any, context: Any) -> Any:
-        inbound = inbound_request(path, context.invocation_metadata(), streaming=streaming)
-        steps = runtime.inbound(inbound)
+        inbound = inbound_request(runtime, path, context, streaming=streaming)
+        steps = runtime.inbound(inbound, extra)
         admitted = admit(runtime, steps)
         if isinstance(admitted, Deliver):
             refuse(runtime, steps, admitted, context)
-        token = runtime.propagation.receive(inbound.headers)
+        entered = Enter(runtime, inbound)
         outcome: Outcome = gone()
         try:
             response = behaviour(request, context)
@@ -65,37 +79,74 @@ def unary(
             outcome = outcome_of(context.code(), error)
             raise
         finally:
-            runtime.propagation.release(token)
-            runtime.conclude(steps, outcome if is_there(context) else gone())
+            entered.leave()
+            effect = runtime.conclude(steps, outcome if is_there(context) else gone())
+            if more := added(effect):
+                put_headers(context, more)
+            if loads:
+                put_load(loads[0], context, outcome)
 
     return serve
 
 
 def streaming(
-    runtime: Runtime, path: str, behaviour: Callable[[Any, Any], Iterator[Any]]
+    runtime: Runtime, path: str, behaviour: Callable[[Any, Any], Iterator[Any]], loads: Loads
 ) -> Callable[[Any, Any], Iterator[Any]]:
     """Around a handler with a stream of responses."""
+    extra = filters_of(behaviour)
 
     def serve(request: Any, context: Any) -> Iterator[Any]:
-        inbound = inbound_request(path, context.invocation_metadata(), streaming=True)
-        steps = runtime.inbound(inbound)
+        inbound = inbound_request(runtime, path, context, streaming=True)
+        steps = runtime.inbound(inbound, extra)
         admitted = admit(runtime, steps)
         if isinstance(admitted, Deliver):
             refuse(runtime, steps, admitted, context)
-        token = runtime.propagation.receive(inbound.headers)
-        runtime.step(steps, started(None))
+        entered = Enter(runtime, inbound)
+        more = added(runtime.step(steps, started(None)))
         outcome: Outcome = gone()
         try:
-            yield from behaviour(request, context)
+            responses = behaviour(request, context)
+            yield from led_by(more, context, iter(responses)) if more else responses
             outcome = outcome_of(context.code(), None)
         except Exception as error:
             outcome = outcome_of(context.code(), error)
             raise
         finally:
-            runtime.propagation.release(token)
+            entered.leave()
             runtime.end(steps, outcome if is_there(context) else gone())
+            if loads:
+                put_load(loads[0], context, outcome)
 
     return serve
+
+
+def led_by(headers: Headers, context: Any, responses: Iterator[Any]) -> Iterator[Any]:
+    """The responses of a stream, headers of the mesh's ahead of the first."""
+    for first in responses:
+        put_headers(context, headers)
+        yield first
+        yield from responses
+        return
+    put_headers(context, headers)
+
+
+def put_headers(context: Any, headers: Headers) -> None:
+    """As headers where the handler has sent none of its own yet, else as trailers."""
+    try:
+        context.send_initial_metadata(headers)
+    except (ValueError, grpc.aio.BaseError):
+        put_trailers(context, headers)
+    except grpc.RpcError:
+        return  # the caller has gone meanwhile
+
+
+def put_trailers(context: Any, more: tuple[tuple[str, str | bytes], ...]) -> None:
+    context.set_trailing_metadata((*(context.trailing_metadata() or ()), *more))
+
+
+def put_load(reporter: LoadReporter, context: Any, outcome: Outcome) -> None:
+    """The load of this server goes with the answer."""
+    put_trailers(context, ((LOAD_REPORT, reporter.served(outcome)),))
 
 
 def is_there(context: Any) -> bool:
@@ -123,4 +174,6 @@ def admit(runtime: Runtime, steps: Steps[Outcome]) -> Admission:
 
 def refuse(runtime: Runtime, steps: Steps[Outcome], deliver: Deliver, context: Any) -> None:
     runtime.finish(steps)
+    if more := refused_with(deliver):
+        context.set_trailing_metadata(more)
     context.abort(*refusal(deliver))
