@@ -1,17 +1,133 @@
-"""A call on its way in: enter the inbound stack, then the application's handler."""
+"""A call on its way in: its route, the filters before the handler, the handler."""
 
+from collections.abc import Sequence
+
+from ..model import HttpFilter, NonForwardingAction
 from .events import CallEnded, CallRecord
+from .filters.chain import FACTORIES, Filter, Service, Site, stacked
+from .filters.local_reply import local_reply
 from .filters.router import Surroundings
 from .message import Cause, Failure, Outcome, Request
-from .steps import Deliver, Serve, Steps
+from .outbound import LiveListener
+from .routing.table import LiveRoute, RouteTable
+from .steps import Deliver, Serve, Steps, deliver
+
+LISTENER = "inbound"
+GONE = Failure(Cause.CANCELLED, "the caller went away")
+NO_ROUTE = 404
 
 
 def inbound(request: Request, around: Surroundings) -> Steps[Outcome]:
+    """Nothing stands before the handler."""
     record = CallRecord(request, around.clock(), inbound=True)
-    outcome: Outcome = Failure(Cause.CANCELLED, "the caller went away")
+    outcome: Outcome = GONE
     try:
-        answer = yield Serve(request)
+        answer = yield Serve(request, record)
         outcome = (yield Deliver(answer, record)) or answer
         return outcome
     finally:
         around.observe(CallEnded(record, outcome, around.clock() - record.started))
+
+
+class Inbound:
+    """What stands before the handlers: the configured listener, and what the code itself asks for.
+
+    A filter of the configuration takes the place of one that a handler is decorated with, where
+    both are of one kind. The state of decorations lasts as long as the engine.
+    """
+
+    __slots__ = ("_around", "_decorations", "_site", "_stacks", "table")
+
+    def __init__(self, around: Surroundings, site: Site) -> None:
+        self.table: RouteTable | None = None
+        self._around = around
+        self._site = site
+        self._stacks: dict[tuple[LiveRoute | None, int], Service] = {}
+        self._decorations: dict[int, tuple[Sequence[HttpFilter], tuple[Filter, ...]]] = {}
+
+    def listen(self, listener: LiveListener | None) -> None:
+        """Another configuration is in force."""
+        self.table = None if listener is None else listener.router.table
+        self._stacks.clear()
+
+    def __call__(self, request: Request, extra: Sequence[HttpFilter]) -> Steps[Outcome]:
+        around = self._around
+        record = CallRecord(request, around.clock(), inbound=True, config_version=around.version)
+        outcome: Outcome = GONE
+        try:
+            outcome = yield from self._service(request, record, extra)(request, record)
+            return outcome
+        finally:
+            around.observe(CallEnded(record, outcome, around.clock() - record.started))
+
+    def _service(
+        self, request: Request, record: CallRecord, extra: Sequence[HttpFilter]
+    ) -> Service:
+        route = None
+        if self.table is not None:
+            route = record.route = self.table.find(request)
+            if route is None:
+                return _lost
+        # Each handler has one and the same tuple for all of its calls.
+        key = route, id(extra)
+        found = self._stacks.get(key)
+        if found is None:
+            found = self._stacks[key] = self._stack(route, extra)
+        return found
+
+    def _stack(self, route: LiveRoute | None, extra: Sequence[HttpFilter]) -> Service:
+        configured = route.filters if route is not None else ()
+        kinds = {type(made) for made in configured}
+        added = tuple(made for made in self._decorated(extra) if type(made) not in kinds)
+        return stacked((*configured, *added), _innermost(route))
+
+    def _decorated(self, extra: Sequence[HttpFilter]) -> tuple[Filter, ...]:
+        if not extra:
+            return ()
+        known = self._decorations.get(id(extra))
+        if known is None or known[0] is not extra:
+            made = (
+                FACTORIES[type(decoration.config)](
+                    decoration.config, self._site_of(decoration.name)
+                )
+                for decoration in extra
+            )
+            known = extra, tuple(found for found in made if found is not None)
+            self._decorations[id(extra)] = known
+        return known[1]
+
+    def _site_of(self, name: str) -> Site:
+        site = self._site
+        return Site(
+            place=(name,),
+            clock=site.clock,
+            dice=site.dice,
+            regex=site.regex,
+            kept=site.kept,
+            clusters=site.clusters,
+            service=site.service,
+            loop_lag=site.loop_lag,
+        )
+
+
+def _innermost(route: LiveRoute | None) -> Service:
+    if route is None or isinstance(route.config.action, NonForwardingAction):
+        return _served
+    return _answered
+
+
+def _served(request: Request, record: CallRecord) -> Steps[Outcome]:
+    answer = yield Serve(request, record)
+    return (yield Deliver(answer, record)) or answer
+
+
+def _answered(request: Request, record: CallRecord) -> Steps[Outcome]:
+    """The route redirects or answers by itself; one that forwards leads nowhere (gRFC A36)."""
+    route = record.route
+    assert route is not None
+    return deliver(record, route.answer(request, record))
+
+
+def _lost(request: Request, record: CallRecord) -> Steps[Outcome]:
+    words = f"no inbound route for {request.method} {request.path}"
+    return local_reply(request, record, Cause.NO_ROUTE, NO_ROUTE, words, grpc_status=14)

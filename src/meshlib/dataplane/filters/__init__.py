@@ -1,1 +1,19 @@
-"""The stages between a listener and an upstream."""
+"""The stages between a listener and an upstream, or a listener and the application's handler."""
+
+from . import (
+    adaptive_concurrency,
+    admission_control,
+    cors,
+    fault,
+    global_rate_limit,
+    local_rate_limit,
+)
+
+__all__ = [
+    "adaptive_concurrency",
+    "admission_control",
+    "cors",
+    "fault",
+    "global_rate_limit",
+    "local_rate_limit",
+]
