@@ -30,3 +30,16 @@ def route_timeout(
     if streaming or action.timeout is None:
         return None
     return action.timeout or None
+
+
+def earlier(deadline: float | None, started: float, timeout: float | None) -> float | None:
+    """The caller's deadline is never lengthened, only shortened."""
+    if timeout is None:
+        return deadline
+    limit = started + timeout
+    return limit if deadline is None else min(deadline, limit)
+
+
+def brought_forward(deadline: float, now: float, offset: float) -> float:
+    """A gRPC caller's deadline less ``grpc_timeout_header_offset``, as long as any time is left."""
+    return deadline - offset if deadline - now > offset else deadline

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CallRecord:
-    """What is known of one call so far; filled in as it goes."""
+    """What is known of one call so far; filled in as it goes.
+
+    ``mirror``: it is a copy of another call, made for its own sake.
+    """
 
     request: Request
     started: float
@@ -30,6 +33,7 @@ class CallRecord:
     respond: Callable[[Headers], Headers] | None = None
     flags: tuple[str, ...] = ()
     """Envoy's response flags of what filters did to the call: ``DI``, ``FI``, ``RL`` …"""
+    mirror: bool = False
 
     def responds(self, change: Callable[[Headers], Headers]) -> None:
         """Change the response headers once more, after whatever changes them so far."""

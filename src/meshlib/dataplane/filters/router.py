@@ -1,37 +1,32 @@
 """The router: it owns the attempts. Permit, pick, send, judge, wait, again, or deliver."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from ...clock import Clock, Dice
-from ...model import DirectResponseAction, RedirectAction
-from ..events import AttemptFailed, CallEnded, CallRecord, Observer
-from ..message import NOTHING_SENT, Cause, Failure, Outcome, Request, Response
-from ..routing.redirect import redirect
-from ..routing.rewrite import mutated
+from ..events import CallEnded, CallRecord
+from ..message import Cause, Failure, Headers, Outcome, Override, Request, Response
 from ..routing.table import Destination, LiveRoute, RouteTable
-from ..steps import Deliver, Send, Sleep, Steps
+from ..steps import Deliver, Send, Sleep, Steps, deliver
 from ..upstream.cluster import UpstreamCluster
-from ..upstream.endpoint import UpstreamEndpoint
-from ..upstream.retry import backoff
+from .again import Again
+from .attempts import (
+    ATTEMPT_COUNT,
+    GONE,
+    Call,
+    Surroundings,
+    admitted,
+    dressed,
+    refusal,
+    time_left,
+    too_late,
+)
 from .chain import Service, stacked
+from .hedge import hedged
+from .mirror import mirrored
+from .terms import Terms, is_safe
 
-GONE = Failure(Cause.CANCELLED, "the caller went away")
+__all__ = ["Router", "Surroundings", "deliver", "local_answer", "too_late"]
+
+MEMO_SIZE = 1024
 NO_WAIT: float | None = 0.0
-REPICKED = "another endpoint"
-RETRIED = "retry"
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What every router shares: time, luck, an ear, and the version in force."""
-
-    clock: Clock
-    dice: Dice
-    observe: Observer
-    version: str = ""
-    blame: Callable[[], str] = str
-    """Why configuration may be missing, in the words of its source."""
+NOT_FOUND = 503
 
 
 class Router:
@@ -39,14 +34,16 @@ class Router:
 
     What leads to the first attempt is done at once, and what follows is one generator with few
     calls, since what a call pays for most is cold code: whatever happens seldom (filters, no
-    route, a local answer, a second try) is asked of somebody else.
+    route, a local answer, a second try, attempts beside each other) is asked of somebody else.
     """
 
-    __slots__ = ("_around", "table")
+    __slots__ = ("_around", "_overridden", "_terms", "table")
 
     def __init__(self, table: RouteTable, around: Surroundings) -> None:
         self.table = table
         self._around = around
+        self._terms: dict[LiveRoute, Terms] = {}
+        self._overridden: dict[tuple[LiveRoute, Override, bool], Terms] = {}
 
     def __call__(self, request: Request) -> Steps[Outcome]:
         around = self._around
@@ -54,31 +51,96 @@ class Router:
         route = record.route = self.table.find(request)
         if route is None:
             return _counted(request, record, self._unbalanced, around)
-        destination = record.destination = route.choose(around.dice)
-        filters = route.filters if destination is None else destination.filters
-        if destination is None or destination.balanced is None:
+        destination = record.destination = route.choose(around.dice, request, record)
+        if destination is None:
+            return _counted(request, record, stacked(route.filters, self._unbalanced), around)
+        filters = destination.filters
+        if destination.balanced is None:
             return _counted(request, record, stacked(filters, self._unbalanced), around)
-        if filters:
-            return _counted(request, record, stacked(filters, self._behind_filters), around)
-        return self._attempts(request, record, route, destination, destination.balanced)
+        terms = self._terms.get(route)
+        if terms is None or request.override is not None:
+            terms = self._terms_of(route, request)
+        if filters or not terms.is_plain:
+            _tell_of_answers(request, record, route, destination)
+            return _counted(request, record, stacked(filters, self._onward), around)
+        return self._attempts(request, record, terms, destination, destination.balanced)
 
-    def _behind_filters(self, request: Request, record: CallRecord) -> Steps[Outcome]:
+    def _terms_of(self, route: LiveRoute, request: Request) -> Terms:
+        override = request.override
+        if override is None:
+            terms = self._terms.get(route)
+            if terms is None:
+                terms = self._terms[route] = Terms.of(route)
+            return terms
+        key = route, override, is_safe(request)
+        found = self._overridden.get(key)
+        if found is None:
+            if len(self._overridden) >= MEMO_SIZE:
+                self._overridden.clear()
+            found = self._overridden[key] = Terms.overridden(route, override, safe=key[2])
+        return found
+
+    def _onward(self, request: Request, record: CallRecord) -> Steps[Outcome]:
+        """Behind the filters, or where there is more to a call than one attempt after the other."""
         route, destination = record.route, record.destination
         assert route is not None
         assert destination is not None
         assert destination.balanced is not None
-        return self._attempts(
-            request, record, route, destination, destination.balanced, counted=False
-        )
+        terms = self._terms_of(route, request)
+        may_be_copied = request.replayable and not request.streaming
+        if may_be_copied and (terms.hedge is not None or route.mirrors):
+            return self._beside(request, record, terms, destination)
+        cluster = destination.balanced
+        return self._attempts(request, record, terms, destination, cluster, counted=False)
+
+    def _beside(
+        self, request: Request, record: CallRecord, terms: Terms, destination: Destination
+    ) -> Steps[Outcome]:
+        """Copies for others, and attempts beside each other."""
+        cluster, route, around = destination.balanced, terms.route, self._around
+        assert cluster is not None
+        record.cluster = cluster
+        deadline = terms.deadline(request, record.started)
+        sent = request if destination.rewrite is None else destination.rewrite(request, record)
+        yield from mirrored(sent, record, deadline, around)
+        if terms.hedge is None:
+            return (
+                yield from self._attempts(
+                    request, record, terms, destination, cluster, counted=False
+                )
+            )
+        breaker = cluster.high if terms.is_high else cluster.breaker
+        call = Call(sent, record, terms, cluster, breaker, deadline, around)
+        key = route.hash_key(sent, record) if cluster.balance.hashes else None
+        return (yield from hedged(call, key))
 
     def _unbalanced(self, request: Request, record: CallRecord) -> Steps[Outcome]:
-        return _unbalanced(request, record, self._around)
+        """No route, an answer of the mesh's own, or where the caller's own target leads.
 
-    def _attempts(  # noqa: PLR0915 - see above
+        The last is Istio's PassthroughCluster: nothing is balanced, and nothing tried again.
+        """
+        route, destination = record.route, record.destination
+        if route is None or destination is None:
+            return (yield from deliver(record, local_answer(route, request, record)))
+        record.cluster = destination.cluster
+        if destination.cluster is None:
+            return (yield from deliver(record, _no_cluster(route, destination, request, record)))
+        _tell_of_answers(request, record, route, destination)
+        clock = self._around.clock
+        deadline = self._terms_of(route, request).deadline(request, record.started)
+        timeout = None if deadline is None else time_left(deadline, None, clock)
+        if timeout is not None and timeout <= 0:
+            return (yield from deliver(record, too_late(request)))
+        record.attempts += 1
+        sent = request if destination.rewrite is None else destination.rewrite(request, record)
+        outcome = yield Send(sent, None, timeout)
+        return (yield from deliver(record, outcome))
+
+    def _attempts(  # noqa: C901, PLR0912, PLR0915 - see above
         self,
         request: Request,
         record: CallRecord,
-        route: LiveRoute,
+        terms: Terms,
         destination: Destination,
         cluster: UpstreamCluster,
         *,
@@ -89,39 +151,57 @@ class Router:
         again: Again | None = None
         try:
             record.cluster = cluster
-            deadline = earlier(request.deadline, record.started, route.timeout(request))
+            deadline = terms.deadline(request, record.started)
             if destination.rewrite is not None:
-                request = destination.rewrite(request)
-            limits, in_flight = cluster.breaker.limits, cluster.breaker.concurrency
-            timeout, wait = route.per_try_timeout, NO_WAIT
+                request = destination.rewrite(request, record)
+            key = terms.route.hash_key(request, record) if cluster.balance.hashes else None
+            breaker = cluster.high if terms.is_high else cluster.breaker
+            limits, in_flight = breaker.limits, breaker.concurrency
+            timeout = per_try = None if request.streaming else terms.per_try_timeout
+            wait = NO_WAIT
             while wait is not None:
                 if wait:
                     yield Sleep(wait)
-                if deadline is not None:
-                    timeout = time_left(deadline, route.per_try_timeout, clock)
+                active = in_flight.active
                 if (
-                    (timeout is not None and timeout <= 0)
-                    or in_flight.active >= limits.max_requests
-                    or (endpoint := cluster.pick(again.tried if again else ())) is None
+                    active < limits.max_requests
+                    and active < breaker.connections
+                    and not breaker.waiting
                 ):
-                    outcome = yield from deliver(record, _refusal(cluster, request, timeout))
+                    in_flight.active = active + 1
+                elif refused := (yield from admitted(breaker, record, deadline, clock)):
+                    outcome = yield from deliver(record, refused)
                     break
-                record.endpoint = endpoint
-                record.attempts += 1
-                endpoint.active += 1
-                in_flight.active += 1
                 try:
-                    answer = yield Send(request, endpoint, timeout)
-                    wait = None
-                    if not route.is_final(answer):
-                        again = again or Again(record, route, cluster, request, deadline, around)
-                        wait = again.wait(answer, endpoint)
-                    if wait is None:
-                        outcome = answer = (yield Deliver(answer, record)) or answer
-                    cluster.observe(endpoint, answer)
+                    if deadline is not None:
+                        timeout = time_left(deadline, per_try, clock)
+                    endpoint = None
+                    if timeout is None or timeout > 0:
+                        endpoint = again.pick(key) if again else cluster.pick((), key)
+                    if endpoint is None:
+                        outcome = yield from deliver(record, refusal(cluster, request, timeout))
+                        break
+                    record.endpoint = endpoint
+                    record.attempts += 1
+                    endpoint.active += 1
+                    try:
+                        sent = dressed(request, record) if terms.dresses else request
+                        answer = yield Send(sent, endpoint, timeout)
+                        wait = None
+                        if not terms.is_final(answer):
+                            again = again or Again(
+                                Call(request, record, terms, cluster, breaker, deadline, around)
+                            )
+                            wait = again.wait(answer, endpoint)
+                        if wait is None:
+                            outcome = answer = (yield Deliver(answer, record)) or answer
+                        cluster.observe(endpoint, answer)
+                    finally:
+                        endpoint.active -= 1
                 finally:
-                    endpoint.active -= 1
                     in_flight.active -= 1
+                    if breaker.waiting:
+                        breaker.next_turn()
             return outcome
         finally:
             if again is not None:
@@ -142,145 +222,27 @@ def _counted(
         around.observe(CallEnded(record, outcome, around.clock() - record.started))
 
 
-class Again:
-    """Second tries of one call: made when the first attempt did not do.
+def _tell_of_answers(
+    request: Request, record: CallRecord, route: LiveRoute, destination: Destination
+) -> None:
+    """What the route makes of response headers, before any filter does."""
+    if route.attempt_counts[1]:
 
-    Holds one retry permit of the cluster from the first retry to the end of the call.
-    """
+        def count(headers: Headers) -> Headers:
+            others = tuple(item for item in headers if item[0] != ATTEMPT_COUNT)
+            return (*others, (ATTEMPT_COUNT, str(record.attempts)))
 
-    __slots__ = (
-        "_around",
-        "_cluster",
-        "_deadline",
-        "_record",
-        "_request",
-        "_retries",
-        "_route",
-        "tried",
-    )
-
-    def __init__(
-        self,
-        record: CallRecord,
-        route: LiveRoute,
-        cluster: UpstreamCluster,
-        request: Request,
-        deadline: float | None,
-        around: Surroundings,
-    ) -> None:
-        self._record = record
-        self._route = route
-        self._cluster = cluster
-        self._request = request
-        self._deadline = deadline
-        self._around = around
-        self._retries = 0
-        self.tried: list[UpstreamEndpoint] = []
-
-    def wait(self, outcome: Outcome, endpoint: UpstreamEndpoint) -> float | None:
-        """Seconds to wait before another attempt; ``None``: this was the last."""
-        nothing_sent = isinstance(outcome, Failure) and outcome.cause in NOTHING_SENT
-        if nothing_sent:
-            self.tried.append(endpoint)
-            if self._cluster.has_untried(self.tried):
-                return self._told(0.0, REPICKED, outcome)
-        rule = self._route.retry
-        if rule is None or not rule.wants(outcome):
-            return None
-        if not (nothing_sent or self._request.replayable):
-            return None
-        if self._retries >= rule.policy.num_retries:
-            self._record.retries_exhausted = True
-            return None
-        breaker = self._cluster.breaker
-        if not breaker.may_retry(again=self._retries > 0):
-            return None
-        pause = backoff(rule.policy, self._retries + 1, self._around.dice())
-        if self._deadline is not None and self._around.clock() + pause >= self._deadline:
-            return None
-        if not self._retries:
-            breaker.concurrency.retries += 1
-        self._retries += 1
-        self.tried.append(endpoint)
-        if not (rule.policy.previous_hosts and self._cluster.has_untried(self.tried)):
-            self.tried.clear()
-        return self._told(pause, RETRIED, outcome)
-
-    def _told(self, pause: float, why: str, outcome: Outcome) -> float:
-        self._around.observe(AttemptFailed(self._record, outcome, why))
-        return pause
-
-    def close(self) -> None:
-        if self._retries:
-            self._cluster.breaker.concurrency.retries -= 1
+        record.responds(count)
+    respond = destination.respond
+    if respond is not None:
+        record.responds(lambda headers: respond(request, record, headers))
 
 
-def _refusal(cluster: UpstreamCluster, request: Request, timeout: float | None) -> Failure:
-    """Why there is no attempt: no time, no room, nobody there, or load is to be dropped."""
-    if timeout is not None and timeout <= 0:
-        return too_late(request)
-    if cluster.breaker.is_open:
-        return _overflow(cluster)
-    return _dropped(cluster) if cluster.balance.pickers else _nobody(cluster)
-
-
-def _unbalanced(request: Request, record: CallRecord, around: Surroundings) -> Steps[Outcome]:
-    """No route, an answer of the mesh's own, or where the caller's own target leads.
-
-    The last is Istio's PassthroughCluster: nothing is balanced, and nothing tried again.
-    """
-    route, destination = record.route, record.destination
-    if route is None or destination is None:
-        return (yield from deliver(record, local_answer(route, request)))
-    record.cluster = destination.cluster
-    if destination.cluster is None:
-        unknown = Failure(Cause.NO_CLUSTER, f"no cluster {destination.name!r}")
-        return (yield from deliver(record, unknown))
-    deadline = earlier(request.deadline, record.started, route.timeout(request))
-    timeout = None if deadline is None else time_left(deadline, None, around.clock)
-    if timeout is not None and timeout <= 0:
-        return (yield from deliver(record, too_late(request)))
-    record.attempts += 1
-    sent = request if destination.rewrite is None else destination.rewrite(request)
-    outcome = yield Send(sent, None, timeout)
-    return (yield from deliver(record, outcome))
-
-
-def time_left(deadline: float, per_try: float | None, clock: Clock) -> float:
-    """Seconds for the next attempt: the call's, or the try's own limit if that is less."""
-    left = deadline - clock()
-    return left if per_try is None else min(left, per_try)
-
-
-def deliver(record: CallRecord, outcome: Outcome) -> Steps[Outcome]:
-    """Hand over what there is; the end of its body is the end of the call."""
-    end: Outcome | None = yield Deliver(outcome, record)
-    return end or outcome
-
-
-def earlier(deadline: float | None, started: float, timeout: float | None) -> float | None:
-    """The caller's deadline is never lengthened, only shortened."""
-    if timeout is None:
-        return deadline
-    limit = started + timeout
-    return limit if deadline is None else min(deadline, limit)
-
-
-def local_answer(route: LiveRoute | None, request: Request) -> Outcome:
+def local_answer(
+    route: LiveRoute | None, request: Request, record: CallRecord | None = None
+) -> Outcome:
     """What a route without destination answers by itself, or none at all."""
-    if route is None:
-        return _no_route(request)
-    match route.config.action:
-        case DirectResponseAction(status=status, body=body):
-            described = (("content-length", str(len(body))), ("content-type", "text/plain"))
-            made = Response(status, described if body else (), body=body)
-        case RedirectAction() as action:
-            location = redirect(action, route.config.match, request)
-            made = Response(action.response_code, (("location", location),))
-        case _:
-            return Failure(Cause.NO_ROUTE, f"route {route.config.name!r} does not forward")
-    made.headers = mutated(made.headers, route.response_mutations)
-    return made
+    return _no_route(request) if route is None else route.answer(request, record)
 
 
 def _no_route(request: Request) -> Failure:
@@ -288,21 +250,12 @@ def _no_route(request: Request) -> Failure:
     return Failure(Cause.NO_ROUTE, f"no route for {request.method} {host}{request.path}")
 
 
-def too_late(request: Request) -> Failure:
-    return Failure(Cause.TIMEOUT, f"no time left for {request.target}", grpc_status=4)
-
-
-def _overflow(cluster: UpstreamCluster) -> Failure:
-    limit = cluster.breaker.limits.max_requests
-    return Failure(Cause.OVERFLOW, f"overflow: {limit} calls to {cluster.name} in flight")
-
-
-def _dropped(cluster: UpstreamCluster) -> Failure:
-    """Whoever has endpoints picks one of them, but for the calls that are dropped."""
-    named = ", ".join(drop.category for drop in cluster.balance.assignment.drop_overloads)
-    return Failure(Cause.DROP_OVERLOAD, f"{cluster.name} drops a share of its calls: {named}")
-
-
-def _nobody(cluster: UpstreamCluster) -> Failure:
-    known = len(cluster.balance.endpoints)
-    return Failure(Cause.NO_ENDPOINT, f"no healthy endpoint of {known} in {cluster.name}")
+def _no_cluster(
+    route: LiveRoute, destination: Destination, request: Request, record: CallRecord
+) -> Outcome:
+    """A failure, or the status of the route's ``cluster_not_found_response_code``."""
+    status = NOT_FOUND if route.forward is None else route.forward.cluster_not_found_response_code
+    if status == NOT_FOUND or request.is_grpc:
+        return Failure(Cause.NO_CLUSTER, f"no cluster {destination.name!r}")
+    record.flags += Cause.NO_CLUSTER.flags
+    return Response(status)

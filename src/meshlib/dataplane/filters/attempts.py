@@ -1,0 +1,140 @@
+"""What all attempts have in common: what they need, their permits, and why there are none."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...clock import Clock, Dice
+from ..events import AttemptFailed, CallRecord, Observer
+from ..message import Cause, Failure, Outcome, Request
+from ..steps import AwaitTurn, Effect
+from ..upstream.circuit import CircuitBreaker
+from ..upstream.cluster import UpstreamCluster
+from .terms import Terms
+
+GONE = Failure(Cause.CANCELLED, "the caller went away")
+ATTEMPT_COUNT = "x-envoy-attempt-count"
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What every router shares: time, luck, an ear, and the version in force.
+
+    ``wall`` is the time of day, in seconds since 1970: servers may name the moment at which they
+    want to be called again. ``mirrored``: copies of calls under way.
+    """
+
+    clock: Clock
+    dice: Dice
+    observe: Observer
+    wall: Clock
+    version: str = ""
+    blame: Callable[[], str] = str
+    """Why configuration may be missing, in the words of its source."""
+    mirrored: int = field(default=0)
+
+
+@dataclass(slots=True)
+class Call:
+    """One call on its way: made where a first attempt alone does not do."""
+
+    request: Request
+    record: CallRecord
+    terms: Terms
+    cluster: UpstreamCluster
+    breaker: CircuitBreaker
+    deadline: float | None
+    around: Surroundings
+
+    def failed(self, outcome: Outcome, followed_by: str) -> None:
+        self.around.observe(AttemptFailed(self.record, outcome, followed_by))
+
+    def ends_before(self, moment: float) -> bool:
+        return self.deadline is not None and moment >= self.deadline
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the call is over; ``None`` for no limit."""
+        return None if self.deadline is None else self.deadline - self.around.clock()
+
+
+def time_left(deadline: float, per_try: float | None, clock: Clock) -> float:
+    """Seconds for the next attempt: the call's, or the try's own limit if that is less."""
+    left = deadline - clock()
+    return left if per_try is None else min(left, per_try)
+
+
+def admitted(
+    breaker: CircuitBreaker, record: CallRecord, deadline: float | None, clock: Clock
+) -> Generator[Effect, Any, Failure | None]:
+    """Take a permit, and wait for it where all connections are taken; or say why there is none.
+
+    Who lines up and goes away, for whatever reason, leaves the line or gives back its turn.
+    gRPC's calls share a connection, whatever else the cluster speaks.
+    """
+    cluster = record.cluster
+    assert cluster is not None
+    if breaker.is_open:
+        limit = breaker.limits.max_requests
+        return Failure(Cause.OVERFLOW, f"overflow: {limit} calls to {cluster.name} in flight")
+    if record.request.is_grpc or not breaker.must_wait:
+        breaker.concurrency.active += 1
+        return None
+    turn = breaker.line_up()
+    if turn is None:
+        limit = breaker.limits.max_pending_requests
+        return Failure(Cause.OVERFLOW, f"overflow: {limit} calls to {cluster.name} in line")
+    came = False
+    try:
+        yield AwaitTurn(turn, None if deadline is None else max(0.0, deadline - clock()))
+        came = turn.granted
+    finally:
+        if not came:
+            breaker.leave(turn)
+    return None if came else too_late(record.request)
+
+
+def release(breaker: CircuitBreaker) -> None:
+    """Give a permit back; the next in line may have it."""
+    breaker.concurrency.active -= 1
+    if breaker.waiting:
+        breaker.next_turn()
+
+
+def refusal(cluster: UpstreamCluster, request: Request, timeout: float | None) -> Failure:
+    """Why there is no attempt: no time, nobody there, or load is to be dropped."""
+    if timeout is not None and timeout <= 0:
+        return too_late(request)
+    return _dropped(cluster) if cluster.balance.pickers else _nobody(cluster)
+
+
+def too_late(request: Request) -> Failure:
+    return Failure(Cause.TIMEOUT, f"no time left for {request.target}", grpc_status=4)
+
+
+def _dropped(cluster: UpstreamCluster) -> Failure:
+    """Whoever has endpoints picks one of them, but for the calls that are dropped."""
+    named = ", ".join(drop.category for drop in cluster.balance.assignment.drop_overloads)
+    return Failure(Cause.DROP_OVERLOAD, f"{cluster.name} drops a share of its calls: {named}")
+
+
+def _nobody(cluster: UpstreamCluster) -> Failure:
+    known = len(cluster.balance.endpoints)
+    return Failure(Cause.NO_ENDPOINT, f"no healthy endpoint of {known} in {cluster.name}")
+
+
+def dressed(request: Request, record: CallRecord) -> Request:
+    """The request as this very endpoint gets it: its own name for a host, the attempt's number."""
+    route, endpoint = record.route, record.endpoint
+    assert route is not None
+    assert endpoint is not None
+    headers, authority = request.headers, request.authority
+    if route.attempt_counts[0]:
+        others = tuple(item for item in headers if item[0] != ATTEMPT_COUNT)
+        headers = (*others, (ATTEMPT_COUNT, str(record.attempts)))
+    hostname = endpoint.config.hostname
+    if route.auto_host_rewrite and hostname:
+        if route.forward is not None and route.forward.append_x_forwarded_host:
+            headers = (*headers, ("x-forwarded-host", authority or request.target))
+        authority = hostname
+    return request.altered(path=request.path, authority=authority, headers=headers)

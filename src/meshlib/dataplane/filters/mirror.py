@@ -1,0 +1,79 @@
+"""Copies of calls for other clusters: sent for their own sake, and nobody minds the answer."""
+
+from ..events import CallEnded, CallRecord
+from ..message import Cause, Failure, Outcome, Request
+from ..routing.destination import LiveMirror
+from ..steps import Deliver, Send, Spawn, Steps
+from ..upstream.cluster import UpstreamCluster
+from .attempts import GONE, Surroundings, refusal, release
+
+MAX_MIRRORED = 100
+"""Copies under way at once, of all calls of this member of the mesh."""
+MAX_SECONDS = 5.0
+SUFFIX = "-shadow"
+
+
+def mirrored(
+    request: Request, record: CallRecord, deadline: float | None, around: Surroundings
+) -> Steps[None]:
+    """Send the copies that the route wants of this call; ``request`` is as the route makes it."""
+    assert record.route is not None
+    for mirror in record.route.mirrors:
+        cluster = mirror.cluster
+        if cluster is None or around.dice() >= mirror.share or around.mirrored >= MAX_MIRRORED:
+            continue
+        until = around.clock() + MAX_SECONDS
+        if deadline is not None:
+            until = min(until, deadline)
+        yield Spawn(_copy(shadow_of(request, mirror), record, cluster, until, around))
+
+
+def shadow_of(request: Request, mirror: LiveMirror) -> Request:
+    """``reviews:9080`` becomes ``reviews-shadow:9080``, unless that is switched off."""
+    if not mirror.suffix:
+        return request
+    authority = request.authority or request.target
+    host, colon, port = authority.rpartition(":")
+    if not colon or not port.isdigit():
+        host, colon, port = authority, "", ""
+    return request.altered(
+        path=request.path, authority=f"{host}{SUFFIX}{colon}{port}", headers=request.headers
+    )
+
+
+def _copy(
+    request: Request,
+    original: CallRecord,
+    cluster: UpstreamCluster,
+    until: float,
+    around: Surroundings,
+) -> Steps[Outcome]:
+    """One attempt, under the limits of its own cluster and none of the call's."""
+    outcome: Outcome = GONE
+    record = CallRecord(request, around.clock(), config_version=around.version, mirror=True)
+    record.route, record.cluster = original.route, cluster
+    around.mirrored += 1
+    try:
+        breaker = cluster.breaker
+        timeout = until - around.clock()
+        if around.mirrored > MAX_MIRRORED or breaker.is_open or breaker.must_wait:
+            outcome = Failure(Cause.OVERFLOW, f"no room for a copy to {cluster.name}")
+            yield Deliver(outcome, record)
+        elif timeout <= 0 or (endpoint := cluster.pick()) is None:
+            outcome = refusal(cluster, request, timeout)
+            yield Deliver(outcome, record)
+        else:
+            record.endpoint, record.attempts = endpoint, 1
+            endpoint.active += 1
+            breaker.concurrency.active += 1
+            try:
+                answer = yield Send(request, endpoint, timeout)
+                outcome = answer = (yield Deliver(answer, record)) or answer
+                cluster.observe(endpoint, answer)
+            finally:
+                endpoint.active -= 1
+                release(breaker)
+        return outcome
+    finally:
+        around.mirrored -= 1
+        around.observe(CallEnded(record, outcome, around.clock() - record.started))
