@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..clock import Clock, Dice
@@ -32,6 +32,7 @@ from .routing.matchers import Regex
 from .routing.table import Parts, RouteTable
 from .steps import AwaitConfig, Effect, Send, Steps
 from .upstream.cluster import Balance, UpstreamCluster
+from .upstream.dns import Addresses, resolved
 
 CONFIG_TIMEOUT = 15.0
 """Seconds that a call without deadline waits for the first configuration of its target."""
@@ -79,6 +80,8 @@ class Prepared:
     listeners: dict[str, LiveListener]
     tables: dict[TableKey, RouteTable] = field(default_factory=dict)
     kept: Kept = field(default_factory=Kept)
+    fresh: bool = True
+    """Not the configuration in force once more, with other addresses."""
 
 
 class Engine:
@@ -99,6 +102,7 @@ class Engine:
         self.listeners: dict[str, LiveListener] = {}
         self._tables: dict[TableKey, RouteTable] = {}
         self._kept = Kept()
+        self._addresses: dict[str, Addresses] = {}
 
     def apply(self, snapshot: Snapshot, absent: Collection[str] = ()) -> None:
         """Make a consistent snapshot the one in force; ``absent`` listeners do not exist."""
@@ -113,7 +117,8 @@ class Engine:
             if live is None or live.passthrough != isinstance(config.discovery, OriginalDst):
                 live = UpstreamCluster(config, self.around.clock, self.around.dice)
             clusters[config.name] = live
-            balances.append((live, live.prepare(config, assignment_of(config, snapshot.endpoints))))
+            assignment = assignment_of(config, snapshot.endpoints, self._addresses)
+            balances.append((live, live.prepare(config, assignment)))
         tables: dict[TableKey, RouteTable] = {}
         kept = Kept(self._kept)
         listeners = {}
@@ -165,7 +170,21 @@ class Engine:
         self._kept = prepared.kept
         self._kept.settle()
         version = self.around.version = prepared.snapshot.version
-        self.around.observe(ConfigApplied(version, len(self.listeners), len(self.clusters)))
+        if prepared.fresh:
+            self.around.observe(ConfigApplied(version, len(self.listeners), len(self.clusters)))
+
+    def resolved(self, cluster: str, addresses: Addresses) -> Prepared:
+        """What names of a STRICT_DNS cluster stand for now: the next state, as of :meth:`prepare`.
+
+        The snapshot is another object, for those who look through it when it changes.
+        """
+        known = {**self._addresses.get(cluster, {}), **addresses}
+        self._addresses = {
+            name: found
+            for name, found in {**self._addresses, cluster: known}.items()
+            if name in self.clusters
+        }
+        return replace(self.prepare(replace(self.snapshot), self.absent), fresh=False)
 
     def renew(self) -> None:
         """Keep the configuration and no state: calls begun so far will never end here."""
@@ -261,11 +280,15 @@ def routes_of(listener: Listener, snapshot: Snapshot) -> RouteConfiguration:
 
 
 def assignment_of(
-    config: Cluster, endpoints: Mapping[str, ClusterLoadAssignment]
+    config: Cluster,
+    endpoints: Mapping[str, ClusterLoadAssignment],
+    addresses: Mapping[str, Addresses],
 ) -> ClusterLoadAssignment:
-    """The endpoints of a cluster, wherever they are written."""
+    """The endpoints of a cluster, wherever they are written; names as far as they are known."""
     match config.discovery:
-        case Static(load_assignment) | StrictDns(load_assignment) | LogicalDns(load_assignment):
+        case StrictDns(load_assignment):
+            return resolved(load_assignment, addresses.get(config.name, {}))
+        case Static(load_assignment) | LogicalDns(load_assignment):
             return load_assignment
         case _:
             pass
