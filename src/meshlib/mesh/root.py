@@ -21,6 +21,7 @@ from ..telemetry.threads import install, uninstall
 from ..xds.regex import fullmatch
 from . import options as _options
 from .sources import Source, source_for
+from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from ..middleware.aiohttp import AiohttpHooks
@@ -82,6 +83,9 @@ class Mesh:
             want=self._want,
             propagation=Propagation(extra=self.options.propagate),
         )
+        self._upkeep = Upkeep(
+            self._engine, self._runtime, dice=random.random, traffic=self._has_called
+        )
         self._source: Source | None = None
         self._started = False
         self._starting = threading.Lock()
@@ -92,6 +96,9 @@ class Mesh:
     def _want(self, listener: str) -> None:
         if self._source is not None:
             self._source.want(listener)
+
+    def _has_called(self, cluster: str) -> bool:
+        return self.recorder.has_called(cluster)
 
     # --- life ---
 
@@ -106,7 +113,7 @@ class Mesh:
         with self._starting:
             if self._started:
                 return
-            source = source_for(self.options, self._engine, self._runtime)
+            source = source_for(self.options, self._engine, self._upkeep)
             source.start()
             self._source = source
             install()
@@ -169,6 +176,7 @@ class Mesh:
             uninstall()
         if source is not None:
             source.close()
+        self._upkeep.close()
 
     def _begin_anew(self) -> None:
         """In a forked child: threads, connections, calls and counts are the parent's."""
@@ -178,6 +186,7 @@ class Mesh:
             self._started = False
             uninstall()
         self._runtime.reset()
+        self._upkeep.reset()
         self.recorder = self._engine.around.observe = Recorder()
         self._engine.renew()
 
@@ -252,7 +261,9 @@ class Mesh:
 
     def ignored(self) -> tuple[str, ...]:
         """What the configuration in force says that this version does not act on."""
-        return self._source.ignored() if self._source is not None else ()
+        if self._source is None:
+            return ()
+        return (*self._source.ignored(), *self._upkeep.ignored())
 
 
 def request_for(method: str, url: str, headers: Mapping[str, str] | None = None) -> Request:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..dataplane import Engine
 from ..errors import ConfigError
-from ..middleware._drive import Runtime
 from ..model import Snapshot
 from .options import Options
+from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from ..controlplane.findings import Finding
@@ -41,11 +41,11 @@ class Source(Protocol):
     def ignored(self) -> tuple[str, ...]: ...
 
 
-def source_for(options: Options, engine: Engine, runtime: Runtime) -> Source:
+def source_for(options: Options, engine: Engine, upkeep: Upkeep) -> Source:
     if options.config is not None:
-        return Embedded(options, engine, runtime)
+        return Embedded(options, engine, upkeep)
     if options.control_plane is not None or options.bootstrap is not None:
-        return Remote(options, engine, runtime)
+        return Remote(options, engine, upkeep)
     return Nowhere()
 
 
@@ -77,10 +77,10 @@ class Nowhere:
 class Embedded:
     """A folder of Istio's YAML, compiled in process and watched; or manifests given as dicts."""
 
-    def __init__(self, options: Options, engine: Engine, runtime: Runtime) -> None:
+    def __init__(self, options: Options, engine: Engine, upkeep: Upkeep) -> None:
         self._options = options
         self._engine = engine
-        self._runtime = runtime
+        self._upkeep = upkeep
         self._folder: Folder | None = None
         self._error: ConfigError | None = None
         self._ignored: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ class Embedded:
         scope = Scope(namespace=self._options.namespace, labels=labels)
         snapshot = compile_snapshot(world, scope)
         self._policy(world)
-        self._runtime.commit(self._engine.prepare(snapshot))
+        self._upkeep.apply(snapshot)
         self._tell(findings)
         self._error = None
 
@@ -167,7 +167,7 @@ class Embedded:
 class Remote:
     """A control plane, ours or another's, over ADS."""
 
-    def __init__(self, options: Options, engine: Engine, runtime: Runtime) -> None:
+    def __init__(self, options: Options, engine: Engine, upkeep: Upkeep) -> None:
         from ..xds.bootstrap import Bootstrap
         from ..xds.client import XdsClient
 
@@ -183,7 +183,7 @@ class Remote:
             assert options.bootstrap is not None
             bootstrap = Bootstrap.load(options.bootstrap)
         self._engine = engine
-        self._runtime = runtime
+        self._upkeep = upkeep
         self._bootstrap_ignored = bootstrap.ignored
         self._last_problem = ""
         engine.around.blame = self._blame
@@ -199,7 +199,7 @@ class Remote:
         self._client.start()
 
     def _update(self, snapshot: Snapshot, absent: frozenset[str]) -> None:
-        self._runtime.commit(self._engine.prepare(snapshot, absent))
+        self._upkeep.apply(snapshot, absent)
 
     def _problem(self, text: str) -> None:
         self._last_problem = text

@@ -77,6 +77,9 @@ class Recorder:
             case _:
                 pass
 
+    def has_called(self, cluster: str) -> bool:
+        return any(name == cluster for _, name, *_ in list(self._series))
+
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, as plain values; from any thread."""
         config = self._config
