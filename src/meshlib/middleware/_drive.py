@@ -124,7 +124,7 @@ class Runtime:
     def inbound(self, request: Request, extra: Sequence[HttpFilter] = ()) -> Steps[Outcome]:
         """``extra``: the filters that decorators put around the handler."""
         self.start()
-        return self.engine.inbound(request, extra) if extra else self.engine.inbound(request)
+        return self.engine.inbound(request, extra)
 
     def step(self, steps: Steps[Outcome], answer: object) -> Effect:
         """Run the steps to their next effect."""

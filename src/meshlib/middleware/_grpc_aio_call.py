@@ -95,9 +95,11 @@ class Call(grpc.aio.Call):
             self._delivered = True
             raise
 
-    def _start(self, send: Send) -> None:
+    def _start(self, send: Send, member: Member[grpc.aio.Channel] | None = None) -> None:
         """Start an attempt on the endpoint's own channel."""
-        member = self._member = self._pool.member(send)
+        if member is None:
+            member = self._pool.member(send)
+        self._member = member
         timeout = send.timeout
         self._sent = send
         if timeout is not None:

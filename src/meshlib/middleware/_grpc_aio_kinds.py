@@ -179,29 +179,31 @@ class UnaryStreamCall(Reading, grpc.aio.UnaryStreamCall[Any, Any]):
 class Writing(Call):
     """A call with a stream of requests: nothing of it is read before there is a connection."""
 
-    def _begin(self, send: Send) -> None:
-        if send.endpoint is not None and not self._is_connected(send):
+    _waiting: Member[grpc.aio.Channel] | None = None
+
+    def _begin(self, send: Send, member: Member[grpc.aio.Channel] | None = None) -> None:
+        member = member or self._pool.member(send)
+        if send.endpoint is not None and not is_connected(member):
+            self._waiting = member
             self._touch()
             return
-        self._start(send)
+        self._start(send, member)
         deliver = self._runtime.step(self._steps, started(self._native))
         assert isinstance(deliver, Deliver)
         self._settle(deliver)
 
-    def _is_connected(self, send: Send) -> bool:
-        state = self._pool.member(send).channel.get_state()
-        return state is grpc.ChannelConnectivity.READY
-
     async def _attempt(self, send: Send) -> Outcome:
+        member = self._waiting or self._pool.member(send)
+        self._waiting = None
         left = send.timeout
         if send.endpoint is not None:
             begun = self._runtime.clock()
-            failure = await connect(self._pool.member(send), left)
+            failure = await connect(member, left)
             if failure is not None:
                 return failure
             if left is not None:
                 left -= self._runtime.clock() - begun
-        self._start(Send(send.request, send.endpoint, left))
+        self._start(Send(send.request, send.endpoint, left), member)
         return started(self._native)
 
     async def _native_call(self) -> Any:
@@ -248,6 +250,10 @@ class StreamUnaryCall(Writing, grpc.aio.StreamUnaryCall[Any, Any]):
 
 class StreamStreamCall(Writing, Reading, grpc.aio.StreamStreamCall[Any, Any]):
     pass
+
+
+def is_connected(member: Member[grpc.aio.Channel]) -> bool:
+    return member.channel.get_state() is grpc.ChannelConnectivity.READY
 
 
 async def connect(member: Member[grpc.aio.Channel], timeout: float | None) -> Failure | None:  # noqa: ASYNC109 - of the effect

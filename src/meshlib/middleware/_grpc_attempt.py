@@ -67,11 +67,15 @@ class Attempt:
         other.load = None
         return other
 
-    def start(self, send: Send, timeout: float | None) -> Any:
+    def start(
+        self, send: Send, timeout: float | None, member: Member[grpc.Channel] | None = None
+    ) -> Any:
         """Call the native multicallable of the endpoint."""
         method = self._method
         self._send = send
-        member = self._member = method.member(send)
+        if member is None:
+            member = method.member(send)
+        self._member = member
         self._limit = None if timeout is None else method.runtime.clock() + timeout - LATE
         credentials, wait, compression = self._options
         native = method.native(member, send.request.path)
@@ -148,7 +152,24 @@ class Attempt:
 class StreamingAttempt(Attempt):
     """Reads nothing of the requests before there is a connection."""
 
-    __slots__ = ()
+    __slots__ = ("_connected",)
+
+    def __init__(self, *call: Any) -> None:
+        super().__init__(*call)
+        self._connected: Member[grpc.Channel] | None = None
+
+    def start(
+        self, send: Send, timeout: float | None, member: Member[grpc.Channel] | None = None
+    ) -> Any:
+        """Over the very connection that was waited for."""
+        connected, self._connected = self._connected, None
+        return super().start(send, timeout, member or connected)
+
+    def is_open(self, send: Send) -> bool:
+        if send.endpoint is None:
+            return True
+        member = self._connected = self._method.member(send)
+        return connectivity(member.channel) == READY
 
     def another(self) -> NoReturn:
         raise AssertionError("a stream of requests is neither hedged nor mirrored")
@@ -168,9 +189,11 @@ class StreamingAttempt(Attempt):
             return send
         clock = self._method.runtime.clock
         begun = clock()
-        failure = connect(self._method.member(send), send.timeout)
+        member, self._connected = self._connected or self._method.member(send), None
+        failure = connect(member, send.timeout)
         if failure is not None:
             return failure
+        self._connected = member
         left = None if send.timeout is None else send.timeout - (clock() - begun)
         return Send(send.request, send.endpoint, left)
 

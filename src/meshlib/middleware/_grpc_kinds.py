@@ -7,7 +7,7 @@ from typing import Any, Self
 import grpc
 
 from ..dataplane import Cause, Deliver, Effect, Failure, Outcome, Send
-from ._grpc_attempt import READY, StreamingAttempt, connectivity
+from ._grpc_attempt import StreamingAttempt
 from ._grpc_beside import ended
 from ._grpc_pending import PendingCall
 from ._grpc_status import LOCALLY_CANCELLED, started, unreached
@@ -58,11 +58,16 @@ class StreamUnaryFuture(PendingCall):
     attempt = StreamingAttempt
     verb = "future"
 
+    @property
+    def _stream(self) -> StreamingAttempt:
+        assert isinstance(self._attempts, StreamingAttempt)
+        return self._attempts
+
     def _begin(self, effect: Effect) -> None:
         self._driven = True
         if isinstance(effect, Deliver) and not self._patient:
             self._settle(effect)
-        elif isinstance(effect, Send) and self._is_open(effect):
+        elif isinstance(effect, Send) and self._stream.is_open(effect):
             self._start(effect)
             deliver = self._runtime.step(self._steps, started(self._native))
             assert isinstance(deliver, Deliver)
@@ -70,14 +75,8 @@ class StreamUnaryFuture(PendingCall):
         else:
             self._in_thread()
 
-    def _is_open(self, send: Send) -> bool:
-        if send.endpoint is None:
-            return True
-        return connectivity(self._method.member(send).channel) == READY
-
     def _perform(self, send: Send) -> Outcome:
-        assert isinstance(self._attempts, StreamingAttempt)
-        opened = self._attempts.opened(send)
+        opened = self._stream.opened(send)
         if not isinstance(opened, Send):
             return opened
         self._start(opened)

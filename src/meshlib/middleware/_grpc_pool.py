@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from ..dataplane import Engine, Send, UpstreamEndpoint
 from ..model import Address
 from ..model.snapshot import referenced_clusters
+from ._grpc_options import Term, cluster_of, connection_options, term_of
 from ._grpc_status import is_ip
 from ._target import Target
 
@@ -20,6 +21,9 @@ AUTHORITY = "grpc.default_authority"
 RECONNECT = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 5000))
 DIRECT = (("grpc.enable_http_proxy", 0),)
 """An endpoint is an address inside the mesh: no proxy of the environment leads there."""
+
+UNSHARED = (("grpc.use_local_subchannel_pool", 1),)
+"""A new channel has a new connection, not that of a channel that is like it."""
 
 CONNECT_TIMEOUT = 5.0
 OFFERED = 8
@@ -49,6 +53,8 @@ class Pool(Generic[C]):
         self._options = tuple(options)
         self._authority = authority_in(self._options)
         self._members: dict[object, Member[C]] = {}
+        self._limited: dict[object, tuple[Member[C], Term]] = {}
+        """Members whose connection is to be replaced after a while: seldom, so kept apart."""
         self._swept = engine.snapshot
         self._lock = threading.Lock()
         self.shadows: set[Any] = set()
@@ -70,11 +76,22 @@ class Pool(Generic[C]):
         if authority != self._authority:
             key = (key, authority)
         found = self._members.get(key)
+        if found is None and key in self._limited:
+            found = self._in_term(key)
         return found if found is not None else self._add(key, endpoint, authority)
+
+    def _in_term(self, key: object) -> Member[C] | None:
+        """The limited member, unless its connection has served its term: then calls run out."""
+        with self._lock:
+            found = self._limited.get(key)
+            if found is not None and found[1].is_over(self._engine.around.clock):
+                del self._limited[key]
+                return None
+            return None if found is None else found[0]
 
     @property
     def members(self) -> list[Member[C]]:
-        return list(self._members.values())
+        return [*self._members.values(), *(member for member, _ in self._limited.values())]
 
     def offered(self) -> list[Member[C]]:
         """Channels to some endpoints of each cluster that the host's routes lead to."""
@@ -96,26 +113,36 @@ class Pool(Generic[C]):
     def _add(self, key: object, endpoint: UpstreamEndpoint | None, authority: str) -> Member[C]:
         with self._lock:
             found = self._members.get(key)
-            if found is None:
-                made = (
-                    self._foreign(authority)
-                    if endpoint is None
-                    else self._made(endpoint, authority)
-                )
-                found = self._members[key] = made
-            return found
+            if found is not None:
+                return found
+            if endpoint is None:
+                made = self._members[key] = self._foreign(authority)
+                return made
+            config = cluster_of(self._engine, endpoint)
+            term = term_of(config, self._engine.around.clock)
+            more = connection_options(config)
+            if term is None:
+                made = self._members[key] = self._made(endpoint, authority, more)
+                return made
+            if key in self._limited:
+                return self._limited[key][0]
+            made = self._made(endpoint, authority, (*more, *UNSHARED))
+            term.is_over(self._engine.around.clock)  # the call that it is made for counts
+            self._limited[key] = (made, term)
+            return made
 
     def _foreign(self, authority: str) -> Member[C]:
         options = self._with((*(((AUTHORITY, authority),) if authority else ()), *own()))
         return Member(self._dial(self._target.native, options), None, CONNECT_TIMEOUT)
 
-    def _made(self, endpoint: UpstreamEndpoint, authority: str) -> Member[C]:
+    def _made(self, endpoint: UpstreamEndpoint, authority: str, more: Options) -> Member[C]:
         timeout = endpoint.connect_timeout
         options = self._with(
             (
                 (AUTHORITY, authority or self._target.native),
                 *RECONNECT,
                 ("grpc.min_reconnect_backoff_ms", int(timeout * 1000)),
+                *more,
                 *DIRECT,
                 *own(),
             )
@@ -138,17 +165,19 @@ class Pool(Generic[C]):
             clusters = self._engine.clusters.values()
             known = {key for cluster in clusters for key in cluster.balance.endpoints}
             known_or_foreign = known | {None}
-            self._members = {
-                key: member
-                for key, member in self._members.items()
-                if (key[0] if isinstance(key, tuple) else key) in known_or_foreign
-            }
+
+            def stays(key: object) -> bool:
+                return (key[0] if isinstance(key, tuple) else key) in known_or_foreign
+
+            self._members = {k: member for k, member in self._members.items() if stays(k)}
+            self._limited = {k: member for k, member in self._limited.items() if stays(k)}
 
     def empty(self) -> list[C]:
         """Forget all channels and hand them over, to be closed."""
         with self._lock:
-            gone, self._members = self._members, {}
-            return [member.channel for member in gone.values()]
+            gone = self.members
+            self._members, self._limited = {}, {}
+            return [member.channel for member in gone]
 
 
 def own() -> Options:

@@ -108,8 +108,8 @@ def refusal(deliver: Deliver) -> tuple[grpc.StatusCode, str]:
 def refused_with(deliver: Deliver) -> Headers:
     """The metadata of such an answer: it has no headers but its trailers."""
     outcome = deliver.outcome
-    said = (*outcome.headers, *outcome.trailers) if isinstance(outcome, Response) else ()
-    said = tuple(pair for pair in said if pair[0] not in OF_HTTP)
+    headers = outcome.headers if isinstance(outcome, Response) else ()
+    said = (*(pair for pair in headers if pair[0] not in OF_HTTP), *outcome.trailers)
     respond = deliver.record.respond
     return said if respond is None else respond(said)
 

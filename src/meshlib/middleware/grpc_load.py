@@ -72,7 +72,7 @@ class LoadReporter:
 
     def record_metric(self, name: str, value: float | None) -> None:
         """Any other number: clients call it ``named_metrics.<name>``."""
-        self._record(f"named_metrics.{name}", value, named=True)
+        self._record(name, value, named=True)
 
     def _record(
         self, name: str, value: float | None, *, most: float = float("inf"), named: bool = False

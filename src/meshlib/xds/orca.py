@@ -11,8 +11,8 @@ from .protos import message_class
 
 REPORT = "xds.data.orca.v3.OrcaLoadReport"
 REQUEST = "xds.service.orca.v3.OrcaLoadReportRequest"
-TABLES = ("utilization", "named_metrics")
-"""The maps of a report; gRFC A58 names their entries ``utilization.gpu``."""
+UTILIZATION = "utilization."
+"""How gRFC A58 begins the names of the resources of a report that have no field of their own."""
 
 
 class BinaryMetadata:
@@ -41,9 +41,8 @@ class BinaryMetadata:
             rps=made.rps_fractional,
             eps=made.eps,
             named={
-                f"{table}.{name}": number
-                for table in TABLES
-                for name, number in getattr(made, table).items()
+                **made.named_metrics,
+                **{UTILIZATION + name: number for name, number in made.utilization.items()},
             },
         )
 
@@ -56,8 +55,10 @@ class BinaryMetadata:
             eps=report.eps,
         )
         for name, number in report.named.items():
-            table, _, key = name.partition(".")
-            getattr(made, table)[key] = number
+            if name.startswith(UTILIZATION):
+                made.utilization[name.removeprefix(UTILIZATION)] = number
+            else:
+                made.named_metrics[name] = number
         return bytes(made.SerializeToString())
 
     def read_interval(self, value: bytes) -> float:
