@@ -6,24 +6,20 @@ if TYPE_CHECKING:
     from ._control_plane import control_plane
     from ._decide import decide, is_open
     from ._one_service import REVIEWS, A, B, C, a_mesh, assignment, endpoint, one_service
-    from ._play import (
-        Played,
+    from ._play import Played, get, play, play_alike, rpc
+    from ._replies import (
         Reply,
-        VirtualMesh,
         fails_with,
-        get,
         grpc_status,
         hangs_up,
         ok,
-        play,
-        play_alike,
         refuses,
         refuses_stream,
         resets,
-        rpc,
         said,
         slow,
     )
+    from ._virtual import VirtualMesh
     from .clock import FakeClock
     from .dice import always, scripted, seeded
 
@@ -34,31 +30,31 @@ _HOMES = {
     "FakeClock": "clock",
     "Played": "_play",
     "REVIEWS": "_one_service",
-    "Reply": "_play",
-    "VirtualMesh": "_play",
+    "Reply": "_replies",
+    "VirtualMesh": "_virtual",
     "a_mesh": "_one_service",
     "always": "dice",
     "assignment": "_one_service",
     "control_plane": "_control_plane",
     "decide": "_decide",
     "endpoint": "_one_service",
-    "fails_with": "_play",
+    "fails_with": "_replies",
     "get": "_play",
-    "grpc_status": "_play",
-    "hangs_up": "_play",
+    "grpc_status": "_replies",
+    "hangs_up": "_replies",
     "is_open": "_decide",
-    "ok": "_play",
+    "ok": "_replies",
     "one_service": "_one_service",
     "play": "_play",
     "play_alike": "_play",
-    "refuses": "_play",
-    "refuses_stream": "_play",
-    "resets": "_play",
+    "refuses": "_replies",
+    "refuses_stream": "_replies",
+    "resets": "_replies",
     "rpc": "_play",
-    "said": "_play",
+    "said": "_replies",
     "scripted": "dice",
     "seeded": "dice",
-    "slow": "_play",
+    "slow": "_replies",
 }
 
 __all__ = [

@@ -22,7 +22,8 @@ from ..model import (
     VirtualHost,
     gather,
 )
-from ._play import Script, VirtualMesh
+from ._replies import Script
+from ._virtual import VirtualMesh
 
 REVIEWS = "reviews:9080"
 A, B, C = "10.0.0.1:9080", "10.0.0.2:9080", "10.0.0.3:9080"
