@@ -71,7 +71,12 @@ def test_a_decision_tells_everything_that_would_happen() -> None:
     assert decision.clusters == (Choice(cluster="reviews", weight=1),)
     assert decision.endpoints == (A, f"{B} (UNHEALTHY)")
     assert (decision.path, decision.authority) == ("/v2/x?q", "ratings")
-    assert decision.request_headers == (("y", "2"), ("x", "1"))
+    assert decision.request_headers == (
+        ("y", "2"),
+        ("x", "1"),
+        ("x-envoy-original-host", "reviews:9080"),
+        ("x-envoy-original-path", "/api/x?q"),
+    )
     assert (decision.timeout, decision.retry_policy) == (3.0, policy)
     assert decision.error == ""
     assert json.loads(json.dumps(decision.to_dict()))["cluster"] == "reviews"

@@ -82,13 +82,13 @@ def explain(
 
 def _decided(world: "World", snapshot: "Snapshot", request: "Request") -> "Decision":
     from ..dataplane import Engine, Options, decide
-    from ..xds.regex import fullmatch
+    from ..xds.regex import finditer, fullmatch
 
     passthrough = world.mesh_config.outbound_traffic_policy != "REGISTRY_ONLY"
     engine = Engine(
         clock=lambda: 0.0,
         dice=lambda: 0.0,  # the first of weighted clusters; all of them are shown
-        options=Options(complete=True, passthrough=passthrough, regex=fullmatch),
+        options=Options(complete=True, passthrough=passthrough, regex=fullmatch, finditer=finditer),
     )
     engine.apply(snapshot)
     return decide(engine, request)

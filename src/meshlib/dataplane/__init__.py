@@ -1,6 +1,6 @@
 """Decisions about calls, without making any of them. Pure: no I/O, threads, clocks or dice."""
 
-from .decision import Choice, Decision, LocalResponse, RuleTried
+from .decision import Choice, Copy, Decision, LocalResponse, RuleTried
 from .engine import Engine, Options, Prepared, python_regex
 from .events import (
     AttemptFailed,
@@ -14,6 +14,7 @@ from .events import (
 )
 from .explain import decide
 from .message import Cause, Failure, Headers, Outcome, Override, Request, Response
+from .routing.formatting import Whereabouts
 from .steps import (
     AskRateLimit,
     AwaitConfig,
@@ -43,6 +44,7 @@ __all__ = [
     "Cause",
     "Choice",
     "ConfigApplied",
+    "Copy",
     "Decision",
     "Deliver",
     "Effect",
@@ -72,6 +74,7 @@ __all__ = [
     "Steps",
     "Turn",
     "UpstreamEndpoint",
+    "Whereabouts",
     "decide",
     "python_regex",
 ]

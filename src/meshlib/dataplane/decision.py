@@ -34,14 +34,25 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """Where a ``share`` of such calls (0 to 1) is sent once more."""
+
+    cluster: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """``cluster`` is ``None`` where the mesh answers by itself or has no route.
 
     ``timeout`` in seconds, ``None`` for no limit. ``clusters`` lists every possible choice with
-    its weight; ``cluster`` is the one that the dice chose.
+    its weight; ``cluster`` is the one that the dice chose. ``response_headers`` are those that are
+    added to a response without any; ``filters`` those that have something to do with such a call,
+    in the order in which it meets them. ``hash_key`` is what a ring or a table would choose by.
     """
 
     virtual_host: str = ""
+    virtual_cluster: str = ""
     route: str = ""
     route_metadata: Metadata = Metadata()
     cluster: str | None = None
@@ -50,8 +61,12 @@ class Decision:
     path: str = ""
     authority: str = ""
     request_headers: tuple[tuple[str, str], ...] = ()
+    response_headers: tuple[tuple[str, str], ...] = ()
     timeout: float | None = None
     retry_policy: RetryPolicy | None = None
+    mirrors: tuple[Copy, ...] = ()
+    filters: tuple[str, ...] = ()
+    hash_key: int | None = None
     response: LocalResponse | None = None
     error: str = ""
     trace: tuple[RuleTried, ...] = ()

@@ -3,37 +3,47 @@
 from dataclasses import replace
 
 from ..model import HealthStatus
-from .decision import Choice, Decision, LocalResponse, RuleTried
+from .decision import Choice, Copy, Decision, LocalResponse, RuleTried
 from .engine import Engine
-from .filters.router import local_answer
+from .events import CallRecord
 from .message import Failure, Request
 from .routing.matchers import path_of
 from .routing.table import Destination, LiveHost, LiveRoute
 
 
 def decide(engine: Engine, request: Request) -> Decision:
-    """Route a request and say so, without sending it. Rolls the dice once for weights."""
+    """Route a request and say so, without sending it. Rolls the dice as a call would."""
     listener = engine.listeners.get(request.target)
     if listener is None:
         return _unlisted(engine, request)
-    host = listener.router.table.host(request)
+    table = listener.router.table
+    host = table.host(request)
     if host is None:
         error = f"no virtual host for {request.authority or request.target!r}"
         return _untouched(request, error=error)
+    record = CallRecord(request, engine.around.clock(), config_version=engine.around.version)
+    table.roll()
     trace, route = _walk(host, request)
     found = replace(_untouched(request), virtual_host=host.name, trace=trace)
     if route is None:
         return replace(found, error="no route matches")
-    found = replace(found, route=route.config.name, route_metadata=route.config.metadata)
-    chosen = route.choose(engine.around.dice)
+    record.route = route
+    found = replace(
+        found,
+        route=route.config.name,
+        route_metadata=route.config.metadata,
+        virtual_cluster=route.virtual_cluster(request),
+    )
+    chosen = record.destination = route.choose(engine.around.dice, request, record)
     if chosen is None:
-        return replace(found, response=_local(route, request))
-    return _forwarded(found, route, request, chosen)
+        local = _local(route, request, record)
+        return replace(found, response=local, filters=route.filter_names)
+    return _forwarded(found, route, record, chosen)
 
 
 def _walk(host: LiveHost, request: Request) -> tuple[tuple[RuleTried, ...], LiveRoute | None]:
-    found: LiveRoute | None = None
-    trace = []
+    found = host.to_https if host.wants_tls(request) else None
+    trace = [] if found is None else [_tried(found, "matched", "")]
     path = path_of(request.path)
     for route in host.routes:
         if found is not None:
@@ -53,9 +63,13 @@ def _tried(route: LiveRoute, outcome: str, reason: str) -> RuleTried:
 
 
 def _forwarded(
-    found: Decision, route: LiveRoute, request: Request, chosen: Destination
+    found: Decision, route: LiveRoute, record: CallRecord, chosen: Destination
 ) -> Decision:
-    sent = chosen.rewrite(request) if chosen.rewrite is not None else request
+    request = record.request
+    sent = chosen.rewrite(request, record) if chosen.rewrite is not None else request
+    # Here a cookie may be made, which tells by ``respond``.
+    key = route.hash_key(request, record)
+    added = chosen.respond(sent, record, ()) if chosen.respond is not None else ()
     cluster = chosen.cluster
     endpoints = cluster.balance.endpoints.values() if cluster is not None else ()
     return replace(
@@ -69,14 +83,18 @@ def _forwarded(
         path=sent.path,
         authority=sent.authority or sent.target,
         request_headers=sent.headers,
+        response_headers=record.respond(added) if record.respond is not None else added,
         timeout=route.timeout(request),
         retry_policy=route.retry.policy if route.retry is not None else None,
+        mirrors=tuple(Copy(cluster=m.name, share=m.share) for m in route.mirrors),
+        filters=chosen.filter_names,
+        hash_key=key,
         error="" if cluster is not None else f"no cluster {chosen.name!r}",
     )
 
 
-def _local(route: LiveRoute, request: Request) -> LocalResponse | None:
-    answer = local_answer(route, request)
+def _local(route: LiveRoute, request: Request, record: CallRecord) -> LocalResponse | None:
+    answer = route.answer(request, record)
     if isinstance(answer, Failure):
         return None
     return LocalResponse(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 _OPERATOR = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%")
 _HEADER = re.compile(r":?[!#$&'*+.^_`|~0-9A-Za-z-]+")
-_TIME = re.compile(r"%(?:[1-9]?f|3f|[AaBbCcDdeFgGHhIjklMmnpRrSsTtUuVWwYyZz%])")
+_TIME = re.compile(r"%(?:[1-9]?f|[AaBbCcDdeFgGHhIjklMmnpRrSsTtUuVWwYyZz%])")
 MAX_DIGITS = 9
 
 NEVER, OPTIONAL, REQUIRED = "never", "optional", "required"
@@ -16,7 +16,6 @@ SUPPORTED = {
     "DOWNSTREAM_REMOTE_ADDRESS": NEVER,
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": NEVER,
     "DOWNSTREAM_REMOTE_PORT": NEVER,
-    "DURATION": NEVER,
     "DYNAMIC_METADATA": REQUIRED,
     "ENVIRONMENT": REQUIRED,
     "HOSTNAME": NEVER,

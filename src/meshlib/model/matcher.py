@@ -112,7 +112,7 @@ class MetadataMatcher:
     """Dynamic metadata of a request: the value at ``path`` below ``filter`` (metadata.proto).
 
     ``match`` a string matcher, :class:`Range` for a number, a bool, :class:`Present`, or ``None``
-    for the null value. What is missing does not match, inverted or not.
+    for the null value. What is missing matches nothing, so an inverted matcher takes it.
     """
 
     filter: str

@@ -8,8 +8,17 @@ from ..clock import Dice
 from ..dataplane import Decision, Engine, Options, Request
 from ..dataplane import decide as decided
 from ..errors import ConfigError
-from ..model import HttpConnectionManager, Listener, Rds, Snapshot, gather
-from ..xds.regex import fullmatch
+from ..model import (
+    HttpConnectionManager,
+    Listener,
+    Metadata,
+    Rds,
+    Snapshot,
+    Struct,
+    Value,
+    gather,
+)
+from ..xds.regex import finditer, fullmatch
 from .clock import FakeClock
 from .dice import always
 
@@ -20,7 +29,7 @@ Source = tuple[str, Mapping[str, str]] | Mapping[str, Any] | str
 """Who calls: ``(namespace, labels)``, ``{"namespace": …, "labels": …}``, or a service's name."""
 
 
-def decide(
+def decide(  # noqa: PLR0913 - all that a request may be told by
     config: Config,
     *,
     method: str = "GET",
@@ -28,23 +37,38 @@ def decide(
     headers: Mapping[str, str] | None = None,
     source: Source | None = None,
     dice: Dice | None = None,
+    remote_address: str = "",
+    dynamic_metadata: Mapping[str, Any] | None = None,
+    runtime: Mapping[str, int] | None = None,
 ) -> Decision:
     """Route a request by Istio manifests, or by xDS resources in proto-JSON; nothing is sent.
 
     ``grpc://host:port/package.Service/Method`` asks for a gRPC call. Without ``dice`` every roll
     is 0: the first of weighted clusters is taken. Resources without any listener are taken as
-    the routes of whatever host the URL names.
+    the routes of whatever host the URL names. ``remote_address`` is the caller's, with its port;
+    ``dynamic_metadata`` what filters would have said of the request, by namespace; ``runtime``
+    gives keys of runtime fractions another value, in per cent.
 
     Raises :class:`meshlib.ConfigError` for a configuration that would be refused.
     """
     from ..mesh import request_for
 
-    request = request_for(method, url, headers)
+    request = replace(
+        request_for(method, url, headers),
+        source=remote_address,
+        dynamic_metadata=metadata_of(dynamic_metadata) if dynamic_metadata else None,
+    )
     snapshot = listening(snapshot_of(config, source), request)
     engine = Engine(
         clock=FakeClock(),
         dice=dice or always(0.0),
-        options=Options(complete=True, passthrough=is_open(config), regex=fullmatch),
+        options=Options(
+            complete=True,
+            passthrough=is_open(config),
+            regex=fullmatch,
+            finditer=finditer,
+            runtime=runtime or {},
+        ),
     )
     engine.apply(snapshot)
     return decided(engine, request)
@@ -97,6 +121,24 @@ def is_open(config: Config) -> bool:
     from ..controlplane import load_documents
 
     return load_documents(config).mesh_config.outbound_traffic_policy != "REGISTRY_ONLY"
+
+
+def metadata_of(namespaces: Mapping[str, Any]) -> Metadata:
+    """As filters would have set it."""
+    structs = {name: _value(held) for name, held in sorted(namespaces.items())}
+    return Metadata(tuple((n, held) for n, held in structs.items() if isinstance(held, Struct)))
+
+
+def _value(found: Any) -> Value:
+    match found:
+        case Mapping():
+            return Struct(tuple((name, _value(found[name])) for name in sorted(found)))
+        case list() | tuple():
+            return tuple(_value(each) for each in found)
+        case bool() | str() | None:
+            return found
+        case _:
+            return float(found)
 
 
 def listening(snapshot: Snapshot, request: Request) -> Snapshot:

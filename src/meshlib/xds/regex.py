@@ -1,7 +1,8 @@
 """Regular expressions as xDS means them: RE2's, which take linear time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any
 
 MAX_LENGTH = 1024
 
@@ -22,12 +23,28 @@ def why_not_re2(regex: str) -> str:
     return ""
 
 
+def groups(regex: str) -> int:
+    """How many groups a valid expression has."""
+    import re2
+
+    count: int = re2.compile(regex).groups
+    return count
+
+
 def fullmatch(regex: str) -> Callable[[str], object]:
     """A valid expression, compiled to a match of the whole text."""
     import re2
 
     matches: Callable[[str], object] = re2.compile(regex).fullmatch
     return matches
+
+
+def finditer(regex: str) -> Callable[[str], Iterable[Any]]:
+    """A valid expression, compiled to a search for all of its matches."""
+    import re2
+
+    found: Callable[[str], Iterable[Any]] = re2.compile(regex).finditer
+    return found
 
 
 def _text(refused: Exception) -> str:

@@ -1,6 +1,8 @@
 import pytest
 
-from meshlib.dataplane import Headers, Request
+from meshlib.dataplane import Headers, Request, Whereabouts
+from meshlib.dataplane.routing.header_levels import request_levels
+from meshlib.dataplane.routing.regex_rewrite import python_finditer
 from meshlib.dataplane.routing.rewrite import Rewrite
 from meshlib.model import (
     HeaderMutations,
@@ -17,7 +19,7 @@ from meshlib.model import (
 
 def rewritten(path: PathMatcher, prefix: str, sent: str, *, case_sensitive: bool = True) -> str:
     match = RouteMatch(path=path, case_sensitive=case_sensitive)
-    rewrite = Rewrite(match, RouteAction(cluster="c", prefix_rewrite=prefix), ())
+    rewrite = Rewrite(match, RouteAction(cluster="c", prefix_rewrite=prefix), (), python_finditer)
     return rewrite(Request("reviews:9080", "GET", sent)).path
 
 
@@ -55,18 +57,21 @@ def test_what_matched_in_another_case_is_replaced_too(path: PathMatcher, expecte
 def test_the_authority_is_replaced_and_nothing_else() -> None:
     action = RouteAction(cluster="c", host_rewrite_literal="ratings")
     request = Request("reviews:9080", "GET", "/x", "reviews", headers=(("a", "1"),))
-    changed = Rewrite(RouteMatch(), action, ())(request)
-    assert changed == Request("reviews:9080", "GET", "/x", "ratings", headers=(("a", "1"),))
+    changed = Rewrite(RouteMatch(), action, (), python_finditer)(request)
+    told = (("a", "1"), ("x-envoy-original-host", "reviews"))
+    assert changed == Request("reviews:9080", "GET", "/x", "ratings", headers=told)
     assert request.authority == "reviews"
 
 
 def test_a_route_that_changes_nothing_needs_no_rewrite() -> None:
     levels = (HeaderMutations(), HeaderMutations(response_headers_to_remove=("x",)))
-    assert not Rewrite(RouteMatch(), RouteAction(cluster="c"), levels).is_needed
+    acting = request_levels(levels, Whereabouts())
+    assert not Rewrite(RouteMatch(), RouteAction(cluster="c"), acting, python_finditer).is_needed
 
 
 def headers_after(*levels: HeaderMutations, given: Headers = (("a", "1"), ("b", "2"))) -> Headers:
-    rewrite = Rewrite(RouteMatch(), RouteAction(cluster="c"), levels)
+    acting = request_levels(levels, Whereabouts())
+    rewrite = Rewrite(RouteMatch(), RouteAction(cluster="c"), acting, python_finditer)
     return rewrite(Request("reviews:9080", "GET", "/", headers=given)).headers
 
 

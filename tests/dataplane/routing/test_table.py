@@ -28,6 +28,7 @@ from meshlib.model import (
 from meshlib.testing import always, scripted, seeded
 
 EVERYTHING = PathPrefix("")
+CALL = Request("reviews:9080", "GET", "/")
 
 
 def table(*routes: Route, dice=always(0.0), **host) -> RouteTable:  # noqa: B008
@@ -126,7 +127,7 @@ def shares(weights: tuple[int, ...], seed: int, calls: int) -> Counter[str]:
     route = weighted(*weights).find(Request("reviews:9080", "GET", "/"))
     assert route is not None
     dice = seeded(seed)
-    return Counter(route.choose(dice).name for _ in range(calls))
+    return Counter(route.choose(dice, CALL).name for _ in range(calls))
 
 
 @settings(max_examples=8, deadline=None)
@@ -148,7 +149,7 @@ def test_traffic_splits_by_weight_within_one_per_cent(weights: tuple[int, ...], 
 def test_a_roll_chooses_by_the_running_sum_of_weights(roll: float, cluster: str) -> None:
     route = weighted(30, 30, 40).find(Request("reviews:9080", "GET", "/"))
     assert route is not None
-    assert route.choose(always(roll)).name == cluster
+    assert route.choose(always(roll), CALL).name == cluster
 
 
 SEGMENTS = st.lists(st.sampled_from(["a", "b", "A", ""]), max_size=3).map("/".join)

@@ -59,8 +59,8 @@ def mersenne_twister(seed: int) -> Iterator[int]:
             joined = state[index] & 0x80000000 | state[(index + 1) % 624] & 0x7FFFFFFF
             odd = 0x9908B0DF if joined & 1 else 0
             state[index] = state[(index + 397) % 624] ^ joined >> 1 ^ odd
-        for number in state:
-            number ^= number >> 11
-            number ^= number << 7 & 0x9D2C5680
-            number ^= number << 15 & 0xEFC60000
+        for word in state:
+            number = word ^ word >> 11
+            number = number ^ number << 7 & 0x9D2C5680
+            number = number ^ number << 15 & 0xEFC60000
             yield number ^ number >> 18

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from ...model import (
     Contains,
     Exact,
     HeaderMatcher,
+    Metadata,
+    MetadataMatcher,
     PathExact,
     PathPrefix,
     PathRegex,
@@ -18,6 +21,7 @@ from ...model import (
     RouteMatch,
     SafeRegex,
     StringMatcher,
+    Struct,
     Suffix,
 )
 from ..message import Request
@@ -25,8 +29,9 @@ from ..message import Request
 Regex = Callable[[str], Callable[[str], object]]
 """Compile a pattern to a full match; passed in, so that the core needs no engine of its own."""
 GRPC = "application/grpc"
+MISSING = object()
 TextTest = Callable[[str], bool]
-MAX_DIGITS = 19
+MAX_DIGITS = 20
 """Of a 64-bit number; what is longer is none, and not worth the work of reading it."""
 
 
@@ -143,13 +148,18 @@ def _value_test(matcher: StringMatcher | Range, regex: Regex) -> TextTest:
         return text_test(matcher, regex)
 
     def in_range(value: str) -> bool:
-        number = value.strip()
-        digits = number[1:] if number[:1] in ("-", "+") else number
-        if not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS):
-            return False
-        return matcher.start <= int(number) < matcher.end
+        number = whole_number(value)
+        return number is not None and matcher.start <= number < matcher.end
 
     return in_range
+
+
+def whole_number(text: str) -> int | None:
+    number = text.strip()
+    digits = number[1:] if number[:1] in ("-", "+") else number
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS):
+        return None
+    return int(number)
 
 
 def query_condition(matcher: QueryParameterMatcher, regex: Regex) -> Condition:
@@ -166,6 +176,46 @@ def _parameter_test(matcher: StringMatcher | Present, regex: Regex) -> Callable[
         return lambda value: (value is not None) is wanted
     test = text_test(matcher, regex)
     return lambda value: value is not None and test(value)
+
+
+def metadata_condition(matcher: MetadataMatcher, regex: Regex) -> Condition:
+    """What is missing matches nothing, which an inverted matcher takes for a match."""
+    path = ":".join((matcher.filter, *matcher.path))
+    rule = f"{'not ' if matcher.invert else ''}metadata {path}{_value_rule(matcher.match)}"
+    test = _metadata_test(matcher.match, regex)
+
+    def check(request: Request) -> bool:
+        metadata = request.dynamic_metadata
+        found = MISSING if metadata is None else metadata_value(metadata, matcher)
+        return test(found) is not matcher.invert
+
+    return Condition(rule, check)
+
+
+def metadata_value(metadata: Metadata, matcher: MetadataMatcher) -> object:
+    found: object = dict(metadata.filter_metadata).get(matcher.filter, MISSING)
+    for key in matcher.path:
+        found = dict(found.fields).get(key, MISSING) if isinstance(found, Struct) else MISSING
+    return found
+
+
+def _metadata_test(
+    match: StringMatcher | Range | Present | bool | None, regex: Regex
+) -> Callable[[object], bool]:
+    if match is None or isinstance(match, bool):
+        return lambda value: value is match
+    if isinstance(match, Present):
+        wanted = match.present
+        return lambda value: (value is not MISSING) is wanted
+    if isinstance(match, Range):
+        start, end = match.start, match.end
+        return lambda value: type(value) in (int, float) and start <= cast(float, value) < end
+    text = text_test(match, regex)
+    return lambda value: isinstance(value, str) and text(value)
+
+
+def _value_rule(match: StringMatcher | Range | Present | bool | None) -> str:
+    return f"={match}" if match is None or isinstance(match, bool) else text_rule(match)
 
 
 def _is_grpc(request: Request) -> bool:

@@ -1,53 +1,109 @@
 """What a route changes of a request on its way out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from ...model import (
-    HeaderMutations,
-    HeaderValueOption,
-    PathPrefix,
-    PathSeparatedPrefix,
-    RouteAction,
-    RouteMatch,
-)
-from ..message import Headers, Request
+from ...model import PathPrefix, PathSeparatedPrefix, RouteAction, RouteMatch
+from ..message import Headers, Request, joined
+from .formatting import Facts
+from .header_levels import Level
 from .matchers import path_of
+from .regex_rewrite import Finditer, replacing
 
-PROTECTED = ("host", "te")
-PROTECTED_PREFIXES = (":", "grpc-")
-"""Never touched by header mutations: the call would not be the same call any more."""
+if TYPE_CHECKING:
+    from ..events import CallRecord
+
+ORIGINAL_PATH = "x-envoy-original-path"
+ORIGINAL_HOST = "x-envoy-original-host"
+FORWARDED_HOST = "x-forwarded-host"
 
 
 class Rewrite:
-    """Path, authority and request headers, in Envoy's order: weight, route, host, table."""
+    """Headers first, which may still tell of the old host and path; then host, then path."""
 
-    __slots__ = ("_authority", "_levels", "_match", "_prefix")
+    __slots__ = ("_appends_host", "_host", "_levels", "_path", "_weighted")
 
     def __init__(
-        self, match: RouteMatch, action: RouteAction, levels: tuple[HeaderMutations, ...]
+        self,
+        match: RouteMatch,
+        action: RouteAction,
+        levels: tuple[Level, ...],
+        finditer: Finditer,
+        weighted_host: str = "",
     ) -> None:
-        self._match = match
-        self._prefix = action.prefix_rewrite
-        self._authority = action.host_rewrite_literal
-        self._levels = mutations(
-            (level.request_headers_to_remove, level.request_headers_to_add) for level in levels
-        )
+        self._levels = levels
+        self._appends_host = action.append_x_forwarded_host
+        self._weighted = weighted_host
+        self._host = _host_rewrite(action, finditer)
+        self._path = _path_rewrite(match, action, finditer)
 
     @property
     def is_needed(self) -> bool:
-        return bool(self._prefix or self._authority or self._levels)
+        return bool(self._levels or self._weighted or self._host or self._path)
 
-    def __call__(self, request: Request) -> Request:
-        return request.altered(
-            path=self._path(request.path),
-            authority=self._authority or request.authority,
-            headers=mutated(request.headers, self._levels),
-        )
+    def __call__(self, request: Request, record: "CallRecord | None" = None) -> Request:
+        headers, authority, path = request.headers, request.authority, request.path
+        for level in self._levels:
+            headers = level(headers, _facts(request, headers, record) if level.is_filled else None)
+        if self._weighted:
+            authority = self._weighted
+        if self._host is not None:
+            host = self._host(request, headers)
+            if host:
+                headers = self._moved(headers, authority or request.target)
+                authority = host
+        if self._path is not None:
+            headers = _with(headers, ORIGINAL_PATH, path)
+            path = self._path(path)
+        return request.altered(path=path, authority=authority, headers=headers)
 
-    def _path(self, path: str) -> str:
-        if not self._prefix:
-            return path
-        return self._prefix + path[matched_length(self._match, path) :]
+    def _moved(self, headers: Headers, old: str) -> Headers:
+        headers = _with(headers, ORIGINAL_HOST, old)
+        if not self._appends_host:
+            return headers
+        before = joined(headers, FORWARDED_HOST)
+        if not before:
+            return _with(headers, FORWARDED_HOST, old)
+        if before.split(",")[-1] == old:
+            return headers
+        return _with(headers, FORWARDED_HOST, f"{before},{old}")
+
+
+HostRewrite = Callable[[Request, Headers], str | None]
+"""``None`` or "": the host stays."""
+
+
+def _host_rewrite(action: RouteAction, finditer: Finditer) -> HostRewrite | None:
+    if action.host_rewrite_literal:
+        return lambda _request, _headers: action.host_rewrite_literal
+    if action.host_rewrite_header:
+        name = action.host_rewrite_header.lower()
+        return lambda _request, headers: next((v for k, v in headers if k == name), None)
+    if action.host_rewrite_path_regex is not None:
+        replaced = replacing(action.host_rewrite_path_regex, finditer)
+        return lambda request, _headers: replaced(path_of(request.path))
+    return None
+
+
+def _path_rewrite(
+    match: RouteMatch, action: RouteAction, finditer: Finditer
+) -> Callable[[str], str] | None:
+    if action.prefix_rewrite:
+        return prefix_rewrite(match, action.prefix_rewrite)
+    if action.regex_rewrite is None:
+        return None
+    replaced = replacing(action.regex_rewrite, finditer)
+
+    def rewrite(path: str) -> str:
+        plain = path_of(path)
+        return replaced(plain) + path[len(plain) :]
+
+    return rewrite
+
+
+def prefix_rewrite(match: RouteMatch, prefix: str) -> Callable[[str], str]:
+    return lambda path: prefix + path[matched_length(match, path) :]
 
 
 def matched_length(match: RouteMatch, path: str) -> int:
@@ -57,50 +113,25 @@ def matched_length(match: RouteMatch, path: str) -> int:
     return len(path_of(path))
 
 
-Level = tuple[frozenset[str], tuple[HeaderValueOption, ...]]
-"""What one level of configuration removes, and then adds."""
+def _with(headers: Headers, name: str, value: str) -> Headers:
+    return (*(pair for pair in headers if pair[0] != name), (name, value))
 
 
-def mutations(
-    levels: Iterable[tuple[Iterable[str], Iterable[HeaderValueOption]]],
-) -> tuple[Level, ...]:
-    """The levels that change anything, most specific first; each acts on what came of the last."""
-    found = (
-        (
-            frozenset(name for name in map(str.lower, remove) if not _is_protected(name)),
-            tuple(option for option in add if not _is_protected(option.name.lower())),
-        )
-        for remove, add in levels
-    )
-    return tuple((remove, add) for remove, add in found if remove or add)
+def _facts(request: Request, headers: Headers, record: "CallRecord | None") -> Facts:
+    return Facts(replace(request, headers=headers), record)
 
 
-def mutated(headers: Headers, levels: Sequence[Level]) -> Headers:
-    for remove, add in levels:
-        kept = [pair for pair in headers if pair[0] not in remove]
-        for option in add:
-            kept = add_header(kept, option)
-        headers = tuple(kept)
-    return headers
+class Respond:
+    """What the levels do to the headers of a response."""
 
+    __slots__ = ("_levels",)
 
-def _is_protected(name: str) -> bool:
-    return name in PROTECTED or name.startswith(PROTECTED_PREFIXES)
+    def __init__(self, levels: tuple[Level, ...]) -> None:
+        self._levels = levels
 
-
-def add_header(headers: list[tuple[str, str]], option: HeaderValueOption) -> list[tuple[str, str]]:
-    """Apply one option as its ``append_action`` says (base.proto, HeaderAppendAction)."""
-    name = option.name.lower()
-    if not (option.value or option.keep_empty_value):
+    def __call__(self, request: Request, record: "CallRecord | None", headers: Headers) -> Headers:
+        """``request`` as it was sent, ``headers`` of its response."""
+        for level in self._levels:
+            facts = Facts(request, record, headers) if level.is_filled else None
+            headers = level(headers, facts)
         return headers
-    present = any(key == name for key, _ in headers)
-    match option.append_action:
-        case "add_if_absent" if present:
-            return headers
-        case "overwrite_if_exists" if not present:
-            return headers
-        case "overwrite_if_exists" | "overwrite_if_exists_or_add":
-            headers = [pair for pair in headers if pair[0] != name]
-        case _:
-            pass
-    return [*headers, (name, option.value)]

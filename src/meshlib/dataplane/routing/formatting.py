@@ -1,0 +1,257 @@
+"""Header values with ``%…%`` in them, compiled once and filled in per call."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ...clock import Clock
+from ...model import Metadata, Struct, Value
+from ...model.format import Operator, parse_format
+from ..message import Headers, Request
+
+if TYPE_CHECKING:
+    from ..events import CallRecord
+
+DEFAULT_TIME = "%Y-%m-%dT%H:%M:%S.%3fZ"
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """What a value may tell of where it is filled in; ``wall_clock`` in seconds of the epoch."""
+
+    hostname: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    wall_clock: Clock = float
+    clock: Clock = float
+
+
+@dataclass(slots=True)
+class Facts:
+    """What values are filled in from. ``request`` has the headers that the levels before left;
+    ``response`` is empty as long as there is none."""
+
+    request: Request
+    record: "CallRecord | None"
+    response: Headers = ()
+
+
+Filler = Callable[[Facts], str | None]
+"""``None``: there is nothing to fill in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """Pieces that make a value; what is missing is left out, as Envoy does in headers."""
+
+    pieces: tuple[str | Filler, ...]
+
+    def __call__(self, facts: Facts) -> str:
+        filled = (p if isinstance(p, str) else p(facts) or "" for p in self.pieces)
+        return "".join(filled)
+
+
+def compile_format(text: str, whereabouts: Whereabouts) -> str | Format:
+    """A plain value as it is. Raises :class:`FormatError`."""
+    parts = parse_format(text)
+    if not any(isinstance(part, Operator) for part in parts):
+        return "".join(str(part) for part in parts)
+    return Format(tuple(p if isinstance(p, str) else _shortened(p, whereabouts) for p in parts))
+
+
+def _shortened(operator: Operator, whereabouts: Whereabouts) -> Filler:
+    fill = _filler(operator, whereabouts)
+    length = operator.max_length
+    if length is None:
+        return fill
+
+    def cut(facts: Facts) -> str | None:
+        value = fill(facts)
+        return None if value is None else value[:length]
+
+    return cut
+
+
+def _filler(operator: Operator, whereabouts: Whereabouts) -> Filler:
+    argument = operator.argument
+    match operator.name:
+        case "REQ":
+            return _request_header(*argument.lower().split("?"))
+        case "RESP":
+            return _response_header(*argument.lower().split("?"))
+        case "DYNAMIC_METADATA":
+            name, *path = argument.split(":")
+            return lambda f: _text(_value(f.request.dynamic_metadata, name, path))
+        case "METADATA":
+            _, name, *path = argument.split(":")
+            return lambda f: _text(_value(_route_metadata(f), name, path))
+        case "START_TIME":
+            return _start_time(argument or DEFAULT_TIME, whereabouts)
+        case "ENVIRONMENT":
+            value = whereabouts.environment.get(argument)
+            return lambda _: value
+        case "HOSTNAME":
+            return lambda _: whereabouts.hostname or None
+        case name:
+            return _OF_A_CALL[name]
+
+
+def _request_header(name: str, other: str = "") -> Filler:
+    def fill(facts: Facts) -> str | None:
+        found = first_value(facts.request, name)
+        return first_value(facts.request, other) if found is None and other else found
+
+    return fill
+
+
+def _response_header(name: str, other: str = "") -> Filler:
+    def fill(facts: Facts) -> str | None:
+        found = _first(facts.response, name)
+        return _first(facts.response, other) if found is None and other else found
+
+    return fill
+
+
+def first_value(request: Request, name: str) -> str | None:
+    """Of a header, or of a pseudo-header, which Envoy calls ``host`` by another name."""
+    if name == "host":
+        name = ":authority"
+    found = _first(request.headers, name)
+    return request.header(name) if found is None and name[:1] == ":" else found
+
+
+def _first(headers: Headers, name: str) -> str | None:
+    return next((value for key, value in headers if key == name), None)
+
+
+def _start_time(text: str, whereabouts: Whereabouts) -> Filler:
+    def fill(facts: Facts) -> str:
+        record = facts.record
+        passed = whereabouts.clock() - record.started if record is not None else 0.0
+        return written_time(text, whereabouts.wall_clock() - passed)
+
+    return fill
+
+
+def written_time(text: str, moment: float) -> str:
+    """``strftime`` in UTC, with ``%s`` (seconds of the epoch) and ``%3f`` (3 digits of them)."""
+    nanoseconds = round(moment * NANOSECONDS)
+    seconds, rest = divmod(nanoseconds, NANOSECONDS)
+    digits = f"{rest:09}"
+    parts = []
+    position = 0
+    while position < len(text):
+        two, three = text[position : position + 2], text[position : position + 3]
+        if two in ("%s", "%f"):
+            parts.append(str(seconds) if two == "%s" else digits)
+            position += 2
+        elif len(three) == 3 and three[0] == "%" and three[1].isdigit() and three[2] == "f":
+            parts.append(digits[: int(three[1])])
+            position += 3
+        elif two[0] == "%":
+            parts.append(time.strftime(two, time.gmtime(seconds)))
+            position += 2
+        else:
+            parts.append(two[0])
+            position += 1
+    return "".join(parts)
+
+
+def _value(metadata: Metadata | None, name: str, path: list[str]) -> Value:
+    """``path`` below a filter's struct; the struct itself where there is none."""
+    found: Value = None
+    if metadata is not None:
+        found = next((struct for key, struct in metadata.filter_metadata if key == name), None)
+    for key in path:
+        found = found.get(key) if isinstance(found, Struct) else None
+    return found
+
+
+def _text(value: Value) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(_plain(value), separators=(",", ":"))
+
+
+def _plain(value: Value) -> object:
+    match value:
+        case Struct(fields):
+            return {name: _plain(each) for name, each in fields}
+        case tuple():
+            return [_plain(each) for each in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
+
+
+def _route_metadata(facts: Facts) -> Metadata | None:
+    route = facts.record.route if facts.record is not None else None
+    return None if route is None else route.config.metadata
+
+
+def _route_name(facts: Facts) -> str | None:
+    route = facts.record.route if facts.record is not None else None
+    return None if route is None else route.config.name or None
+
+
+def _virtual_cluster(facts: Facts) -> str | None:
+    """By the request as the caller made it, whatever became of it since."""
+    record = facts.record
+    route = record.route if record is not None else None
+    return route.virtual_cluster(record.request) or None if record and route else None
+
+
+def _upstream_cluster(facts: Facts) -> str | None:
+    destination = facts.record.destination if facts.record is not None else None
+    return None if destination is None else destination.name
+
+
+def _upstream_host(facts: Facts) -> str | None:
+    endpoint = facts.record.endpoint if facts.record is not None else None
+    return None if endpoint is None else str(endpoint.address)
+
+
+def _attempts(facts: Facts) -> str:
+    return str(max(1, facts.record.attempts if facts.record is not None else 1))
+
+
+def _protocol(facts: Facts) -> str:
+    return "HTTP/2" if facts.request.is_grpc else "HTTP/1.1"
+
+
+def _caller(facts: Facts) -> str | None:
+    return facts.request.source or None
+
+
+def caller_address(request: Request) -> str | None:
+    """The caller's address without its port; ``None`` where the caller is this process."""
+    host, colon, port = request.source.rpartition(":")
+    found = host if colon and port.isdigit() and not host.endswith(":") else request.source
+    return found.strip("[]") or None
+
+
+def _caller_port(facts: Facts) -> str | None:
+    port = facts.request.source.rpartition(":")[2]
+    return port if port.isdigit() else None
+
+
+def _caller_host(facts: Facts) -> str | None:
+    return caller_address(facts.request)
+
+
+_OF_A_CALL: dict[str, Filler] = {
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": _caller,
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": _caller_host,
+    "DOWNSTREAM_REMOTE_ADDRESS": _caller,
+    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _caller_host,
+    "DOWNSTREAM_REMOTE_PORT": _caller_port,
+    "PROTOCOL": _protocol,
+    "ROUTE_NAME": _route_name,
+    "UPSTREAM_CLUSTER": _upstream_cluster,
+    "UPSTREAM_HOST": _upstream_host,
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": _attempts,
+    "VIRTUAL_CLUSTER_NAME": _virtual_cluster,
+}
