@@ -9,7 +9,7 @@ from aiohttp import web
 from ._aiohttp_errors import MeshConnectionError, MeshTimeoutError
 from ._drive import Runtime
 from .aiohttp_client import MeshConnector, Middleware, client_middleware
-from .aiohttp_server import server_middleware
+from .aiohttp_server import respond, server_middleware
 
 __all__ = ["AiohttpHooks", "MeshConnectionError", "MeshTimeoutError"]
 
@@ -54,6 +54,7 @@ class AiohttpHooks:
             return
         app.middlewares.insert(0, self._server)
         app.on_startup.append(self._begin)
+        app.on_response_prepare.append(respond)
         if self._cleanup is not None:
             app.on_cleanup.append(self._cleanup)
 

@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from copy import copy
+from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
 import aiohttp
 from aiohttp import ClientRequest, ClientResponse
+from aiohttp.helpers import TimerNoop
+from aiohttp.payload import BytesPayload
 from yarl import URL
 
 from ..dataplane import (
@@ -14,6 +18,7 @@ from ..dataplane import (
     Deliver,
     Effect,
     Failure,
+    Finish,
     Outcome,
     Race,
     Request,
@@ -24,14 +29,21 @@ from ..dataplane import (
     Steps,
 )
 from ..dataplane.message import IDEMPOTENT, Cause
+from ._aiohttp_beside import MIRRORED_BODY, Heats, mirror
 from ._aiohttp_body import hand_over
+from ._aiohttp_deadline import announce
 from ._aiohttp_errors import MeshTimeoutError, cause_of, error_of
-from ._aiohttp_made import make_response
+from ._aiohttp_made import make_response, respond
 from ._aiohttp_message import NativeRequest, NativeResponse, changed, is_replayable
+from ._deadline import INCOMING
 from ._drive import Runtime
+from ._override import OVERRIDE
 
 Handler = Callable[[ClientRequest], Awaitable[ClientResponse]]
 Middleware = Callable[[ClientRequest, Handler], Awaitable[ClientResponse]]
+
+CONNECT_TIMEOUT = "meshlib_connect_timeout"
+"""Where a native request carries how long its endpoint's connection may take, in seconds."""
 
 PLAIN_SCHEMES = {"ws": "http", "wss": "https"}
 TLS_SCHEMES = frozenset({"https", "wss"})
@@ -43,6 +55,7 @@ def client_middleware(runtime: Runtime) -> Middleware:
         try:
             delivery = await call.drive()
         except BaseException as error:
+            call.give_up()
             if isinstance(error, asyncio.CancelledError) and call.is_out_of_time():
                 raise call.too_late() from error
             runtime.close(call.steps)
@@ -53,10 +66,12 @@ def client_middleware(runtime: Runtime) -> Middleware:
             req.url = call.url
             req.server_hostname = call.server_hostname
             req.headers = call.headers
-        answer = call.answer
+        answer = call.settle(delivery)
         if answer is None or delivery.outcome.native is not answer:
             return await call.answer_for(delivery)
-        if answer.connection is not None:
+        if delivery.record.respond is not None:
+            respond(answer, delivery.record.respond)
+        if answer.connection is not None or call.is_raced:
             hand_over(runtime, call.steps, delivery, answer, call.timer)
         return answer
 
@@ -70,8 +85,22 @@ class MeshConnector(aiohttp.TCPConnector):
         super().__init__(**kw)
         self._fresh: WeakSet[ClientRequest] = WeakSet()
 
-    async def _create_connection(self, req: ClientRequest, *args: Any, **kw: Any) -> Any:
-        protocol = await super()._create_connection(req, *args, **kw)
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: Any,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as its base class has it
+    ) -> Any:
+        limit = req.__dict__.get(CONNECT_TIMEOUT)
+        if limit is not None:
+            timeout = aiohttp.ClientTimeout(
+                total=timeout.total,
+                connect=timeout.connect,
+                sock_read=timeout.sock_read,
+                sock_connect=min(timeout.sock_connect or limit, limit),
+                ceil_threshold=timeout.ceil_threshold,
+            )
+        protocol = await super()._create_connection(req, traces, timeout)
         self._fresh.add(req)
         return protocol
 
@@ -89,6 +118,7 @@ class _Call:
         "_base",
         "_effect",
         "_handler",
+        "_heats",
         "_req",
         "_request",
         "_runtime",
@@ -110,6 +140,7 @@ class _Call:
         self.answer: ClientResponse | None = None
         self.timer: asyncio.Timeout | None = None
         self._effect: Effect | None = None
+        self._heats: Heats | None = None
         scheme = url.scheme
         target = f"{url.raw_host}:{url.port}"
         if runtime.propagation.outgoing():
@@ -121,6 +152,10 @@ class _Call:
             req.headers["Host"],
             PLAIN_SCHEMES.get(scheme, scheme),
         )
+        request.override = OVERRIDE.get()
+        incoming = INCOMING.get()
+        if incoming is not None:
+            request.deadline = incoming.bounded(None)
         body = req.body
         if type(body) is not bytes:
             request.replayable = is_replayable(body)
@@ -141,7 +176,7 @@ class _Call:
         while True:
             self._effect = effect
             if type(effect) is Send:
-                outcome = await self._perform(effect)
+                outcome = await self.perform(effect)
                 answer = self.answer
                 if answer is None or answer.connection is None:
                     effect = runtime.conclude(steps, outcome)
@@ -149,9 +184,53 @@ class _Call:
                     effect = runtime.step(steps, outcome)
             elif type(effect) is Deliver:
                 return effect
+            elif type(effect) is Race:
+                effect = runtime.step(steps, await self._race(effect))
+            elif type(effect) is Spawn:
+                self._mirror(effect.steps)
+                effect = runtime.step(steps, None)
             else:
                 assert not isinstance(effect, Send | Deliver | Serve | Race | Spawn), effect
                 effect = runtime.step(steps, await runtime.wait(effect))
+
+    async def _race(self, effect: Race) -> Finish | None:
+        if self._heats is None:
+            self._heats = Heats(self._twin)
+        return await self._heats.race(effect)
+
+    def settle(self, delivery: Deliver) -> ClientResponse | None:
+        """The answer to hand out; of several attempts beside each other, the winner's."""
+        if self._heats is not None:
+            winner = self._heats.settle(delivery.outcome.native)
+            if winner is not None:
+                self.answer, self.timer = winner.answer, winner.timer
+        return self.answer
+
+    @property
+    def is_raced(self) -> bool:
+        return self._heats is not None
+
+    def give_up(self) -> None:
+        """Whatever is under way beside this call ends with it."""
+        if self._heats is not None:
+            self._heats.settle(None)
+
+    def _mirror(self, steps: Steps[Outcome]) -> None:
+        body = self._req.body
+        if body and (not isinstance(body, BytesPayload) or (body.size or 0) > MIRRORED_BODY):
+            self._runtime.close(steps)
+        else:
+            mirror(self._runtime, steps, self._twin())
+
+    def _twin(self) -> "_Call":
+        """The same call with a native request of its own."""
+        twin = copy(self)
+        twin._req = req = copy(self._req)  # noqa: SLF001 - its own class
+        req.headers = self._base
+        # aiohttp's timer belongs to the task of the call itself, which ends its twins.
+        req._timer = TimerNoop()  # noqa: SLF001 - as aiohttp passes it to the response
+        twin.answer = twin.timer = None
+        return twin
 
     def is_out_of_time(self) -> bool:
         """Was this task cancelled by aiohttp's own timer (``ClientTimeout.total``), and by it only?
@@ -181,7 +260,7 @@ class _Call:
         self.discard()
         return MeshTimeoutError(effect.record.report(effect.outcome))
 
-    async def _perform(self, send: Send) -> Outcome:
+    async def perform(self, send: Send) -> Outcome:
         if self.answer is not None:
             self.discard()
         self._aim(send)
@@ -209,12 +288,18 @@ class _Call:
             if request is self._request:
                 return
         scheme = self.url.scheme
-        authority = self.url.authority if endpoint is None else endpoint.key
+        authority = self.url.authority
+        if endpoint is not None:
+            authority = endpoint.key
+            req.__dict__[CONNECT_TIMEOUT] = endpoint.connect_timeout
         req.url = URL(f"{scheme}://{authority}{request.path}", encoded=True)
         if scheme in TLS_SCHEMES and req.server_hostname is None:
             req.server_hostname = self.url.raw_host
         if request is not self._request:
             self._rewrite(request)
+        if send.timeout is not None and endpoint is not None and self._runtime.propagate_deadlines:
+            req.headers = headers = req.headers.copy()
+            announce(headers, send.timeout)
 
     def _rewrite(self, request: Request) -> None:
         headers = changed(self._base, self._request.headers, request.headers)
@@ -259,6 +344,8 @@ class _Call:
         self._runtime.finish(self.steps)
         match delivery.outcome:
             case Response() as response:
+                if delivery.record.respond is not None:
+                    response = replace(response, headers=delivery.record.respond(response.headers))
                 return await make_response(response, self._req)
             case Failure() as failure:
                 raise error_of(failure, delivery.record)

@@ -2,8 +2,10 @@
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import CIMultiDict
 
 from ..dataplane import (
+    CallRecord,
     Cause,
     Deliver,
     Failure,
@@ -15,11 +17,21 @@ from ..dataplane import (
     Spawn,
     Steps,
 )
-from ._aiohttp_message import NativeRequest, NativeResponse
+from . import _deadline
+from ._aiohttp_deadline import expected
+from ._aiohttp_message import NativeRequest, NativeResponse, changed, lower_case
 from ._drive import Runtime
 
-STATUSES = {Cause.TIMEOUT: 504, Cause.BLOCKED: 502, Cause.LOCAL: 500}
+STATUSES = {
+    Cause.TIMEOUT: 504,
+    Cause.BLOCKED: 502,
+    Cause.LOCAL: 500,
+    Cause.RATE_LIMITED: 429,
+    Cause.RATE_LIMIT_SERVICE: 500,
+}
 UNAVAILABLE = 503
+RECORD = web.RequestKey("meshlib_record", object)
+"""Where a request keeps what is known of its call, until its headers are sent."""
 
 
 def server_middleware(runtime: Runtime) -> Middleware:
@@ -29,11 +41,17 @@ def server_middleware(runtime: Runtime) -> Middleware:
             request, request.host, request.rel_url.raw_path_qs, request.host, request.scheme
         )
         token = runtime.propagation.receive(incoming.headers)
-        steps = runtime.inbound(incoming)
+        limit = expected(request.headers)
+        if limit is not None:
+            incoming.deadline = runtime.clock() + limit
+        receipt = _deadline.receive(runtime, incoming.deadline)
+        marks = getattr(request.match_info.handler, "__meshlib_filters__", ())
+        steps = runtime.inbound(incoming, marks)
         try:
             effect = runtime.step(steps, None)
             while type(effect) is not Deliver:
                 if type(effect) is Serve:
+                    request[RECORD] = effect.record
                     effect = runtime.conclude(steps, await _answer(request, handler))
                 else:
                     assert not isinstance(effect, Deliver | Serve | Send | Race | Spawn), effect
@@ -43,9 +61,20 @@ def server_middleware(runtime: Runtime) -> Middleware:
             raise
         finally:
             runtime.propagation.release(token)
-        return _reply(runtime, steps, effect.outcome)
+            _deadline.release(receipt)
+        return _reply(runtime, steps, effect)
 
     return mesh
+
+
+async def respond(request: web.Request, response: web.StreamResponse) -> None:
+    """Let the caller see the headers that the configuration wants it to see."""
+    record = request.get(RECORD)
+    if isinstance(record, CallRecord) and record.respond is not None:
+        before = lower_case(response)
+        shown = changed(response.headers, before, record.respond(before))
+        response.headers.clear()
+        response.headers.extend(shown)
 
 
 async def _answer(request: web.Request, handler: Handler) -> Outcome:
@@ -59,16 +88,19 @@ async def _answer(request: web.Request, handler: Handler) -> Outcome:
         return Response(500, native=error)
 
 
-def _reply(runtime: Runtime, steps: Steps[Outcome], outcome: Outcome) -> web.StreamResponse:
+def _reply(runtime: Runtime, steps: Steps[Outcome], deliver: Deliver) -> web.StreamResponse:
+    outcome = deliver.outcome
     native = outcome.native
     if isinstance(native, Exception):  # HTTPException is both
         raise native
     if isinstance(native, web.StreamResponse):
         return native
     runtime.finish(steps)  # the mesh answers by itself
+    change = deliver.record.respond
     match outcome:
         case Response(status=status, headers=headers, body=body):
-            return web.Response(status=status, headers=list(headers), body=body)
+            shown = CIMultiDict(headers if change is None else change(headers))
+            return web.Response(status=status, headers=shown, body=body)
         case Failure(cause=cause, detail=detail):
             status = STATUSES.get(cause, UNAVAILABLE)
             return web.Response(status=status, text=detail or cause.value)

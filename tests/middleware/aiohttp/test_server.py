@@ -225,7 +225,7 @@ async def test_what_the_mesh_answers_by_itself_reaches_no_handler(
 ):
     ended = []
 
-    def refuse(request):
+    def refuse(request, marks):
         yield Sleep(0.0)
         ended.append((yield Deliver(outcome, CallRecord(request, 0.0))))
 

@@ -1,0 +1,105 @@
+"""A call made while serving a call ends before that one has to."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+import meshlib
+
+
+async def test_the_time_that_is_left_goes_out_with_a_call(mesh, servers, session, url):
+    seen = []
+    mesh.apply(await servers.named("a", seen), timeout=3.0)
+    await session.get(url)
+    assert 0 < int(seen[0].headers["x-envoy-expected-rq-timeout-ms"]) <= 3000
+
+
+async def test_without_a_limit_nothing_is_said(mesh, servers, session, url):
+    seen = []
+    mesh.apply(await servers.named("a", seen))
+    await session.get(url)
+    assert "x-envoy-expected-rq-timeout-ms" not in seen[0].headers
+
+
+@pytest.fixture
+async def chain(mesh, servers, session, url):
+    """A server of the mesh whose handler calls one that answers when it is let."""
+    leave = asyncio.Event()
+    budgets: asyncio.Queue = asyncio.Queue()
+
+    async def last(request: web.Request) -> web.Response:
+        budgets.put_nowait(request.headers.get("x-envoy-expected-rq-timeout-ms"))
+        await leave.wait()
+        return web.Response(text="late")
+
+    async def first(request: web.Request) -> web.Response:
+        try:
+            async with session.get(url) as answer:
+                return web.Response(text=await answer.text())
+        except TimeoutError:
+            return web.Response(status=504, text="in time")
+
+    mesh.apply(await servers.start(last))
+    place = await servers.start(first, setup=mesh.hooks.setup)
+    yield f"http://{place}", leave, budgets
+    leave.set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("x-envoy-expected-rq-timeout-ms", "80"), ("grpc-timeout", "80m")]
+)
+async def test_who_serves_waits_no_longer_than_its_caller(chain, name, value):
+    place, _, budgets = chain
+    async with (
+        aiohttp.ClientSession() as caller,
+        caller.get(place, headers={name: value}) as answer,
+    ):
+        assert await answer.text() == "in time"
+    assert 0 < int(await budgets.get()) <= 75
+
+
+async def test_a_caller_who_says_nothing_is_waited_for(chain):
+    place, leave, budgets = chain
+    async with aiohttp.ClientSession() as caller:
+        call = asyncio.create_task(caller.get(place))
+        assert await budgets.get() is None
+        leave.set()
+        assert await (await call).text() == "late"
+
+
+@pytest.mark.parametrize("value", ["", "-5", "soon", "9" * 30])
+async def test_what_is_no_number_bounds_nothing(chain, value):
+    place, leave, budgets = chain
+    leave.set()
+    headers = {"x-envoy-expected-rq-timeout-ms": value}
+    async with aiohttp.ClientSession() as caller, caller.get(place, headers=headers) as answer:
+        assert await answer.text() == "late"
+    assert await budgets.get() is None
+
+
+async def test_deadlines_stay_where_they_are_if_so_configured(mesh, chain):
+    mesh.runtime.propagate_deadlines = False
+    place, leave, budgets = chain
+    async with aiohttp.ClientSession() as caller:
+        headers = {"x-envoy-expected-rq-timeout-ms": "50"}
+        call = asyncio.create_task(caller.get(place, headers=headers))
+        assert await budgets.get() is None
+        leave.set()
+        assert await (await call).text() == "late"
+
+
+async def test_an_override_bounds_the_calls_of_its_block(mesh, servers, session, url):
+    leave = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.Response:
+        await leave.wait()
+        return web.Response(text="slow")
+
+    mesh.apply(await servers.start(slow))
+    with meshlib.override(timeout=0.05), pytest.raises(TimeoutError):
+        await session.get(url)
+    leave.set()
+    async with session.get(url) as answer:
+        assert await answer.text() == "slow"
