@@ -17,11 +17,8 @@ RESOURCES = (
     mesh.listeners() | mesh.route_configurations() | mesh.clusters() | mesh.load_assignments()
 )
 NOT_ACTED_ON = {
-    *("outlier_detection", "lb_policy", "load_balancing_weight"),
-    *("max_connections", "max_pending_requests", "dns_refresh_rate"),
-    *("response_headers_to_add", "response_headers_to_remove", "metadata_match"),
-    *("auto_host_rewrite", "priority", "grpc_timeout_header_offset"),
-    *("retry_on", "per_try_idle_timeout"),
+    *("dns_refresh_rate", "metadata_match", "grpc_timeout_header_offset"),
+    *("retry_on",),
 }
 """Held by the model, not obeyed by the data plane yet: named to the operator."""
 TYPE_URLS = st.sampled_from([LISTENER, ROUTE, CLUSTER, ENDPOINT])

@@ -46,9 +46,10 @@ def policies(*extensions):
             "8388608",
         ),
         (
-            {"lb_policy": "RING_HASH", "ring_hash_lb_config": {"hash_function": "MURMUR_HASH_2"}},
-            "ring_hash_lb_config.hash_function",
-            "XX_HASH",
+            {"common_lb_config": {"consistent_hashing_lb_config": {"hash_balance_factor": 99}}}
+            | {"lb_policy": "MAGLEV"},
+            "common_lb_config.consistent_hashing_lb_config.hash_balance_factor",
+            "at least 100",
         ),
         (
             {"lb_policy": "LEAST_REQUEST", "least_request_lb_config": {"choice_count": 1}},
@@ -58,7 +59,7 @@ def policies(*extensions):
         ({"lb_policy": "CLUSTER_PROVIDED"}, "lb_policy", "go together"),
         ({"lb_policy": "LOAD_BALANCING_POLICY_CONFIG"}, "lb_policy", "not supported"),
         (
-            {"load_balancing_policy": policies({"@type": LB + "pick_first.v3.PickFirst"})},
+            {"load_balancing_policy": policies({"@type": LB + "override_host.v3.OverrideHost"})},
             "load_balancing_policy",
             "no known policy among",
         ),
@@ -134,7 +135,7 @@ def test_a_drop_percentage_needs_a_known_denominator(decode_endpoints):
     [
         ({}, "routes[0]", "no action"),
         ({"route": {}}, "routes[0].route", "no cluster"),
-        ({"route": {"cluster_header": "x"}}, "route.cluster_header", "not supported"),
+        ({"route": {"cluster_specifier_plugin": "x"}}, "cluster_specifier_plugin", "not supported"),
         ({"route": {"cluster": "c", "timeout": "-1s"}}, "route.timeout", "negative"),
         (
             {"route": {"cluster": "c", "retry_policy": {"num_retries": 0}}},
@@ -233,7 +234,7 @@ def test_domains_are_distinct_patterns_over_the_whole_table(decode_table, domain
     assert what in "\n".join(refused(decode_table, virtual_hosts=hosts))
 
 
-FAULT = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
+STATS = "type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 
 
@@ -241,7 +242,7 @@ ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
     ("filters", "what"),
     [
         ([], "the last filter must be the router"),
-        ([("fault", FAULT), ("router", ROUTER)], "unknown filter"),
+        ([("stats", STATS), ("router", ROUTER)], "unknown filter"),
         ([("router", ROUTER), ("other", ROUTER)], "only the last"),
         ([("router", ROUTER), ("router", ROUTER)], "called 'router'"),
     ],
@@ -252,9 +253,9 @@ def test_http_filters_are_known_and_end_with_the_router(decode_http, filters, wh
 
 
 def test_an_optional_last_filter_that_is_unknown_is_no_router(decode_http):
-    fault = {"name": "fault", "typed_config": {"@type": FAULT}, "is_optional": True}
+    stats = {"name": "stats", "typed_config": {"@type": STATS}, "is_optional": True}
     where = "listeners/reviews:80: api_listener.api_listener.http_filters"
-    problems = refused(decode_http, http_filters=[fault])
+    problems = refused(decode_http, http_filters=[stats])
     assert problems == [f"{where}: the last filter must be the router"]
 
 

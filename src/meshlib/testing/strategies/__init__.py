@@ -1,32 +1,43 @@
 """Hypothesis strategies for the whole model: values that a control plane may rightly send."""
 
+from .balancing import lb_policies, locality_lbs, ring_hashes
 from .basics import metadata, optional, seconds, some, structs, values
 from .clusters import (
-    circuit_breakers,
     clusters,
     discoveries,
     dns_addresses,
     endpoints,
+    http_protocol_options,
     ip_addresses,
-    lb_policies,
     load_assignments,
-    outlier_detections,
-    ring_hashes,
 )
+from .filters import (
+    cors_policies,
+    faults,
+    http_filters,
+    local_rate_limits,
+    overrides,
+    percentages,
+    rate_limits,
+)
+from .health import circuit_breakers, health_checks, outlier_detections
 from .listeners import listeners
+from .matchers import (
+    header_matchers,
+    metadata_matchers,
+    path_matchers,
+    route_matches,
+    string_matchers,
+)
+from .retries import hedge_policies, retry_back_offs, retry_policies
 from .routes import (
     actions,
-    header_matchers,
+    hash_policies,
     header_mutations,
-    path_matchers,
     redirect_actions,
-    retry_back_offs,
-    retry_policies,
     route_actions,
     route_configurations,
-    route_matches,
     routes,
-    string_matchers,
     weighted_clusters,
 )
 
@@ -34,19 +45,32 @@ __all__ = [
     "actions",
     "circuit_breakers",
     "clusters",
+    "cors_policies",
     "discoveries",
     "dns_addresses",
     "endpoints",
+    "faults",
+    "hash_policies",
     "header_matchers",
     "header_mutations",
+    "health_checks",
+    "hedge_policies",
+    "http_filters",
+    "http_protocol_options",
     "ip_addresses",
     "lb_policies",
     "listeners",
     "load_assignments",
+    "local_rate_limits",
+    "locality_lbs",
     "metadata",
+    "metadata_matchers",
     "optional",
     "outlier_detections",
+    "overrides",
     "path_matchers",
+    "percentages",
+    "rate_limits",
     "redirect_actions",
     "retry_back_offs",
     "retry_policies",

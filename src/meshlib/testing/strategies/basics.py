@@ -40,6 +40,12 @@ def seconds(*, least: int = 0) -> SearchStrategy[float]:
 
 
 POSITIVE = seconds(least=1)
+FORMAT = st.lists(
+    TEXT.map(lambda text: text.replace("%", "%%"))
+    | st.sampled_from(["%REQ(x-user)%", "%REQ(x?:authority):9%", "%PROTOCOL%", "%UPSTREAM_HOST%"]),
+    max_size=3,
+).map("".join)
+TENTHS_OF_PERMILLE = st.integers(0, 1_000_000).map(lambda parts: parts * 100 / 1_000_000)
 
 
 def some(element: SearchStrategy[T], *, least: int = 0) -> SearchStrategy[tuple[T, ...]]:

@@ -5,7 +5,7 @@ from hypothesis.strategies import SearchStrategy
 
 from meshlib.model import (
     Address,
-    CircuitBreakers,
+    Aggregate,
     Cluster,
     ClusterLoadAssignment,
     ClusterProvided,
@@ -15,36 +15,31 @@ from meshlib.model import (
     Endpoint,
     HealthStatus,
     HttpProtocolOptions,
-    LbPolicy,
-    LeastRequest,
     Locality,
     LocalityLbEndpoints,
     LogicalDns,
-    Maglev,
     OriginalDst,
-    OutlierDetection,
     Random,
-    RetryBudget,
-    RingHash,
     RoundRobin,
     Static,
     StrictDns,
-    Thresholds,
+    TcpKeepalive,
 )
 
+from .balancing import lb_policies, least_requests, locality_lbs, zone_awares
 from .basics import (
     DENOMINATOR,
     NAME,
-    PERCENT,
     PORT,
     POSITIVE,
-    PRIMES,
     TEXT,
     UINT32,
     metadata,
     optional,
+    seconds,
     some,
 )
+from .health import circuit_breakers, health_checks, outlier_detections
 
 
 def ip_addresses() -> SearchStrategy[Address]:
@@ -64,6 +59,8 @@ def endpoints(address: SearchStrategy[Address]) -> SearchStrategy[Endpoint]:
         health_status=st.sampled_from(HealthStatus),
         load_balancing_weight=st.integers(1, 2**30),
         metadata=metadata(),
+        health_check_port=st.just(0) | PORT,
+        disable_active_health_check=st.booleans(),
     )
 
 
@@ -114,76 +111,85 @@ def discoveries() -> SearchStrategy[Discovery]:
     )
 
 
-@st.composite
-def ring_hashes(draw: st.DrawFn) -> RingHash:
-    most = draw(st.integers(1, 8_388_608))
-    return RingHash(minimum_ring_size=draw(st.integers(1, most)), maximum_ring_size=most)
-
-
-def lb_policies() -> SearchStrategy[LbPolicy]:
-    return st.one_of(
-        st.builds(RoundRobin),
-        st.builds(LeastRequest, choice_count=st.integers(2, 2**32 - 1)),
-        st.builds(Random),
-        ring_hashes(),
-        st.builds(Maglev, table_size=PRIMES),
+def http_protocol_options() -> SearchStrategy[HttpProtocolOptions]:
+    """Streams and pings are of HTTP/2 only."""
+    common = {
+        "max_requests_per_connection": UINT32,
+        "idle_timeout": optional(seconds()),
+        "max_connection_duration": optional(POSITIVE),
+    }
+    http2 = st.builds(
+        HttpProtocolOptions,
+        http2=st.just(value=True),
+        max_concurrent_streams=optional(st.integers(1, 2**32 - 1)),
+        keepalive_interval=optional(POSITIVE),
+        keepalive_timeout=optional(POSITIVE),
+        **common,
     )
+    return http2 | st.builds(HttpProtocolOptions, **common)
 
 
-def circuit_breakers() -> SearchStrategy[CircuitBreakers]:
-    budget = st.builds(RetryBudget, budget_percent=st.floats(0, 100), min_retry_concurrency=UINT32)
-    level = st.builds(
-        Thresholds,
-        max_connections=UINT32,
-        max_pending_requests=UINT32,
-        max_requests=UINT32,
-        max_retries=UINT32,
-        retry_budget=optional(budget),
-    )
-    return st.builds(CircuitBreakers, default=level, high=level)
-
-
-def outlier_detections() -> SearchStrategy[OutlierDetection]:
+def tcp_keepalives() -> SearchStrategy[TcpKeepalive]:
+    number = optional(UINT32)
     return st.builds(
-        OutlierDetection,
-        consecutive_5xx=UINT32,
-        interval=POSITIVE,
-        base_ejection_time=POSITIVE,
-        max_ejection_time=POSITIVE,
-        max_ejection_percent=PERCENT,
-        enforcing_consecutive_5xx=PERCENT,
-        consecutive_gateway_failure=UINT32,
-        enforcing_consecutive_gateway_failure=PERCENT,
-        split_external_local_origin_errors=st.booleans(),
-        consecutive_local_origin_failure=UINT32,
-        enforcing_consecutive_local_origin_failure=PERCENT,
-        enforcing_success_rate=PERCENT,
-        success_rate_minimum_hosts=UINT32,
-        success_rate_request_volume=UINT32,
-        success_rate_stdev_factor=UINT32,
-        failure_percentage_threshold=PERCENT,
-        enforcing_failure_percentage=PERCENT,
-        failure_percentage_minimum_hosts=UINT32,
-        failure_percentage_request_volume=UINT32,
+        TcpKeepalive, keepalive_probes=number, keepalive_time=number, keepalive_interval=number
     )
+
+
+def _balanced() -> SearchStrategy[dict[str, object]]:
+    """What goes together: who finds the endpoints, who picks one, what localities count for."""
+    passed_on = {"discovery": OriginalDst(), "lb_policy": ClusterProvided()}
+    aggregate = st.builds(Aggregate, some(NAME, least=1))
+    usual = st.fixed_dictionaries(
+        {
+            "discovery": discoveries() | aggregate,
+            "lb_policy": lb_policies(),
+            "locality_lb": locality_lbs(),
+        }
+    )
+    forced = st.fixed_dictionaries(
+        {
+            "discovery": discoveries(),
+            "lb_policy": st.one_of(st.just(RoundRobin()), st.just(Random()), least_requests()),
+            "locality_lb": zone_awares(forced=True),
+        }
+    )
+    return st.one_of(usual, forced, st.just(passed_on))
+
+
+def _watched() -> SearchStrategy[dict[str, object]]:
+    """Which statuses are errors is said where the protocol is."""
+    status = st.integers(100, 599)
+    statuses = st.lists(status, min_size=1, max_size=3, unique=True).map(tuple)
+    usual: SearchStrategy[dict[str, object]] = st.fixed_dictionaries(
+        {
+            "outlier_detection": optional(outlier_detections()),
+            "http_protocol_options": optional(http_protocol_options()),
+        }
+    )
+    picky: SearchStrategy[dict[str, object]] = st.fixed_dictionaries(
+        {
+            "outlier_detection": outlier_detections(statuses),
+            "http_protocol_options": http_protocol_options(),
+        }
+    )
+    return usual | picky
 
 
 def clusters() -> SearchStrategy[Cluster]:
-    balanced = st.tuples(discoveries(), lb_policies())
-    passed_on = st.just((OriginalDst(), ClusterProvided()))
-
-    def made(how: tuple[Discovery, LbPolicy], **rest: object) -> Cluster:
-        discovery, lb_policy = how
-        return Cluster(discovery=discovery, lb_policy=lb_policy, **rest)  # type: ignore[arg-type]
+    def made(balanced: dict[str, object], watched: dict[str, object], **rest: object) -> Cluster:
+        return Cluster(**balanced, **watched, **rest)  # type: ignore[arg-type]
 
     return st.builds(
         made,
-        balanced | passed_on,
+        _balanced(),
+        _watched(),
         name=NAME,
         connect_timeout=POSITIVE,
         circuit_breakers=circuit_breakers(),
-        outlier_detection=optional(outlier_detections()),
-        http_protocol_options=optional(st.builds(HttpProtocolOptions, http2=st.booleans())),
         healthy_panic_threshold=optional(st.floats(0, 100)),
+        health_checks=some(health_checks()),
+        ignore_health_on_host_removal=st.booleans(),
+        tcp_keepalive=optional(tcp_keepalives()),
         metadata=metadata(),
     )

@@ -3,26 +3,22 @@
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from meshlib.model import Address, HttpConnectionManager, HttpFilter, Listener, Rds, Router
+from meshlib.model import Address, HttpConnectionManager, Listener, Rds
 
 from .basics import NAME, TEXT, metadata, optional, seconds
+from .filters import http_filters
 from .routes import route_configurations
 
 
 def listeners() -> SearchStrategy[Listener]:
-    router = st.builds(
-        HttpFilter,
-        name=NAME,
-        config=st.builds(Router),
-        is_optional=st.booleans(),
-        disabled=st.booleans(),
-    )
     http = st.builds(
         HttpConnectionManager,
         routes=st.builds(Rds, NAME) | route_configurations(),
-        http_filters=st.tuples(router),
+        http_filters=http_filters(),
         stat_prefix=TEXT,
         max_stream_duration=optional(seconds()),
+        normalize_path=st.booleans(),
+        merge_slashes=st.booleans(),
     )
     return st.builds(
         Listener,

@@ -5,113 +5,52 @@ from hypothesis.strategies import SearchStrategy
 
 from meshlib.model import (
     Action,
+    ClusterHeader,
     ClusterWeight,
-    Contains,
     DirectResponseAction,
-    Exact,
-    HeaderMatcher,
+    HashCookie,
+    HashFilterState,
+    HashHeader,
+    HashPolicy,
+    HashQueryParameter,
+    HashSourceIp,
     HeaderMutations,
     HeaderValueOption,
     MaxStreamDuration,
     NonForwardingAction,
-    PathExact,
-    PathMatcher,
-    PathPrefix,
-    PathRegex,
-    PathSeparatedPrefix,
-    Prefix,
-    Present,
-    QueryParameterMatcher,
-    Range,
     RedirectAction,
-    RetryBackOff,
-    RetryPolicy,
+    RegexRewrite,
+    RequestMirrorPolicy,
     Route,
     RouteAction,
     RouteConfiguration,
-    RouteMatch,
-    RuntimeFraction,
-    SafeRegex,
-    StringMatcher,
-    Suffix,
+    VirtualCluster,
     VirtualHost,
     WeightedClusters,
 )
 
 from .basics import (
     APPEND_ACTION,
-    DENOMINATOR,
+    FORMAT,
     HEADER_NAME,
-    INT64,
     NAME,
     PATTERN,
-    REGEX,
-    RETRY_WORD,
     TEXT,
-    UINT32,
     metadata,
     optional,
     seconds,
     some,
 )
-
-
-def string_matchers() -> SearchStrategy[StringMatcher]:
-    return st.one_of(
-        st.builds(Exact, TEXT, st.booleans()),
-        st.builds(Prefix, NAME, st.booleans()),
-        st.builds(Suffix, NAME, st.booleans()),
-        st.builds(Contains, NAME, st.booleans()),
-        st.builds(SafeRegex, REGEX),
-    )
-
-
-def header_matchers() -> SearchStrategy[HeaderMatcher]:
-    present = st.builds(Present, st.booleans())
-    return st.builds(
-        HeaderMatcher,
-        name=HEADER_NAME,
-        match=string_matchers() | st.builds(Range, INT64, INT64) | present,
-        invert_match=st.booleans(),
-        treat_missing_header_as_empty=st.booleans(),
-    )
-
-
-def path_matchers() -> SearchStrategy[PathMatcher]:
-    separable = st.from_regex(r"(/[a-z]{1,3}){1,3}", fullmatch=True)
-    return st.one_of(
-        st.builds(PathPrefix, TEXT),
-        st.builds(PathExact, TEXT),
-        st.builds(PathSeparatedPrefix, separable),
-        st.builds(PathRegex, REGEX),
-    )
-
-
-def route_matches() -> SearchStrategy[RouteMatch]:
-    query = st.builds(
-        QueryParameterMatcher,
-        name=NAME,
-        match=string_matchers() | st.builds(Present, st.booleans()),
-    )
-    fraction = st.builds(
-        RuntimeFraction, numerator=UINT32, denominator=DENOMINATOR, runtime_key=TEXT
-    )
-    return st.builds(
-        RouteMatch,
-        path=path_matchers(),
-        case_sensitive=st.booleans(),
-        headers=some(header_matchers()),
-        grpc=st.booleans(),
-        query_parameters=some(query),
-        runtime_fraction=optional(fraction),
-    )
+from .filters import overrides, percentages, rate_limits
+from .matchers import header_matchers, route_matches
+from .retries import hedge_policies, retry_policies
 
 
 def header_mutations() -> SearchStrategy[HeaderMutations]:
     option = st.builds(
         HeaderValueOption,
         name=HEADER_NAME,
-        value=TEXT,
+        value=FORMAT,
         append_action=APPEND_ACTION,
         keep_empty_value=st.booleans(),
     )
@@ -124,26 +63,45 @@ def header_mutations() -> SearchStrategy[HeaderMutations]:
     )
 
 
-@st.composite
-def retry_back_offs(draw: st.DrawFn) -> RetryBackOff:
-    base = draw(st.integers(1, 10**12))
-    longest = draw(optional(st.integers(base, 10**13)))
-    return RetryBackOff(
-        base_interval=base / 1e9, max_interval=None if longest is None else longest / 1e9
+def regex_rewrites() -> SearchStrategy[RegexRewrite]:
+    return st.sampled_from(
+        [
+            RegexRewrite(pattern="^/(v[0-9]+)/", substitution=r"/\1/x"),
+            RegexRewrite(pattern="a|b", substitution=r"\\"),
+            RegexRewrite(pattern="(x)(y)?", substitution=""),
+        ]
     )
 
 
-def retry_policies() -> SearchStrategy[RetryPolicy]:
+def hash_policies() -> SearchStrategy[HashPolicy]:
+    terminal = st.booleans()
+    return st.one_of(
+        st.builds(
+            HashHeader,
+            header_name=HEADER_NAME,
+            regex_rewrite=optional(regex_rewrites()),
+            terminal=terminal,
+        ),
+        st.builds(
+            HashCookie,
+            name=NAME,
+            ttl=optional(seconds()),
+            path=TEXT,
+            attributes=some(st.tuples(NAME, TEXT)),
+            terminal=terminal,
+        ),
+        st.builds(HashSourceIp, terminal=terminal),
+        st.builds(HashQueryParameter, name=NAME, terminal=terminal),
+        st.builds(HashFilterState, key=st.just("io.grpc.channel_id"), terminal=terminal),
+    )
+
+
+def mirror_policies() -> SearchStrategy[RequestMirrorPolicy]:
     return st.builds(
-        RetryPolicy,
-        retry_on=some(RETRY_WORD),
-        num_retries=st.integers(1, 2**32 - 1),
-        per_try_timeout=optional(seconds()),
-        per_try_idle_timeout=optional(seconds()),
-        retriable_status_codes=some(st.integers(100, 599)),
-        retry_back_off=retry_back_offs(),
-        previous_hosts=st.booleans(),
-        host_selection_retry_max_attempts=st.integers(1, 2**63 - 1),
+        RequestMirrorPolicy,
+        cluster=NAME,
+        runtime_fraction=percentages(),
+        disable_shadow_host_suffix_append=st.booleans(),
     )
 
 
@@ -154,8 +112,26 @@ def weighted_clusters() -> SearchStrategy[WeightedClusters]:
         weight=st.integers(1, 2**30),
         headers=header_mutations(),
         metadata=metadata(),
+        host_rewrite_literal=TEXT,
+        overrides=overrides(),
     )
-    return st.builds(WeightedClusters, clusters=some(choice, least=1))
+    listed = some(choice, least=1)
+    return st.one_of(
+        st.builds(WeightedClusters, clusters=listed, header_name=st.just("") | HEADER_NAME),
+        st.builds(WeightedClusters, clusters=listed, use_hash_policy=st.booleans()),
+    )
+
+
+HOST_REWRITES = st.one_of(
+    TEXT.map(lambda text: {"host_rewrite_literal": text}),
+    HEADER_NAME.map(lambda name: {"host_rewrite_header": name}),
+    regex_rewrites().map(lambda rewrite: {"host_rewrite_path_regex": rewrite}),
+    st.booleans().map(lambda flag: {"auto_host_rewrite": flag}),
+)
+PATH_REWRITES = st.one_of(
+    TEXT.map(lambda text: {"prefix_rewrite": text}),
+    regex_rewrites().map(lambda rewrite: {"regex_rewrite": rewrite}),
+)
 
 
 def route_actions() -> SearchStrategy[RouteAction]:
@@ -165,46 +141,48 @@ def route_actions() -> SearchStrategy[RouteAction]:
         grpc_timeout_header_max=optional(seconds()),
         grpc_timeout_header_offset=optional(seconds()),
     )
-    rewrite = st.tuples(TEXT, st.just(value=False)) | st.tuples(st.just(""), st.booleans())
 
-    def made(
-        cluster: str | WeightedClusters, host: tuple[str, bool], **rest: object
-    ) -> RouteAction:
-        literal, auto = host
-        return RouteAction(
-            cluster=cluster,
-            host_rewrite_literal=literal,
-            auto_host_rewrite=auto,
-            **rest,  # type: ignore[arg-type]
-        )
+    def made(host: dict[str, object], path: dict[str, object], **rest: object) -> RouteAction:
+        return RouteAction(**host, **path, **rest)  # type: ignore[arg-type]
 
     return st.builds(
         made,
-        NAME | weighted_clusters(),
-        rewrite,
+        HOST_REWRITES,
+        PATH_REWRITES,
+        cluster=NAME | weighted_clusters() | st.builds(ClusterHeader, HEADER_NAME),
         timeout=optional(seconds()),
         max_stream_duration=optional(durations),
         retry_policy=optional(retry_policies()),
-        prefix_rewrite=TEXT,
+        append_x_forwarded_host=st.booleans(),
         priority=st.sampled_from(["default", "high"]),
+        hash_policy=some(hash_policies()),
+        request_mirror_policies=some(mirror_policies()),
+        hedge_policy=optional(hedge_policies()),
+        rate_limits=some(rate_limits()),
+        cluster_not_found_response_code=st.sampled_from([503, 404, 500]),
     )
 
 
 @st.composite
 def redirect_actions(draw: st.DrawFn) -> RedirectAction:
-    path, prefix = draw(st.tuples(TEXT, st.just("")) | st.tuples(st.just(""), TEXT))
+    path = draw(
+        st.one_of(
+            TEXT.map(lambda text: {"path_redirect": text}),
+            TEXT.map(lambda text: {"prefix_rewrite": text}),
+            regex_rewrites().map(lambda rewrite: {"regex_rewrite": rewrite}),
+        )
+    )
     scheme, https = draw(
         st.tuples(TEXT, st.just(value=False)) | st.tuples(st.just(""), st.booleans())
     )
     return RedirectAction(
         host_redirect=draw(TEXT),
-        path_redirect=path,
-        prefix_rewrite=prefix,
         scheme_redirect=scheme,
         https_redirect=https,
         port_redirect=draw(st.integers(0, 65535)),
         response_code=draw(st.sampled_from([301, 302, 303, 307, 308])),
         strip_query=draw(st.booleans()),
+        **path,
     )
 
 
@@ -223,27 +201,43 @@ def routes() -> SearchStrategy[Route]:
         name=TEXT,
         metadata=metadata(),
         headers=header_mutations(),
+        overrides=overrides(),
+        stat_prefix=TEXT,
+    )
+
+
+def virtual_hosts(domain: str) -> SearchStrategy[VirtualHost]:
+    virtual_cluster = st.builds(VirtualCluster, name=NAME, headers=some(header_matchers(), least=1))
+    return st.builds(
+        VirtualHost,
+        name=TEXT,
+        domains=st.just((domain,)),
+        routes=some(routes()),
+        retry_policy=optional(retry_policies()),
+        headers=header_mutations(),
+        metadata=metadata(),
+        require_tls=st.sampled_from(["none", "external_only", "all"]),
+        virtual_clusters=some(virtual_cluster),
+        hedge_policy=optional(hedge_policies()),
+        request_mirror_policies=some(mirror_policies()),
+        rate_limits=some(rate_limits()),
+        include_request_attempt_count=st.booleans(),
+        include_attempt_count_in_response=st.booleans(),
+        overrides=overrides(),
     )
 
 
 @st.composite
 def route_configurations(draw: st.DrawFn) -> RouteConfiguration:
-    patterns = draw(st.lists(PATTERN, unique=True, max_size=3))
-    hosts = (
-        VirtualHost(
-            name=draw(TEXT),
-            domains=(pattern,),
-            routes=draw(some(routes())),
-            retry_policy=draw(optional(retry_policies())),
-            headers=draw(header_mutations()),
-            metadata=draw(metadata()),
-        )
-        for pattern in patterns
-    )
+    patterns = draw(st.lists(PATTERN, unique=True, max_size=2))
     return RouteConfiguration(
         name=draw(NAME),
-        virtual_hosts=tuple(hosts),
+        virtual_hosts=tuple(draw(virtual_hosts(pattern)) for pattern in patterns),
         ignore_port_in_host_matching=draw(st.booleans()),
         max_direct_response_body_size_bytes=draw(st.integers(8, 2**32 - 1)),
         headers=draw(header_mutations()),
+        internal_only_headers=draw(some(HEADER_NAME)),
+        most_specific_header_mutations_wins=draw(st.booleans()),
+        request_mirror_policies=draw(some(mirror_policies())),
+        overrides=draw(overrides()),
     )

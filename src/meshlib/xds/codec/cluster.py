@@ -7,29 +7,28 @@ from ...model import (
     ClusterProvided,
     Discovery,
     Eds,
-    HttpProtocolOptions,
     LogicalDns,
-    Maglev,
     OriginalDst,
-    RingHash,
     Static,
     StrictDns,
 )
+from .circuit import decode_circuit_breakers, encode_circuit_breakers
 from .endpoint import decode_load_assignment, encode_load_assignment
+from .health_check import decode_health_check, encode_health_check
+from .http_options import (
+    decode_http_options,
+    decode_tcp_keepalive,
+    encode_http_options,
+    encode_tcp_keepalive,
+)
 from .lb_policy import decode_balance, encode_balance
 from .metadata import decode_metadata, encode_metadata
-from .policy import (
-    decode_circuit_breakers,
-    decode_outlier_detection,
-    encode_circuit_breakers,
-    encode_outlier_detection,
-)
+from .outlier import decode_outlier_detection, encode_outlier_detection
 from .transport import refuse_encryption
 from .wire import Fields, Reader, ads, duration, from_ads, packed
 
 AGGREGATE = "envoy.clusters.aggregate"
 AGGREGATE_TYPE = "envoy.extensions.clusters.aggregate.v3.ClusterConfig"
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def encode_cluster(cluster: Cluster) -> Fields:
@@ -38,7 +37,12 @@ def encode_cluster(cluster: Cluster) -> Fields:
         "connect_timeout": duration(cluster.connect_timeout),
         "circuit_breakers": encode_circuit_breakers(cluster.circuit_breakers),
         "outlier_detection": encode_outlier_detection(cluster.outlier_detection),
-        "typed_extension_protocol_options": _encode_http_options(cluster.http_protocol_options),
+        "typed_extension_protocol_options": encode_http_options(
+            cluster.http_protocol_options, cluster.outlier_detection
+        ),
+        "health_checks": [encode_health_check(check) for check in cluster.health_checks],
+        "ignore_health_on_host_removal": cluster.ignore_health_on_host_removal,
+        "upstream_connection_options": encode_tcp_keepalive(cluster.tcp_keepalive),
         "metadata": encode_metadata(cluster.metadata),
         **_encode_discovery(cluster.discovery),
         **encode_balance(cluster.lb_policy, cluster.locality_lb, cluster.healthy_panic_threshold),
@@ -48,33 +52,26 @@ def encode_cluster(cluster: Cluster) -> Fields:
 def decode_cluster(reader: Reader) -> Cluster:
     refuse_encryption(reader)
     lb_policy, locality_lb, panic = decode_balance(reader)
+    http_options, error_statuses = decode_http_options(reader)
     cluster = Cluster(
         name=reader.text("name", required=True),
         discovery=_decode_discovery(reader),
         connect_timeout=reader.seconds("connect_timeout", 5.0, positive=True),
         lb_policy=lb_policy,
         circuit_breakers=decode_circuit_breakers(reader),
-        outlier_detection=decode_outlier_detection(reader),
-        http_protocol_options=_decode_http_options(reader),
+        outlier_detection=decode_outlier_detection(reader, error_statuses),
+        http_protocol_options=http_options,
         healthy_panic_threshold=panic,
         locality_lb=locality_lb,
+        health_checks=tuple(map(decode_health_check, reader.children("health_checks"))),
+        ignore_health_on_host_removal=reader.flag("ignore_health_on_host_removal"),
+        tcp_keepalive=decode_tcp_keepalive(reader),
         metadata=decode_metadata(reader),
     )
-    if isinstance(cluster.discovery, OriginalDst) != isinstance(cluster.lb_policy, ClusterProvided):
+    provided = isinstance(cluster.lb_policy, ClusterProvided)
+    if provided != isinstance(cluster.discovery, OriginalDst) and not cluster.children:
         reader.problem("CLUSTER_PROVIDED and ORIGINAL_DST go together", "lb_policy")
-    _drop_what_does_not_act(cluster, reader)
     return cluster
-
-
-def _drop_what_does_not_act(cluster: Cluster, reader: Reader) -> None:
-    """The model holds more than the data plane does yet: it must not look obeyed.
-
-    What is found further below (routes, policies) is told where it is decoded.
-    """
-    if cluster.outlier_detection is not None:
-        reader.drop("outlier_detection")
-    if isinstance(cluster.lb_policy, RingHash | Maglev):
-        reader.drop("lb_policy")
 
 
 def _encode_discovery(discovery: Discovery) -> Fields:
@@ -112,7 +109,7 @@ def _decode_discovery(reader: Reader) -> Discovery:
         case "ORIGINAL_DST":
             return OriginalDst()
         case "STRICT_DNS":
-            rate = _decode_refresh_rate(reader)
+            rate = reader.seconds("dns_refresh_rate", 5.0, positive=True)
             return StrictDns(_decode_hosts(reader, dns=True), rate)
         case "LOGICAL_DNS":
             return _decode_logical_dns(reader)
@@ -145,48 +142,10 @@ def _decode_hosts(reader: Reader, *, dns: bool) -> ClusterLoadAssignment:
 
 
 def _decode_logical_dns(reader: Reader) -> LogicalDns:
-    rate = _decode_refresh_rate(reader)
+    if reader.has("dns_refresh_rate"):  # the name is resolved by those who connect
+        reader.drop("dns_refresh_rate")
+    rate = reader.seconds("dns_refresh_rate", 5.0, positive=True)
     assignment = _decode_hosts(reader, dns=True)
     if [len(group.lb_endpoints) for group in assignment.endpoints] != [1]:
         reader.problem("LOGICAL_DNS takes exactly one endpoint", "load_assignment")
     return LogicalDns(assignment, rate)
-
-
-def _decode_refresh_rate(reader: Reader) -> float:
-    """Names are resolved by those who connect, whenever they do."""
-    is_set = reader.has("dns_refresh_rate")
-    rate = reader.seconds("dns_refresh_rate", 5.0, positive=True)
-    if is_set:
-        reader.drop("dns_refresh_rate")
-    return rate
-
-
-def _encode_http_options(options: HttpProtocolOptions | None) -> Fields | None:
-    if options is None:
-        return None
-    protocol = "http2_protocol_options" if options.http2 else "http_protocol_options"
-    return {HTTP_OPTIONS: packed(HTTP_OPTIONS, {"explicit_http_config": {protocol: {}}})}
-
-
-def _decode_http_options(reader: Reader) -> HttpProtocolOptions | None:
-    extensions = reader.entries("typed_extension_protocol_options")
-    _, options = reader.opened(extensions.pop(HTTP_OPTIONS, None), HTTP_OPTIONS)
-    for unknown in sorted(extensions):
-        reader.drop(f"typed_extension_protocol_options[{unknown}]")
-    if options is not None:
-        return _decode_explicit(options)
-    if reader.has("http2_protocol_options"):  # how it was said before the extension
-        reader.child("http2_protocol_options")
-        return HttpProtocolOptions(http2=True)
-    return None
-
-
-def _decode_explicit(options: Reader) -> HttpProtocolOptions | None:
-    explicit = options.child("explicit_http_config")
-    if explicit.has("http2_protocol_options"):
-        explicit.child("http2_protocol_options")
-        return HttpProtocolOptions(http2=True)
-    if explicit.has("http_protocol_options"):
-        explicit.child("http_protocol_options")
-        return HttpProtocolOptions(http2=False)
-    return None

@@ -1,7 +1,6 @@
 """``ClusterLoadAssignment`` ⇄ :class:`ClusterLoadAssignment`."""
 
 from collections.abc import Iterable
-from fractions import Fraction
 
 from ...model import (
     Address,
@@ -43,7 +42,6 @@ def decode_load_assignment(reader: Reader, *, dns: bool = False) -> ClusterLoadA
         drop_overloads=tuple(_decode_drop(drop) for drop in policy.children("drop_overloads")),
     )
     _check_priorities(reader, assignment.endpoints)
-    _drop_locality_weights(groups, assignment.endpoints)
     _check_addresses(reader, assignment.endpoints)
     return assignment
 
@@ -64,21 +62,6 @@ def _check_priorities(reader: Reader, groups: Iterable[LocalityLbEndpoints]) -> 
     missing = sorted(set(range(len(weights))) - weights.keys())
     if missing:
         reader.problem(f"no locality has priority {missing[0]}", "endpoints")
-
-
-def _drop_locality_weights(readers: list[Reader], groups: Iterable[LocalityLbEndpoints]) -> None:
-    """Load is spread over the endpoints alone; weights that ask for the same are obeyed by that."""
-    ratios: dict[int, set[Fraction]] = {}
-    given = []
-    for reader, group in zip(readers, groups, strict=True):
-        below = sum(endpoint.load_balancing_weight for endpoint in group.lb_endpoints)
-        if group.load_balancing_weight is not None and below:
-            ratio = Fraction(group.load_balancing_weight, below)
-            ratios.setdefault(group.priority, set()).add(ratio)
-            given.append((reader, group.priority))
-    for reader, priority in given:
-        if len(ratios[priority]) > 1:
-            reader.drop("load_balancing_weight")
 
 
 def _check_addresses(reader: Reader, groups: Iterable[LocalityLbEndpoints]) -> None:
@@ -129,6 +112,7 @@ def _encode_endpoint(endpoint: Endpoint) -> Fields:
         "endpoint": {
             "address": encode_address(endpoint.address),
             "hostname": endpoint.hostname,
+            "health_check_config": _encode_health_check_config(endpoint),
         },
         "health_status": endpoint.health_status.value,
         "load_balancing_weight": wrapped(weight) if weight != 1 else None,
@@ -136,14 +120,26 @@ def _encode_endpoint(endpoint: Endpoint) -> Fields:
     }
 
 
+def _encode_health_check_config(endpoint: Endpoint) -> Fields | None:
+    if not endpoint.health_check_port and not endpoint.disable_active_health_check:
+        return None
+    return {
+        "port_value": endpoint.health_check_port,
+        "disable_active_health_check": endpoint.disable_active_health_check,
+    }
+
+
 def _decode_endpoint(reader: Reader, *, dns: bool) -> Endpoint:
     host = reader.child("endpoint")
+    checked = host.child("health_check_config")
     return Endpoint(
         address=decode_address(host, dns=dns),
         hostname=host.text("hostname"),
         health_status=HealthStatus(reader.enum("health_status")),
         load_balancing_weight=reader.number("load_balancing_weight", 1, low=1),
         metadata=decode_metadata(reader),
+        health_check_port=checked.number("port_value", high=65535),
+        disable_active_health_check=checked.flag("disable_active_health_check"),
     )
 
 

@@ -1,36 +1,59 @@
-"""HTTP filters ⇄ the model's; which filters there are is the table ``FILTERS``."""
+"""HTTP filters ⇄ the model's: in the listener, and per table, virtual host, route and weight."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from ...model import FilterConfig, HttpFilter, Router
-from .wire import Fields, Reader, packed
+from ...model import (
+    AdaptiveConcurrency,
+    AdmissionControl,
+    Cors,
+    Fault,
+    FilterConfig,
+    FilterOverride,
+    GlobalRateLimit,
+    HttpFilter,
+    LocalRateLimit,
+    Overrides,
+    Router,
+)
+from .filter_cors import CORS, CORS_POLICY
+from .filter_fault import FAULT
+from .filter_load import ADAPTIVE_CONCURRENCY, ADMISSION_CONTROL
+from .filter_rate_limit import GLOBAL_RATE_LIMIT, LOCAL_RATE_LIMIT, RATE_LIMIT_PER_ROUTE
+from .typed_struct import opened_filter
+from .wire import Fields, FilterCodec, Reader, packed
 
-ROUTER_TYPE = "envoy.extensions.filters.http.router.v3.Router"
-
-
-@dataclass(frozen=True, slots=True)
-class FilterCodec:
-    type_name: str
-    encode: Callable[[Any], Fields]
-    decode: Callable[[Reader], FilterConfig]
-
-
-FILTERS: dict[type[FilterConfig], FilterCodec] = {
-    Router: FilterCodec(ROUTER_TYPE, encode=lambda _: {}, decode=lambda _: Router()),
+FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
+OVERRIDES = "typed_per_filter_config"
+ROUTER = FilterCodec(
+    "envoy.extensions.filters.http.router.v3.Router",
+    encode=lambda _: {},
+    decode=lambda _: Router(),
+)
+IN_LISTENERS: dict[type[FilterConfig], FilterCodec] = {
+    Router: ROUTER,
+    Fault: FAULT,
+    LocalRateLimit: LOCAL_RATE_LIMIT,
+    GlobalRateLimit: GLOBAL_RATE_LIMIT,
+    Cors: CORS,
+    AdaptiveConcurrency: ADAPTIVE_CONCURRENCY,
+    AdmissionControl: ADMISSION_CONTROL,
 }
-BY_TYPE_NAME = {codec.type_name: codec for codec in FILTERS.values()}
+PER_ROUTE: dict[type[FilterConfig], FilterCodec] = {**IN_LISTENERS, Cors: CORS_POLICY}
+LISTENER_TYPES = {codec.type_name: codec for codec in IN_LISTENERS.values()}
+ROUTE_TYPES = {codec.type_name: codec for codec in (*PER_ROUTE.values(), RATE_LIMIT_PER_ROUTE)}
 
 
 def encode_filter(http_filter: HttpFilter) -> Fields:
-    codec = FILTERS[type(http_filter.config)]
     return {
         "name": http_filter.name,
-        "typed_config": packed(codec.type_name, codec.encode(http_filter.config)),
+        "typed_config": _packed(IN_LISTENERS[type(http_filter.config)], http_filter.config),
         "is_optional": http_filter.is_optional,
         "disabled": http_filter.disabled,
     }
+
+
+def _packed(codec: FilterCodec, config: FilterConfig) -> Any:
+    return packed(codec.type_name, codec.encode(config))
 
 
 def decode_filters(hcm: Reader) -> tuple[HttpFilter, ...]:
@@ -51,13 +74,62 @@ def decode_filters(hcm: Reader) -> tuple[HttpFilter, ...]:
 def _decode_filter(reader: Reader) -> HttpFilter | None:
     is_optional, disabled = reader.flag("is_optional"), reader.flag("disabled")
     name = reader.text("name", required=True)
-    type_name, config = reader.extension("typed_config")
-    codec = BY_TYPE_NAME.get(type_name)
-    if codec is not None and config is not None:
-        decoded = codec.decode(config)
-        return HttpFilter(name=name, config=decoded, is_optional=is_optional, disabled=disabled)
+    type_name, inside = opened_filter(reader, reader.taken("typed_config"), "typed_config")
+    codec = LISTENER_TYPES.get(type_name)
+    if codec is not None and inside is not None:
+        config: FilterConfig = codec.decode(inside)
+        return HttpFilter(name=name, config=config, is_optional=is_optional, disabled=disabled)
     if is_optional:
         reader.drop()
     elif codec is None:
         reader.problem(f"unknown filter {type_name or 'without typed_config'}", "typed_config")
+    return None
+
+
+def encode_overrides(overrides: Overrides) -> Fields | None:
+    # Older protobuf takes messages, not dicts, as values of a map.
+    return {override.name: _encode_override(override) for override in overrides} or None
+
+
+def _encode_override(override: FilterOverride) -> Any:
+    config = None if override.config is None else _packed_for_a_route(override.config)
+    if config is not None and not override.disabled and not override.is_optional:
+        return config
+    fields = {
+        "config": config,
+        "disabled": override.disabled,
+        "is_optional": override.is_optional,
+    }
+    return packed(FILTER_CONFIG, fields)
+
+
+def _packed_for_a_route(config: FilterConfig) -> Any:
+    if isinstance(config, GlobalRateLimit) and not config.cluster:
+        return _packed(RATE_LIMIT_PER_ROUTE, config)
+    return _packed(PER_ROUTE[type(config)], config)
+
+
+def decode_overrides(holder: Reader) -> Overrides:
+    entries = holder.entries(OVERRIDES)
+    found = (_decode_override(holder, name, entries[name]) for name in sorted(entries))
+    return tuple(override for override in found if override is not None)
+
+
+def _decode_override(holder: Reader, name: str, config: Any) -> FilterOverride | None:
+    label = f"{OVERRIDES}[{name}]"
+    is_optional = disabled = False
+    type_name, inside = opened_filter(holder, config, label)
+    if type_name == FILTER_CONFIG and inside is not None:
+        is_optional, disabled = inside.flag("is_optional"), inside.flag("disabled")
+        if not inside.has("config"):
+            return FilterOverride(name=name, disabled=disabled, is_optional=is_optional)
+        type_name, inside = opened_filter(inside, inside.taken("config"), "config")
+    codec = ROUTE_TYPES.get(type_name)
+    if codec is not None and inside is not None:
+        made: FilterConfig = codec.decode(inside)
+        return FilterOverride(name=name, config=made, disabled=disabled, is_optional=is_optional)
+    if is_optional:
+        holder.drop(label)
+    elif codec is None:
+        holder.problem(f"unknown filter configuration {type_name or '(none)'}", label)
     return None

@@ -1,12 +1,11 @@
 """Header changes of routes, hosts and tables ⇄ :class:`HeaderMutations`."""
 
 from ...model import NO_MUTATIONS, HeaderMutations, HeaderValueOption
-from ..formats import literal, quoted
+from ...model.format import FormatError, parse_format
 from .wire import Fields, Reader
 
 ADD = ("request_headers_to_add", "response_headers_to_add")
 REMOVE = ("request_headers_to_remove", "response_headers_to_remove")
-RESPONSES = ("response_headers_to_add", "response_headers_to_remove")
 
 
 def encode_mutations(mutations: HeaderMutations) -> Fields:
@@ -18,25 +17,19 @@ def encode_mutations(mutations: HeaderMutations) -> Fields:
     }
 
 
-def decode_mutations(reader: Reader, *, forwards: bool) -> HeaderMutations:
-    """``forwards``: the answers are those of an upstream, whose headers nothing changes yet."""
+def decode_mutations(reader: Reader) -> HeaderMutations:
     if not reader.which(*ADD, *REMOVE):
         return NO_MUTATIONS
-    unheeded = [field for field in RESPONSES if forwards and reader.has(field)]
-    made = HeaderMutations(
+    return HeaderMutations(
         request_headers_to_add=_decode_options(reader, "request_headers_to_add"),
         request_headers_to_remove=_decode_names(reader, "request_headers_to_remove"),
         response_headers_to_add=_decode_options(reader, "response_headers_to_add"),
         response_headers_to_remove=_decode_names(reader, "response_headers_to_remove"),
     )
-    for field in unheeded:
-        reader.drop(field)
-    return made
 
 
 def _decode_options(reader: Reader, field: str) -> tuple[HeaderValueOption, ...]:
-    found = (_decode_option(option) for option in reader.children(field))
-    return tuple(option for option in found if option is not None)
+    return tuple(_decode_option(option) for option in reader.children(field))
 
 
 def _decode_names(reader: Reader, field: str) -> tuple[str, ...]:
@@ -48,24 +41,19 @@ def _decode_names(reader: Reader, field: str) -> tuple[str, ...]:
 
 def _encode_option(option: HeaderValueOption) -> Fields:
     return {
-        "header": {"key": option.name, "value": quoted(option.value)},
+        "header": {"key": option.name, "value": option.value},
         "append_action": option.append_action.upper(),
         "keep_empty_value": option.keep_empty_value,
     }
 
 
-def _decode_option(reader: Reader) -> HeaderValueOption | None:
-    """``None`` where the value is not plain: a header with its raw format would say nonsense."""
+def _decode_option(reader: Reader) -> HeaderValueOption:
     header = reader.child("header")
     name = header.text("key")
     _check_name(header, name, "key")
-    value = literal(_decode_value(header))
-    if value is None:
-        reader.drop()
-        return None
     return HeaderValueOption(
         name=name,
-        value=value,
+        value=_decode_value(header),
         append_action=_decode_append_action(reader),
         keep_empty_value=reader.flag("keep_empty_value"),
     )
@@ -79,11 +67,18 @@ def _check_name(reader: Reader, name: str, field: str) -> None:
 
 
 def _decode_value(header: Reader) -> str:
+    """The text itself: what it stands for is only known for each call."""
+    field = "value" if header.has("value") else "raw_value"
     try:
-        return header.text("value") or header.octets("raw_value").decode()
+        value = header.text("value") or header.octets("raw_value").decode()
+        parse_format(value)
     except UnicodeDecodeError:
-        header.problem("is not UTF-8", "raw_value")
+        header.problem("is not UTF-8", field)
         return ""
+    except FormatError as refused:
+        header.problem(str(refused), field)
+        return ""
+    return value
 
 
 def _decode_append_action(reader: Reader) -> str:

@@ -6,7 +6,7 @@ from .filter import decode_filters, encode_filter
 from .metadata import decode_metadata, encode_metadata
 from .route import decode_route_configuration, encode_route_configuration
 from .transport import refuse_encryption
-from .wire import Fields, Reader, ads, duration, from_ads, packed
+from .wire import Fields, Reader, ads, duration, from_ads, packed, wrapped
 
 HCM_NAME = "envoy.filters.network.http_connection_manager"
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -62,6 +62,8 @@ def _encode_http(http: HttpConnectionManager) -> Fields:
         "stat_prefix": http.stat_prefix,
         "http_filters": [encode_filter(one) for one in http.http_filters],
         "common_http_protocol_options": limit and {"max_stream_duration": limit},
+        "normalize_path": wrapped(True) if http.normalize_path else None,
+        "merge_slashes": http.merge_slashes,
         **_encode_routes(http.routes),
     }
 
@@ -78,6 +80,8 @@ def _decode_http(holder: Reader, field: str) -> HttpConnectionManager:
         max_stream_duration=reader.child("common_http_protocol_options").optional_seconds(
             "max_stream_duration"
         ),
+        normalize_path=reader.flag("normalize_path"),
+        merge_slashes=reader.flag("merge_slashes"),
     )
 
 

@@ -3,15 +3,12 @@
 from collections.abc import Callable
 
 from ...model import (
-    Contains,
-    Exact,
     HeaderMatcher,
     PathExact,
     PathMatcher,
     PathPrefix,
     PathRegex,
     PathSeparatedPrefix,
-    Prefix,
     Present,
     QueryParameterMatcher,
     Range,
@@ -19,18 +16,13 @@ from ...model import (
     RuntimeFraction,
     SafeRegex,
     StringMatcher,
-    Suffix,
 )
+from .metadata_matcher import decode_metadata_matcher, encode_metadata_matcher
+from .string_matcher import STRINGS, decode_string, encode_string
 from .wire import Fields, Reader, wrapped
 
 DENOMINATORS = {100: "HUNDRED", 10_000: "TEN_THOUSAND", 1_000_000: "MILLION"}
 DENOMINATOR_OF = {name: number for number, name in DENOMINATORS.items()}
-STRINGS: dict[str, Callable[..., Exact | Prefix | Suffix | Contains]] = {
-    "exact": Exact,
-    "prefix": Prefix,
-    "suffix": Suffix,
-    "contains": Contains,
-}
 PATHS: dict[str, Callable[[str], PathMatcher]] = {
     "prefix": PathPrefix,
     "path": PathExact,
@@ -38,7 +30,7 @@ PATHS: dict[str, Callable[[str], PathMatcher]] = {
 }
 
 # A condition that cannot be judged must not be dropped: the route would match more than it may.
-UNSUPPORTED_CONDITIONS = ("tls_context", "dynamic_metadata", "filter_state", "cookies")
+UNSUPPORTED_CONDITIONS = ("tls_context", "filter_state", "cookies")
 
 
 def encode_match(match: RouteMatch) -> Fields:
@@ -49,6 +41,7 @@ def encode_match(match: RouteMatch) -> Fields:
         "query_parameters": [_encode_query(query) for query in match.query_parameters],
         "runtime_fraction": _encode_runtime_fraction(match.runtime_fraction),
         "grpc": {} if match.grpc else None,
+        "dynamic_metadata": [encode_metadata_matcher(one) for one in match.dynamic_metadata],
     }
 
 
@@ -63,6 +56,7 @@ def decode_match(reader: Reader) -> RouteMatch:
         query_parameters=tuple(_decode_query(q) for q in reader.children("query_parameters")),
         runtime_fraction=_decode_runtime_fraction(reader),
         grpc=reader.optional_child("grpc") is not None,
+        dynamic_metadata=tuple(map(decode_metadata_matcher, reader.children("dynamic_metadata"))),
     )
 
 
@@ -94,31 +88,6 @@ def _decode_path(reader: Reader) -> PathMatcher:
 def _is_separable(prefix: str) -> bool:
     begins, ends = prefix.startswith("/"), prefix.endswith("/")
     return begins and not ends and not {"?", "#"} & set(prefix)
-
-
-def encode_string(matcher: StringMatcher) -> Fields:
-    match matcher:
-        case SafeRegex(regex):
-            return {"safe_regex": {"regex": regex}}
-        case Exact(value, ignore_case):
-            return {"exact": value, "ignore_case": ignore_case}
-        case Prefix(value, ignore_case):
-            return {"prefix": value, "ignore_case": ignore_case}
-        case Suffix(value, ignore_case):
-            return {"suffix": value, "ignore_case": ignore_case}
-        case Contains(value, ignore_case):
-            return {"contains": value, "ignore_case": ignore_case}
-
-
-def decode_string(reader: Reader) -> StringMatcher:
-    kind = reader.which(*STRINGS, "safe_regex")
-    if kind == "safe_regex":
-        return SafeRegex(reader.regex(kind))
-    if not kind:
-        reader.problem("no supported way to match a string")
-        return Exact("")
-    value = reader.text(kind, required=kind != "exact")
-    return STRINGS[kind](value, reader.flag("ignore_case"))
 
 
 def encode_header(header: HeaderMatcher) -> Fields:

@@ -4,23 +4,34 @@ from collections.abc import Iterable
 
 from ...model import (
     Action,
-    ClusterHeader,
-    ClusterWeight,
     DirectResponseAction,
-    MaxStreamDuration,
+    HedgePolicy,
+    Metadata,
     NonForwardingAction,
     RedirectAction,
     Route,
     RouteAction,
     RouteConfiguration,
+    VirtualCluster,
     VirtualHost,
-    WeightedClusters,
 )
+from .filter import decode_overrides, encode_overrides
 from .headers import decode_mutations, encode_mutations
-from .matcher import decode_match, encode_match
+from .matcher import decode_header, decode_match, encode_header, encode_match
 from .metadata import decode_metadata, encode_metadata
-from .policy import decode_retry_policy, encode_retry_policy
-from .wire import UINT32_MAX, Fields, Reader, duration, wrapped
+from .mirror import decode_mirrors, encode_mirrors
+from .rate_limit import decode_rate_limits, encode_rate_limits
+from .retry import (
+    decode_hedge_policy,
+    decode_retry_policy,
+    encode_hedge_policy,
+    encode_retry_policy,
+    with_hedging_delay,
+    without_hedging_delay,
+)
+from .rewrite import decode_rewrite, encode_rewrite
+from .route_action import decode_route_action, encode_route_action
+from .wire import Fields, Reader, wrapped
 
 ACTIONS = ("route", "redirect", "direct_response", "non_forwarding_action")
 REDIRECT_CODES = {
@@ -31,11 +42,6 @@ REDIRECT_CODES = {
     308: "PERMANENT_REDIRECT",
 }
 REDIRECT_CODE_OF = {name: code for code, name in REDIRECT_CODES.items()}
-STREAM_DURATIONS = (
-    "max_stream_duration",
-    "grpc_timeout_header_max",
-    "grpc_timeout_header_offset",
-)
 
 
 def encode_route_configuration(table: RouteConfiguration) -> Fields:
@@ -44,6 +50,10 @@ def encode_route_configuration(table: RouteConfiguration) -> Fields:
         "virtual_hosts": [_encode_virtual_host(host) for host in table.virtual_hosts],
         "ignore_port_in_host_matching": table.ignore_port_in_host_matching,
         "max_direct_response_body_size_bytes": wrapped(table.max_direct_response_body_size_bytes),
+        "internal_only_headers": table.internal_only_headers,
+        "most_specific_header_mutations_wins": table.most_specific_header_mutations_wins,
+        "request_mirror_policies": encode_mirrors(table.request_mirror_policies),
+        "typed_per_filter_config": encode_overrides(table.overrides),
         **encode_mutations(table.headers),
     }
 
@@ -57,7 +67,11 @@ def decode_route_configuration(reader: Reader) -> RouteConfiguration:
         virtual_hosts=decoded,
         ignore_port_in_host_matching=reader.flag("ignore_port_in_host_matching"),
         max_direct_response_body_size_bytes=limit,
-        headers=decode_mutations(reader, forwards=any(_forwards(h.routes) for h in decoded)),
+        headers=decode_mutations(reader),
+        internal_only_headers=reader.texts("internal_only_headers"),
+        most_specific_header_mutations_wins=reader.flag("most_specific_header_mutations_wins"),
+        request_mirror_policies=decode_mirrors(reader),
+        overrides=decode_overrides(reader),
     )
     _check_domains(zip(hosts, table.virtual_hosts, strict=True))
     return table
@@ -69,7 +83,18 @@ def _encode_virtual_host(host: VirtualHost) -> Fields:
         "domains": host.domains,
         "routes": [_encode_route(route) for route in host.routes],
         "retry_policy": encode_retry_policy(host.retry_policy),
-        "metadata": encode_metadata(host.metadata),
+        "metadata": encode_metadata(with_hedging_delay(host.metadata, host.hedge_policy)),
+        "require_tls": host.require_tls.upper(),
+        "virtual_clusters": [
+            {"name": one.name, "headers": [encode_header(header) for header in one.headers]}
+            for one in host.virtual_clusters
+        ],
+        "hedge_policy": encode_hedge_policy(host.hedge_policy),
+        "request_mirror_policies": encode_mirrors(host.request_mirror_policies),
+        "rate_limits": encode_rate_limits(host.rate_limits),
+        "include_request_attempt_count": host.include_request_attempt_count,
+        "include_attempt_count_in_response": host.include_attempt_count_in_response,
+        "typed_per_filter_config": encode_overrides(host.overrides),
         **encode_mutations(host.headers),
     }
 
@@ -79,22 +104,39 @@ def _decode_virtual_host(reader: Reader, body_limit: int) -> VirtualHost:
         reader.refuse("matcher")
     found = (_decode_route(route, body_limit) for route in reader.children("routes"))
     routes = tuple(route for route in found if route is not None)
+    metadata, hedge_policy = _decode_hedged_metadata(reader)
     return VirtualHost(
         name=reader.text("name"),
         domains=reader.texts("domains"),
         routes=routes,
         retry_policy=decode_retry_policy(reader),
-        headers=decode_mutations(reader, forwards=_forwards(routes)),
-        metadata=decode_metadata(reader),
+        headers=decode_mutations(reader),
+        metadata=metadata,
+        require_tls=reader.enum("require_tls").lower(),
+        virtual_clusters=tuple(map(_decode_virtual_cluster, reader.children("virtual_clusters"))),
+        hedge_policy=hedge_policy,
+        request_mirror_policies=decode_mirrors(reader),
+        rate_limits=decode_rate_limits(reader),
+        include_request_attempt_count=reader.flag("include_request_attempt_count"),
+        include_attempt_count_in_response=reader.flag("include_attempt_count_in_response"),
+        overrides=decode_overrides(reader),
     )
 
 
-def _forwards(routes: Iterable[Route]) -> bool:
-    return any(_is_answered_elsewhere(route.action) for route in routes)
+def _decode_hedged_metadata(reader: Reader) -> tuple[Metadata, HedgePolicy | None]:
+    """The delay that rides in the metadata belongs to a policy, if there is one."""
+    metadata = decode_metadata(reader)
+    if not reader.has("hedge_policy"):
+        return metadata, None
+    metadata, delay = without_hedging_delay(metadata)
+    return metadata, decode_hedge_policy(reader, delay)
 
 
-def _is_answered_elsewhere(action: Action | None) -> bool:
-    return isinstance(action, RouteAction | NonForwardingAction)
+def _decode_virtual_cluster(reader: Reader) -> VirtualCluster:
+    headers = tuple(map(decode_header, reader.children("headers")))
+    if not headers:
+        reader.problem("must not be empty", "headers")
+    return VirtualCluster(name=reader.text("name", required=True), headers=headers)
 
 
 def _check_domains(hosts: Iterable[tuple[Reader, VirtualHost]]) -> None:
@@ -118,10 +160,13 @@ def _is_domain(domain: str) -> bool:
 
 
 def _encode_route(route: Route) -> Fields:
+    hedge = route.action.hedge_policy if isinstance(route.action, RouteAction) else None
     return {
         "name": route.name,
         "match": encode_match(route.match),
-        "metadata": encode_metadata(route.metadata),
+        "metadata": encode_metadata(with_hedging_delay(route.metadata, hedge)),
+        "stat_prefix": route.stat_prefix,
+        "typed_per_filter_config": encode_overrides(route.overrides),
         **_encode_action(route.action),
         **encode_mutations(route.headers),
     }
@@ -130,19 +175,30 @@ def _encode_route(route: Route) -> Fields:
 def _decode_route(reader: Reader, body_limit: int) -> Route | None:
     if not reader.has("match"):
         reader.problem("must be set", "match")
-    match = decode_match(reader.child("match"))
-    action = _decode_action(reader, body_limit)
-    name, metadata = reader.text("name"), decode_metadata(reader)
-    headers = decode_mutations(reader, forwards=_is_answered_elsewhere(action))
+    match, metadata = decode_match(reader.child("match")), decode_metadata(reader)
+    delay = None
+    if reader.has("route") and reader.message.route.HasField("hedge_policy"):
+        metadata, delay = without_hedging_delay(metadata)
+    action = _decode_action(reader, body_limit, delay)
+    name, stat_prefix = reader.text("name"), reader.text("stat_prefix")
+    headers, overrides = decode_mutations(reader), decode_overrides(reader)
     if action is None:
         return None
-    return Route(match=match, action=action, name=name, metadata=metadata, headers=headers)
+    return Route(
+        match=match,
+        action=action,
+        name=name,
+        metadata=metadata,
+        headers=headers,
+        overrides=overrides,
+        stat_prefix=stat_prefix,
+    )
 
 
 def _encode_action(action: Action) -> Fields:
     match action:
         case RouteAction():
-            return {"route": _encode_forward(action)}
+            return {"route": encode_route_action(action)}
         case RedirectAction():
             return {"redirect": _encode_redirect(action)}
         case DirectResponseAction():
@@ -151,10 +207,10 @@ def _encode_action(action: Action) -> Fields:
             return {"non_forwarding_action": {}}
 
 
-def _decode_action(reader: Reader, body_limit: int) -> Action | None:
+def _decode_action(reader: Reader, body_limit: int, hedging_delay: float | None) -> Action | None:
     match reader.which(*ACTIONS):
         case "route":
-            return _decode_forward(reader.child("route"))
+            return decode_route_action(reader.child("route"), hedging_delay)
         case "redirect":
             return _decode_redirect(reader.child("redirect"))
         case "direct_response":
@@ -167,113 +223,12 @@ def _decode_action(reader: Reader, body_limit: int) -> Action | None:
             return None
 
 
-def _encode_forward(action: RouteAction) -> Fields:
-    durations = action.max_stream_duration
-    return {
-        **_encode_destination(action.cluster),
-        "timeout": duration(action.timeout),
-        "max_stream_duration": durations
-        and {name: duration(getattr(durations, name)) for name in STREAM_DURATIONS},
-        "retry_policy": encode_retry_policy(action.retry_policy),
-        "prefix_rewrite": action.prefix_rewrite,
-        "host_rewrite_literal": action.host_rewrite_literal or None,
-        "auto_host_rewrite": wrapped(True) if action.auto_host_rewrite else None,
-        "priority": action.priority.upper(),
-    }
-
-
-def _decode_forward(reader: Reader) -> RouteAction:
-    action = RouteAction(
-        cluster=_decode_destination(reader),
-        timeout=reader.optional_seconds("timeout"),
-        max_stream_duration=_decode_stream_duration(reader),
-        retry_policy=decode_retry_policy(reader),
-        prefix_rewrite=reader.text("prefix_rewrite"),
-        host_rewrite_literal=reader.text("host_rewrite_literal"),
-        auto_host_rewrite=reader.flag("auto_host_rewrite"),
-        priority=reader.enum("priority").lower(),
-    )
-    if action.auto_host_rewrite:
-        reader.drop("auto_host_rewrite")
-    if action.priority != "default":
-        reader.drop("priority")
-    return action
-
-
-def _decode_stream_duration(reader: Reader) -> MaxStreamDuration | None:
-    durations = reader.optional_child("max_stream_duration")
-    if durations is None:
-        return None
-    found = MaxStreamDuration(**{n: durations.optional_seconds(n) for n in STREAM_DURATIONS})
-    if found.grpc_timeout_header_offset:  # the caller's deadline is its own affair (gRFC A31)
-        durations.drop("grpc_timeout_header_offset")
-    return found
-
-
-def _encode_destination(cluster: str | WeightedClusters | ClusterHeader) -> Fields:
-    match cluster:
-        case str():
-            return {"cluster": cluster}
-        case ClusterHeader(header_name):
-            return {"cluster_header": header_name}
-        case WeightedClusters(clusters=clusters):
-            return {"weighted_clusters": {"clusters": [_encode_weight(w) for w in clusters]}}
-
-
-def _decode_destination(reader: Reader) -> str | WeightedClusters | ClusterHeader:
-    if reader.has("cluster_header"):
-        return ClusterHeader(reader.text("cluster_header", required=True))
-    if reader.has("cluster"):
-        return reader.text("cluster", required=True)
-    if reader.has("weighted_clusters"):
-        return _decode_weights(reader.child("weighted_clusters"))
-    reader.refuse(
-        "cluster_specifier_plugin",
-        "inline_cluster_specifier_plugin",
-        otherwise="no cluster to send to",
-    )
-    return ""
-
-
-def _encode_weight(choice: ClusterWeight) -> Fields:
-    return {
-        "name": choice.name,
-        "weight": wrapped(choice.weight),
-        "metadata_match": encode_metadata(choice.metadata),
-        **encode_mutations(choice.headers),
-    }
-
-
-def _decode_weights(reader: Reader) -> WeightedClusters:
-    reader.skip("total_weight")  # the sum counts, whatever this deprecated field says
-    weighted = WeightedClusters(
-        clusters=tuple(
-            _decode_weight(choice)
-            for choice in reader.children("clusters", lambda message: message.name)
-        )
-    )
-    if not 0 < weighted.total_weight <= UINT32_MAX:
-        reader.problem(f"weights must sum to 1..{UINT32_MAX}, not {weighted.total_weight}")
-    return weighted
-
-
-def _decode_weight(reader: Reader) -> ClusterWeight:
-    choice = ClusterWeight(
-        name=reader.text("name", required=True),
-        weight=reader.number("weight"),
-        headers=decode_mutations(reader, forwards=True),
-        metadata=decode_metadata(reader, "metadata_match"),
-    )
-    if choice.metadata.filter_metadata:
-        reader.drop("metadata_match")
-    return choice
-
-
 def _encode_redirect(action: RedirectAction) -> Fields:
     return {
         "host_redirect": action.host_redirect,
         "path_redirect": action.path_redirect or None,
         "prefix_rewrite": action.prefix_rewrite or None,
+        "regex_rewrite": encode_rewrite(action.regex_rewrite),
         "scheme_redirect": action.scheme_redirect or None,
         "https_redirect": action.https_redirect or None,
         "port_redirect": action.port_redirect,
@@ -287,6 +242,7 @@ def _decode_redirect(reader: Reader) -> RedirectAction:
         host_redirect=reader.text("host_redirect"),
         path_redirect=reader.text("path_redirect"),
         prefix_rewrite=reader.text("prefix_rewrite"),
+        regex_rewrite=decode_rewrite(reader, "regex_rewrite"),
         scheme_redirect=reader.text("scheme_redirect"),
         https_redirect=reader.flag("https_redirect"),
         port_redirect=reader.number("port_redirect", high=65535),

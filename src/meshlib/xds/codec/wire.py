@@ -210,9 +210,13 @@ class Reader:
     def entries(self, field: str) -> dict[str, Any]:
         return dict(self._unread.pop(field, {}))
 
+    def taken(self, field: str) -> Any:
+        """The bare message in ``field``; ``None`` where it is not set."""
+        return self._unread.pop(field, None)
+
     def extension(self, field: str) -> tuple[str, "Reader | None"]:
         """The type name of the ``Any`` in ``field`` and its message, if that can be read."""
-        return self.opened(self._unread.pop(field, None), field)
+        return self.opened(self.taken(field), field)
 
     def opened(self, packed: Any, label: str) -> tuple[str, "Reader | None"]:
         if packed is None:
@@ -245,6 +249,15 @@ class Codec:
     @property
     def message_name(self) -> str:
         return self.type_url.removeprefix(TYPE_PREFIX)
+
+
+@dataclass(frozen=True, slots=True)
+class FilterCodec:
+    """How the configuration of one kind of filter crosses the border."""
+
+    type_name: str
+    encode: Callable[[Any], Fields]
+    decode: Callable[[Reader], Any]
 
 
 def duration(seconds: float | None) -> Fields | None:
