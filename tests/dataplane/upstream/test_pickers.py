@@ -32,9 +32,12 @@ def candidates(members: Sequence[UpstreamEndpoint]) -> tuple[Candidate, ...]:
 
 
 def picker(
-    policy: LbPolicy, members: Sequence[UpstreamEndpoint], dice: Dice, clock: Clock = FakeClock()
+    policy: LbPolicy,
+    members: Sequence[UpstreamEndpoint],
+    dice: Dice,
+    clock: Clock | None = None,
 ) -> Picker:
-    return picker_for(policy, candidates(members), clock, dice)
+    return picker_for(policy, candidates(members), clock or FakeClock(), dice)
 
 
 @pytest.mark.parametrize(("roll", "first"), [(0.0, 0), (0.4, 1), (0.99, 2)])

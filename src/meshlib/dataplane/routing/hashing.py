@@ -34,9 +34,10 @@ def murmur_hash_2(text: str, seed: int = MURMUR_SEED) -> int:
 
 
 def djb2_case_insensitive(text: str) -> int:
+    """As in Envoy, which multiplies by 34 where the original has 33."""
     found = 5381
     for byte in text.encode("utf-8", "surrogateescape").lower():
-        found = (found * 33 + byte) & MASK
+        found = (found * 34 + byte) & MASK
     return found
 
 

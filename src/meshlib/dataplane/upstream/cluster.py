@@ -1,8 +1,7 @@
 """A live cluster: permits, health and the picking of endpoints."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from ...clock import Clock, Dice
 from ...model import (
@@ -15,62 +14,31 @@ from ...model import (
 )
 from ..events import Event, Observer
 from ..message import Cause, Failure, Outcome
+from .balance import Balance, Balancer, Lane, ranks_of
 from .circuit import CircuitBreaker
 from .endpoint import NEVER, UpstreamEndpoint
 from .load import Load, LoadReport, utilization
-from .locality import hashes, picker_of
 from .outlier import OutlierDetector
-from .pickers import Candidate, Picker, picker_for
-from .priority import Level, Member, Rank, kept_share, levels
+from .pickers import Picker
+
+UNKNOWN = Locality()
+LOOKED_AT = 32
+"""Neighbours on a ring or in a table, until one is found that was not tried."""
 
 
 def _deaf(event: Event) -> None:
     """Nobody listens."""
 
 
-class Lane(NamedTuple):
-    """A priority's share of the calls, in per cent, and the part of them that is not dropped."""
-
-    share: float
-    picker: Picker | None
-    kept: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Balance:
-    """How one configuration of a cluster spreads its calls; swapped whole.
-
-    ``candidates`` is everyone who may be called: whom the pickers offer, and those of other
-    priorities, to whom a call goes when it can reach nobody else. ``only`` is the picker where
-    there is no choice of priorities. ``made`` are the pickers by policy and candidates, so that
-    the next balance keeps those that would be no different. ``revision`` tells how often health
-    had changed when this was made.
-    """
-
-    config: Cluster
-    assignment: ClusterLoadAssignment
-    endpoints: dict[str, UpstreamEndpoint]
-    ranks: tuple[Rank, ...] = ()
-    pickers: tuple[Lane, ...] = ()
-    candidates: tuple[UpstreamEndpoint, ...] = ()
-    revision: int = 0
-    made: dict[Any, Picker] = field(default_factory=dict)
-    spared: dict[frozenset[int], tuple[Lane, ...]] = field(default_factory=dict)
-    only: Picker | None = None
-    hashes: bool = False
-    children: tuple["UpstreamCluster", ...] = ()
-
-
 class UpstreamCluster:
     """Kept by name over configurations, so that counters and endpoint state survive them."""
 
     __slots__ = (
+        "_balancer",
         "_clock",
         "_dice",
         "_hear",
-        "_locality",
         "_revision",
-        "_seed",
         "balance",
         "breaker",
         "high",
@@ -85,7 +53,7 @@ class UpstreamCluster:
         clock: Clock,
         dice: Dice,
         *,
-        locality: Locality = Locality(),
+        locality: Locality = UNKNOWN,
         observe: Observer = _deaf,
     ) -> None:
         self.name = config.name
@@ -96,10 +64,13 @@ class UpstreamCluster:
         self._clock = clock
         self._dice = dice
         self._hear = observe
-        self._locality = locality
+        self._balancer = Balancer(clock, dice, locality)
         self._revision = 0
-        self._seed: int | None = None
         self.balance = Balance(config, ClusterLoadAssignment(cluster_name=config.name), {})
+
+    def suits(self, config: Cluster) -> bool:
+        """Can this go on under that configuration, or does another kind of cluster take over?"""
+        return self.passthrough == isinstance(config.discovery, OriginalDst)
 
     # -- what the configuration says ------------------------------------------------------------
 
@@ -109,74 +80,17 @@ class UpstreamCluster:
         if current.config == config and current.assignment == assignment:
             return current
         live: dict[str, UpstreamEndpoint] = {}
-        ranks = _ranks(config, assignment, current.endpoints, live)
-        revision = self._revision
-        return self._balanced(Balance(config, assignment, live, ranks, revision=revision))
-
-    def _balanced(self, bare: Balance, old: Balance | None = None) -> Balance:
-        """The pickers for what is known of the health of all."""
-        config, ranks = bare.config, bare.ranks
-        before = (self.balance if old is None else old).made
-        made: dict[Any, Picker] = {}
-        spread = levels(ranks, config.healthy_panic_threshold)
-        lanes = self._lanes(spread, ranks, before, made)
-        alone = len(lanes) == 1 and lanes[0].kept >= 1 and not bare.children
-        return Balance(
-            config,
-            bare.assignment,
-            bare.endpoints,
-            ranks,
-            lanes,
-            _candidates(spread, ranks),
-            bare.revision,
-            made,
-            only=lanes[0].picker if alone else None,
-            hashes=any(hashes(rank.config.lb_policy) for rank in ranks),
-            children=bare.children,
-        )
-
-    def _lanes(
-        self,
-        spread: Iterable[Level],
-        ranks: Sequence[Rank],
-        before: Mapping[Any, Picker],
-        made: dict[Any, Picker],
-    ) -> tuple[Lane, ...]:
-        lanes = []
-        for level in spread:
-            rank = ranks[level.priority]
-            make = self._maker(rank.config, before, made)
-            picker = picker_of(level, rank, self._locality, make, self._dice)
-            lanes.append(Lane(level.share, picker, rank.kept))
-        return tuple(lanes) if any(lane.picker for lane in lanes) else ()
-
-    def _maker(
-        self, config: Cluster, before: Mapping[Any, Picker], made: dict[Any, Picker]
-    ) -> Callable[[tuple[Candidate, ...]], Picker]:
-        policy = config.lb_policy
-        seed = self._own_seed() if isinstance(policy, RandomSubsetting) else 0
-
-        def make(candidates: tuple[Candidate, ...]) -> Picker:
-            key = (policy, candidates)
-            picker = made.get(key) or before.get(key)
-            if picker is None:
-                picker = picker_for(policy, candidates, self._clock, self._dice, seed)
-            made[key] = picker
-            return picker
-
-        return make
-
-    def _own_seed(self) -> int:
-        if self._seed is None:
-            self._seed = int(self._dice() * (1 << 53))
-        return self._seed
+        ranks = ranks_of(config, assignment, current.endpoints, live)
+        bare = Balance(config, assignment, live, ranks, self._revision)
+        return self._balancer.balanced(bare, current)
 
     def commit(self, balance: Balance) -> None:
         """Go by another balance from now on."""
         if balance is self.balance:
             return
-        if balance.revision != self._revision:
-            balance = self._balanced(balance)
+        revision = self.revision(balance)
+        if balance.revision != revision:
+            balance = self._balancer.balanced(replace(balance, revision=revision), balance)
         self.balance = balance
         config = balance.config
         self.breaker.limits = config.circuit_breakers.default
@@ -225,16 +139,13 @@ class UpstreamCluster:
         """The health of an endpoint changed: spread the load anew over the same ones."""
         self._revision += 1
         balance = self.balance
-        bare = Balance(
-            balance.config,
-            balance.assignment,
-            balance.endpoints,
-            balance.ranks,
-            revision=self._revision,
-            children=balance.children,
-        )
-        self.balance = self._balanced(bare)
+        bare = replace(balance, revision=self.revision(balance))
+        self.balance = self._balancer.balanced(bare, balance)
         self._note_since(balance)
+
+    def revision(self, balance: Balance) -> int:
+        """How often the health of its endpoints has changed so far."""
+        return self._revision
 
     # -- calls ----------------------------------------------------------------------------------
 
@@ -276,7 +187,7 @@ class UpstreamCluster:
         return any(endpoint not in tried for endpoint in self.balance.candidates)
 
     def _by_priority(self, hash_key: int | None, spared: Collection[int]) -> Picker | None:
-        lanes = self._sparing(frozenset(spared)) if spared else self.balance.pickers
+        lanes = self._balancer.sparing(self.balance, spared) if spared else self.balance.pickers
         if not lanes:
             return None
         lane = lanes[0] if len(lanes) == 1 else self._lane(lanes, hash_key)
@@ -294,15 +205,6 @@ class UpstreamCluster:
             point -= lane.share
         return lanes[-1]
 
-    def _sparing(self, spared: frozenset[int]) -> tuple[Lane, ...]:
-        balance = self.balance
-        lanes = balance.spared.get(spared)
-        if lanes is None:
-            spread = levels(balance.ranks, balance.config.healthy_panic_threshold, spared)
-            lanes = self._lanes(spread, balance.ranks, balance.made, balance.made)
-            balance.spared[spared] = lanes
-        return lanes
-
     def _another(
         self,
         chosen: UpstreamEndpoint,
@@ -314,14 +216,15 @@ class UpstreamCluster:
         now = self._clock()
         candidates = self.balance.candidates
         candidate = chosen
-        for attempt in range(1, len(candidates) + 1):
+        for attempt in range(1, max(len(candidates), LOOKED_AT) + 1):
             if candidate not in tried and candidate.shunned_until <= now:
                 return candidate
             candidate = picker.pick(hash_key, attempt)
         untried = [e for e in candidates if e not in tried] or candidates
         soonest = min(max(e.shunned_until, now) for e in untried)
         equals = [e for e in untried if max(e.shunned_until, now) == soonest]
-        return equals[int(self._dice() * len(equals))]
+        luck = self._dice() if hash_key is None else hash_key / (1 << 64)
+        return equals[int(luck * len(equals))]
 
     def observe(self, endpoint: UpstreamEndpoint, outcome: Outcome) -> None:
         """Hear how a call to an endpoint went."""
@@ -361,43 +264,3 @@ def _weighing(config: Cluster) -> ClientSideWeightedRoundRobin | None:
 
 def _weighs_load(config: Cluster) -> bool:
     return _weighing(config) is not None
-
-
-def _ranks(
-    config: Cluster,
-    assignment: ClusterLoadAssignment,
-    known: Mapping[str, UpstreamEndpoint],
-    live: dict[str, UpstreamEndpoint],
-) -> tuple[Rank, ...]:
-    """The members of each priority, best first; ``live`` gets them all by address."""
-    options = config.http_protocol_options
-    http2 = options is not None and options.http2
-    members: dict[int, list[Member]] = {}
-    localities: dict[int, list[tuple[Locality, int | None]]] = {}
-    for found in assignment.endpoints:
-        rank = members.setdefault(found.priority, [])
-        places = localities.setdefault(found.priority, [])
-        for told in found.lb_endpoints:
-            key = str(told.address)
-            if key in live:
-                continue  # an address counts once, where it first stands
-            endpoint = live[key] = known.get(key) or UpstreamEndpoint(
-                told, http2=http2, connect_timeout=config.connect_timeout, priority=found.priority
-            )
-            rank.append(Member(endpoint, told, len(places)))
-        places.append((found.locality, found.load_balancing_weight))
-    factor, kept = assignment.overprovisioning_factor / 100, kept_share(assignment)
-    return tuple(
-        Rank(config, tuple(members[priority]), tuple(localities[priority]), factor, kept)
-        for priority in sorted(members)
-    )
-
-
-def _candidates(spread: Iterable[Level], ranks: Sequence[Rank]) -> tuple[UpstreamEndpoint, ...]:
-    offered = [member.endpoint for level in spread for member in level.candidates]
-    if not offered:
-        return ()
-    if len(offered) < sum(len(rank.members) for rank in ranks):
-        offered += [m.endpoint for rank in ranks for m in rank.members if m.usable]
-        offered += [m.endpoint for rank in ranks for m in rank.members if m.degraded]
-    return tuple(dict.fromkeys(offered))

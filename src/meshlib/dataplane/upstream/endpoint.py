@@ -19,8 +19,8 @@ class UpstreamEndpoint:
     ``config`` (weight, health) is that of the configuration in force. ``connect_timeout`` is in
     seconds: how long a new connection may take. ``ejected`` by outlier detection and ``unhealthy``
     by active checks are written by those who watch, as is ``outlier``, what the former remembers.
-    ``since`` is when it became usable, :data:`NEVER` while it is not. ``wants_trailers``: the load that it
-    reports there counts.
+    ``since`` is when it became usable, :data:`NEVER` while it is not. ``wants_trailers``: the load
+    that it reports there counts.
     """
 
     __slots__ = (

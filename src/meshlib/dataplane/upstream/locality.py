@@ -25,7 +25,7 @@ def picker_of(level: Level, rank: Rank, own: Locality, make: Make, dice: Dice) -
         return None if fails else make(_weighed(level.candidates))
     if isinstance(rules, LocalityWeighted):
         return _by_weight(level, rank, make, dice)
-    if isinstance(rules, ZoneAware) and level.priority == 0 and own != Locality():
+    if isinstance(rules, ZoneAware) and rank.place == 0 and own != Locality():
         return _own_zone_first(level, rank, rules, own, make, dice)
     return make(_weighed(level.candidates))
 
@@ -45,12 +45,12 @@ class WeightedLocalities:
 
 
 class ZonePicker:
-    """``kept`` of the calls stay in the first zone, the others go where there is capacity left.
+    """Each zone gets its share of the calls, by lot.
 
     ``together`` takes the part of the calls that zones are not ``enabled`` for.
     """
 
-    __slots__ = ("_bounds", "_dice", "_enabled", "_kept", "_pickers", "_together")
+    __slots__ = ("_bounds", "_dice", "_enabled", "_pickers", "_together")
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ class Rank:
     """All of one priority, whoever is well, as one cluster has them.
 
     ``factor`` is the overprovisioning factor, ``kept`` what is not dropped for overload, both of
-    1. ``localities`` with their weights, ``None`` where unset.
+    1. ``localities`` with their weights, ``None`` where unset. ``place``: 0 for the cluster's best.
     """
 
     config: Cluster
@@ -40,6 +40,7 @@ class Rank:
     localities: tuple[tuple[Locality, int | None], ...] = ((Locality(), None),)
     factor: float = 1.4
     kept: float = 1.0
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
 """Pickers: each chooses one endpoint out of the candidates of one priority."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ....clock import Clock, Dice
 from ....model import (
@@ -14,7 +14,7 @@ from ....model import (
     RingHash,
     RoundRobin,
 )
-from .bounded import bounded
+from .bounded import BoundedLoadPicker, bounded
 from .candidate import Candidate, Picker
 from .least_request import least_request
 from .maglev import MaglevPicker
@@ -25,10 +25,10 @@ from .round_robin import round_robin
 from .subsetting import subset
 from .weighted import WeightedPicker
 
-__all__ = ["Candidate", "Picker", "picker_for"]
+__all__ = ["Candidate", "Picker", "build_as", "picker_for"]
 
 
-def picker_for(
+def picker_for(  # noqa: PLR0911 - one for each policy
     policy: LbPolicy, candidates: Sequence[Candidate], clock: Clock, dice: Dice, seed: int = 0
 ) -> Picker:
     """Make the picker of a policy over at least one candidate.
@@ -58,3 +58,18 @@ def picker_for(
         case _:
             # CLUSTER_PROVIDED goes with ORIGINAL_DST, which has no endpoints to choose from.
             return round_robin(candidates, None, clock, dice)
+
+
+def build_as(picker: Picker, others: Iterable[Picker]) -> None:
+    """Make the table of a hashing picker beforehand if that of its like was needed.
+
+    Tables are made at the first pick, since many clusters of a mesh are never called; where calls
+    are under way they need not wait for that.
+    """
+    if isinstance(picker, HASHING) and any(
+        isinstance(other, HASHING) and other.is_built for other in others
+    ):
+        picker.build()
+
+
+HASHING = (RingHashPicker, MaglevPicker, BoundedLoadPicker)

@@ -7,7 +7,7 @@ from ....model import LeastRequest
 from ..endpoint import UpstreamEndpoint
 from .candidate import Candidate, Picker
 from .edf import Schedule, Weigh
-from .slow_start import Warmth, WarmingPicker
+from .slow_start import WarmingPicker, Warmth
 
 
 class LeastRequestPicker:

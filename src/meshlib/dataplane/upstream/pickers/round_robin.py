@@ -7,7 +7,7 @@ from ....model import SlowStart
 from ..endpoint import UpstreamEndpoint
 from .candidate import Candidate, Picker
 from .edf import Schedule
-from .slow_start import Warmth, WarmingPicker
+from .slow_start import WarmingPicker, Warmth
 
 
 class RotatingPicker:

@@ -1,0 +1,170 @@
+"""How the calls of a cluster are spread: priorities, localities, endpoints."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...clock import Clock, Dice
+from ...model import Cluster, ClusterLoadAssignment, LbPolicy, Locality, RandomSubsetting
+from .endpoint import UpstreamEndpoint
+from .locality import hashes, picker_of
+from .pickers import Candidate, Picker, build_as, picker_for
+from .priority import Level, Member, Rank, kept_share, levels
+
+if TYPE_CHECKING:
+    from .cluster import UpstreamCluster
+
+Made = dict[tuple[LbPolicy, tuple[Candidate, ...]], Picker]
+
+
+class Lane(NamedTuple):
+    """A priority's share of the calls, in per cent, and the part of them that is not dropped."""
+
+    share: float
+    picker: Picker | None
+    kept: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Balance:
+    """How one configuration of a cluster spreads its calls; swapped whole.
+
+    ``candidates`` is everyone who may be called: whom the pickers offer, and those of other
+    priorities, to whom a call goes when it can reach nobody else. ``only`` is the picker where
+    there is no choice of priorities. ``made`` are the pickers by policy and candidates, so that
+    the next balance keeps those that would be no different. ``revision`` tells how often health
+    had changed when this was made. ``owners``: of whom the endpoints of an aggregate are, and
+    ``leaves`` these clusters, each once.
+    """
+
+    config: Cluster
+    assignment: ClusterLoadAssignment
+    endpoints: dict[str, UpstreamEndpoint]
+    ranks: tuple[Rank, ...] = ()
+    revision: int = 0
+    owners: "Mapping[UpstreamEndpoint, UpstreamCluster]" = field(default_factory=dict)
+    leaves: "tuple[UpstreamCluster, ...]" = ()
+    pickers: tuple[Lane, ...] = ()
+    candidates: tuple[UpstreamEndpoint, ...] = ()
+    only: Picker | None = None
+    hashes: bool = False
+    made: Made = field(default_factory=dict)
+    spared: dict[frozenset[int], tuple[Lane, ...]] = field(default_factory=dict)
+
+
+class Balancer:
+    """Makes the balances of one cluster, one after the other, by what is known of its health."""
+
+    __slots__ = ("_clock", "_dice", "_locality", "_seed")
+
+    def __init__(self, clock: Clock, dice: Dice, locality: Locality) -> None:
+        self._clock = clock
+        self._dice = dice
+        self._locality = locality
+        self._seed: int | None = None
+
+    def balanced(self, bare: Balance, before: Balance) -> Balance:
+        """A balance with its pickers, which are those of the one ``before`` where they can be."""
+        ranks = bare.ranks
+        made: Made = {}
+        spread = levels(ranks, bare.config.healthy_panic_threshold)
+        lanes = self._lanes(spread, ranks, before.made, made)
+        alone = len(lanes) == 1 and lanes[0].kept >= 1 and not bare.owners
+        return Balance(
+            bare.config,
+            bare.assignment,
+            bare.endpoints,
+            ranks,
+            bare.revision,
+            bare.owners,
+            bare.leaves,
+            pickers=lanes,
+            candidates=_candidates(spread, ranks),
+            only=lanes[0].picker if alone else None,
+            hashes=any(hashes(rank.config.lb_policy) for rank in ranks),
+            made=made,
+        )
+
+    def sparing(self, balance: Balance, spared: Collection[int]) -> tuple[Lane, ...]:
+        """Lanes that keep away from some priorities, while there are others."""
+        key = frozenset(spared)
+        lanes = balance.spared.get(key)
+        if lanes is None:
+            spread = levels(balance.ranks, balance.config.healthy_panic_threshold, key)
+            lanes = self._lanes(spread, balance.ranks, balance.made, balance.made)
+            balance.spared[key] = lanes
+        return lanes
+
+    def _lanes(
+        self, spread: Iterable[Level], ranks: Sequence[Rank], before: Made, made: Made
+    ) -> tuple[Lane, ...]:
+        lanes = []
+        for level in spread:
+            rank = ranks[level.priority]
+            make = self._maker(rank.config.lb_policy, before, made)
+            picker = picker_of(level, rank, self._locality, make, self._dice)
+            lanes.append(Lane(level.share, picker, rank.kept))
+        return tuple(lanes) if any(lane.picker for lane in lanes) else ()
+
+    def _maker(
+        self, policy: LbPolicy, before: Made, made: Made
+    ) -> Callable[[tuple[Candidate, ...]], Picker]:
+        seed = self._own_seed() if isinstance(policy, RandomSubsetting) else 0
+        like = [picker for (of, _), picker in before.items() if of == policy]
+
+        def make(candidates: tuple[Candidate, ...]) -> Picker:
+            key = (policy, candidates)
+            picker = made.get(key) or before.get(key)
+            if picker is None:
+                picker = picker_for(policy, candidates, self._clock, self._dice, seed)
+                build_as(picker, like)
+            made[key] = picker
+            return picker
+
+        return make
+
+    def _own_seed(self) -> int:
+        """What this process differs by from others, for as long as it lives."""
+        if self._seed is None:
+            self._seed = int(self._dice() * (1 << 53))
+        return self._seed
+
+
+def ranks_of(
+    config: Cluster,
+    assignment: ClusterLoadAssignment,
+    known: Mapping[str, UpstreamEndpoint],
+    live: dict[str, UpstreamEndpoint],
+) -> tuple[Rank, ...]:
+    """The members of each priority, best first; ``live`` gets them all by address."""
+    options = config.http_protocol_options
+    http2 = options is not None and options.http2
+    members: dict[int, list[Member]] = {}
+    localities: dict[int, list[tuple[Locality, int | None]]] = {}
+    for found in assignment.endpoints:
+        rank = members.setdefault(found.priority, [])
+        places = localities.setdefault(found.priority, [])
+        for told in found.lb_endpoints:
+            key = str(told.address)
+            if key in live:
+                continue  # an address counts once, where it first stands
+            endpoint = live[key] = known.get(key) or UpstreamEndpoint(
+                told, http2=http2, connect_timeout=config.connect_timeout, priority=found.priority
+            )
+            rank.append(Member(endpoint, told, len(places)))
+        places.append((found.locality, found.load_balancing_weight))
+    factor, kept = assignment.overprovisioning_factor / 100, kept_share(assignment)
+    return tuple(
+        Rank(config, tuple(members[p]), tuple(localities[p]), factor, kept, index)
+        for index, p in enumerate(sorted(members))
+    )
+
+
+def _candidates(spread: Iterable[Level], ranks: Sequence[Rank]) -> tuple[UpstreamEndpoint, ...]:
+    offered = [member.endpoint for level in spread for member in level.candidates]
+    if not offered:
+        return ()
+    if len(offered) < sum(len(rank.members) for rank in ranks):
+        offered += [m.endpoint for rank in ranks for m in rank.members if m.usable]
+        offered += [m.endpoint for rank in ranks for m in rank.members if m.degraded]
+    return tuple(dict.fromkeys(offered))
