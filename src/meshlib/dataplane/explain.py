@@ -7,6 +7,7 @@ from .decision import Choice, Copy, Decision, LocalResponse, RuleTried
 from .engine import Engine
 from .events import CallRecord
 from .message import Failure, Request
+from .outbound import BAD_REQUEST
 from .routing.matchers import path_of
 from .routing.table import Destination, LiveHost, LiveRoute
 
@@ -16,6 +17,10 @@ def decide(engine: Engine, request: Request) -> Decision:
     listener = engine.listeners.get(request.target)
     if listener is None:
         return _unlisted(engine, request)
+    tidied = listener.tidy(request)
+    if tidied is None:
+        return replace(_untouched(request), response=LocalResponse(status=BAD_REQUEST))
+    request = tidied
     table = listener.router.table
     host = table.host(request)
     if host is None:

@@ -1,0 +1,76 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshlib.dataplane import CallEnded, Response
+from meshlib.dataplane.routing.matchers import path_of
+from meshlib.dataplane.routing.paths import canonical_path, merge_slashes
+from meshlib.model import (
+    HttpConnectionManager,
+    Listener,
+    PathExact,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+    gather,
+)
+from meshlib.testing import REVIEWS, VirtualMesh, get, one_service, play
+
+FOLDER = Path(__file__).parents[3] / os.environ.get("MESHLIB_TESTDATA", "../shared/testdata")
+FILE = FOLDER / "envoy_vectors_public.json"
+VECTORS = json.loads(FILE.read_text()) if FILE.is_file() else {}
+FUNCTIONS: dict[str, Callable[[str], str | None]] = {
+    "canonical_path": canonical_path,
+    "merge_slashes": merge_slashes,
+    "remove_query_and_fragment": path_of,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "row"), [(name, row) for name in FUNCTIONS for row in VECTORS.get(name, ())]
+)
+def test_a_path_becomes_what_envoy_makes_of_it(name: str, row: dict[str, Any]) -> None:
+    assert FUNCTIONS[name](row["input"]) == row["expected"]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"), [("/a/..", "/"), ("/a/b/.", "/a/b/"), ("/..?x=/../y", "/?x=/../y")]
+)
+def test_dots_at_the_end_leave_a_folder_and_a_query_alone(path: str, expected: str) -> None:
+    assert canonical_path(path) == expected
+
+
+def tidy_mesh(*, merge_slashes: bool = False) -> VirtualMesh:
+    route = Route(match=RouteMatch(path=PathExact("/b")), action=RouteAction(cluster="reviews"))
+    host = VirtualHost(name="host", domains=("*",), routes=(route,))
+    manager = HttpConnectionManager(
+        routes=RouteConfiguration(name="table", virtual_hosts=(host,)),
+        normalize_path=True,
+        merge_slashes=merge_slashes,
+    )
+    plain = one_service()
+    return VirtualMesh(
+        gather(
+            listeners=[Listener(name=REVIEWS, http=manager)],
+            clusters=plain.clusters.values(),
+            endpoints=plain.endpoints.values(),
+        )
+    )
+
+
+def test_a_listener_routes_and_sends_the_path_that_it_made() -> None:
+    call = play(tidy_mesh(merge_slashes=True), get(REVIEWS, "/a/..//b?q=//"))
+    assert call.trace[0]["path"] == "/b?q=//"
+
+
+def test_a_path_that_means_nothing_is_a_bad_request() -> None:
+    mesh = tidy_mesh()
+    call = play(mesh, get(REVIEWS, "/%00"))
+    assert call.outcome == Response(400)
+    assert isinstance(mesh.events[-1], CallEnded)
