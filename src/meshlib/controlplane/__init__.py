@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache import SnapshotCache
-    from .compile import compile_snapshot
     from .control_plane import ControlPlane
     from .findings import Finding, analyze, errors_of, findings_of
     from .manifests import load_documents, load_files
     from .node import Node
     from .scope import Scope
+    from .snapshots import compile_snapshot
     from .sources import Folder
     from .world import World
 
@@ -38,7 +38,7 @@ _HOMES = {
     "SnapshotCache": "cache",
     "World": "world",
     "analyze": "findings",
-    "compile_snapshot": "compile",
+    "compile_snapshot": "snapshots",
     "errors_of": "findings",
     "findings_of": "findings",
     "load_documents": "manifests",

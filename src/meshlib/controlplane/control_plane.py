@@ -13,13 +13,13 @@ from ..errors import ConfigError, MeshError, Problem
 from ..model import Snapshot
 from .admin import Admin
 from .cache import SnapshotCache
-from .compile import compile_snapshot
 from .findings import Finding, findings_of
 from .manifests import load_documents
 from .node import ClientKind, Node
 from .profiles import Downgrade, adapt
 from .scope import Scope
 from .server import AdsServer
+from .snapshots import compile_snapshot
 from .sources import Folder
 from .status import Status
 from .versions import digest

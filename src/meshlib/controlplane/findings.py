@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import Problem
-from .analysis import hosts, routes, rules, workloads
+from .analysis import delegates, envoy_filters, hosts, mesh, routes, rules, workloads
 from .manifests import read_files
 from .manifests.finding import (
     EMPTY_SUBSET,
@@ -17,7 +17,15 @@ from .world import World
 
 __all__ = ["Finding", "analyze", "errors_of", "findings_of"]
 
-ANALYZERS = (hosts.check, routes.check, rules.check, workloads.check)
+ANALYZERS = (
+    delegates.check,
+    envoy_filters.check,
+    hosts.check,
+    mesh.check,
+    routes.check,
+    rules.check,
+    workloads.check,
+)
 
 MISSING = frozenset({UNKNOWN_HOST, UNKNOWN_SUBSET, EMPTY_SUBSET, UNKNOWN_RULE_HOST})
 

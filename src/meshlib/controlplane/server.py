@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.json_format import MessageToDict
 
 from ..errors import MeshError
+from ..model import Locality
 from ..xds.protos import message_class
 from .cache import SnapshotCache
 from .node import ClientKind, Node
@@ -215,6 +216,7 @@ def _node(message: Any) -> Node:
     labels = metadata.get("LABELS")
     namespace = metadata.get("NAMESPACE")
     pairs = labels.items() if isinstance(labels, dict) else ()
+    place = message.locality
     return Node(
         id=message.id or "(no id)",
         cluster=message.cluster,
@@ -222,4 +224,5 @@ def _node(message: Any) -> Node:
         labels=tuple(sorted((key, value) for key, value in pairs if isinstance(value, str))),
         user_agent_name=message.user_agent_name,
         user_agent_version=message.user_agent_version,
+        locality=Locality(place.region, place.zone, place.sub_zone),
     )

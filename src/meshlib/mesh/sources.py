@@ -107,9 +107,9 @@ class Embedded:
             self._refused(refused)
 
     def _apply(self, world: "World") -> None:
-        from ..controlplane.compile import compile_snapshot
         from ..controlplane.findings import findings_of
         from ..controlplane.scope import Scope
+        from ..controlplane.snapshots import compile_snapshot
 
         findings = findings_of(world)
         errors = [finding.problem for finding in findings if finding.severity == "error"]

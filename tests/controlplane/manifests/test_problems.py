@@ -76,9 +76,10 @@ def test_an_unknown_field_gets_a_hint(field, hint):
 @pytest.mark.parametrize(
     "kind, spec, why",
     [
-        ("VirtualService", "hosts: []\nhttp: [{directResponse: {status: 200}}]", "one host"),
+        ("VirtualService", "gateways: [g]\nhttp: [{directResponse: {status: 200}}]", "no gateways"),
+        ("VirtualService", "http: [{delegate: {name: x}}]", "cannot delegate further"),
         ("VirtualService", "hosts: [x]", "http is missing"),
-        ("VirtualService", "hosts: [x]\nhttp: [{}]", "route, redirect or directResponse"),
+        ("VirtualService", "hosts: [x]\nhttp: [{}]", "route, redirect, directResponse or delegate"),
         ("VirtualService", "hosts: ['a*']\nhttp: [{redirect: {}}]", "may only stand first"),
         ("VirtualService", "hosts: [x]\nhttp: [{redirect: {redirectCode: 200}}]", "no"),
         (
@@ -124,28 +125,20 @@ def test_what_makes_no_sense_is_refused(kind, spec, why):
 @pytest.mark.parametrize(
     "kind, spec",
     [
-        ("VirtualService", "hosts: [x]\nhttp: [{fault: {}, redirect: {}}]"),
         ("VirtualService", "hosts: [x]\nhttp: [{redirect: {}}]\ntcp: []"),
+        ("VirtualService", "hosts: [x]\nhttp: [{redirect: {}}]\ntls: []"),
         (
             "VirtualService",
-            (
-                "hosts: [x]\nhttp: [{route: [{destination: {host: x}}], "
-                "headers: {response: {remove: [server]}}}]"
-            ),
+            "hosts: [x]\nhttp: [{redirect: {}, fault: {abort: {httpStatus: 503, http2Error: X}}}]",
         ),
         (
             "VirtualService",
-            (
-                "hosts: [x]\nhttp: [{route: [{destination: {host: x}, "
-                "headers: {response: {set: {a: b}}}}]}]"
-            ),
-        ),
-        (
-            "VirtualService",
-            "hosts: [x]\nhttp: [{redirect: {}, headers: {response: {add: {a: '%REQ(b)%'}}}}]",
+            "hosts: [x]\nhttp: [{redirect: {}, fault: {delay: {fixedDelay: 1s, exponentialDelay: 1s}}}]",
         ),
         ("DestinationRule", "host: x\ntrafficPolicy: {tls: {mode: SIMPLE}}"),
-        ("DestinationRule", "host: x\ntrafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}"),
+        ("DestinationRule", "host: x\ntrafficPolicy: {tunnel: {}}"),
+        ("DestinationRule", "host: x\ntrafficPolicy: {proxyProtocol: {}}"),
+        ("EnvoyFilter", "targetRefs: []"),
         ("WorkloadEntry", "address: unix:///run/x"),
     ],
 )

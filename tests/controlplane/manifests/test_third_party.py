@@ -11,10 +11,6 @@ from meshlib.errors import ConfigError
 FILES = ("destinationrule", "serviceentry", "workloadentry")
 
 EXCEPTIONS = {
-    "destinationrule-valid[0]": "warmup is not supported yet",
-    "destinationrule-valid[1]": "warmup is not supported yet",
-    "destinationrule-valid[2]": "warmup is not supported yet",
-    "destinationrule-valid[3]": "http2KeepAlive is not supported yet",
     "serviceentry-valid[0]": "subjectAltNames is not supported yet",
     "workloadentry-valid[2]": "a unix socket as address is not supported yet",
     "workloadentry-valid[3]": "a unix socket as address is not supported yet",

@@ -5,13 +5,11 @@ from functools import cache
 
 from msgspec.structs import replace
 
-from ...model import RETRY_CONDITIONS
 from ..compile.names import HostIndex, full_host
 from ..compile.view import View
 from ..manifests.decode import did_you_mean
 from ..manifests.finding import (
     DUPLICATE_MATCH,
-    NOT_ACTED_ON,
     UNKNOWN_HOST,
     UNKNOWN_SUBSET,
     UNREACHABLE_RULE,
@@ -19,7 +17,7 @@ from ..manifests.finding import (
     Finding,
 )
 from ..manifests.manifest import Manifest
-from ..manifests.retry_on import conditions_and_statuses
+from ..manifests.marks import Path
 from ..manifests.virtual_service import (
     Destination,
     HTTPMatchRequest,
@@ -29,6 +27,7 @@ from ..manifests.virtual_service import (
 )
 from ..scope import Scope
 from ..world import World
+from . import http_rules
 
 Rules = Manifest[VirtualService]
 
@@ -50,17 +49,26 @@ def check(world: World) -> Iterator[Finding]:
         yield from _reach(manifest)
         for index, route in enumerate(manifest.spec.http):
             yield from _weights(manifest, index, route)
-            yield from _retries(manifest, index, route)
+            yield from http_rules.check(manifest, index, route)
             for number, choice in enumerate(route.route):
                 path = ("http", index, "route", number, "destination")
                 yield from _destination(
                     manifest, path, choice.destination, view(manifest.namespace), subsets
                 )
+            for where, copied in _mirrors(index, route):
+                yield from _destination(manifest, where, copied, view(manifest.namespace), subsets)
+
+
+def _mirrors(index: int, route: HTTPRoute) -> Iterator[tuple[Path, Destination]]:
+    if route.mirror is not None:
+        yield ("http", index, "mirror"), route.mirror
+    for number, mirror in enumerate(route.mirrors):
+        yield ("http", index, "mirrors", number, "destination"), mirror.destination
 
 
 def _destination(
     manifest: Rules,
-    path: tuple[str | int, ...],
+    path: Path,
     destination: Destination,
     view: View,
     subsets: HostIndex[str],
@@ -100,20 +108,6 @@ def _weights(manifest: Rules, index: int, route: HTTPRoute) -> Iterator[Finding]
     if route.route and total != 100:
         said = f"the weights sum up to {total}, not 100; they are taken as shares"
         yield Finding(WEIGHTS, "warning", place, str(manifest), said)
-
-
-def _retries(manifest: Rules, index: int, route: HTTPRoute) -> Iterator[Finding]:
-    if route.retries is None:
-        return
-    if route.retries.attempts is None:
-        place = manifest.place_of("http", index, "retries")
-        said = "attempts is missing, which means 0: nothing is retried"
-        yield Finding(NOT_ACTED_ON, "warning", place, str(manifest), said)
-    conditions, _ = conditions_and_statuses(route.retries.retry_on)
-    for word in sorted(set(conditions) - RETRY_CONDITIONS):
-        place = manifest.place_of("http", index, "retries", "retryOn")
-        said = f"{word} is served to other clients; meshlib's own never retry on it"
-        yield Finding(NOT_ACTED_ON, "info", place, str(manifest), said)
 
 
 def _reach(manifest: Rules) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """DestinationRules: whom they speak of."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ..compile.names import HostIndex, full_host
 from ..compile.services import MeshService, registry
@@ -8,15 +9,27 @@ from ..manifests.destination_rule import DestinationRule, PortTrafficPolicy, Tra
 from ..manifests.finding import EMPTY_SUBSET, NOT_ACTED_ON, UNKNOWN_RULE_HOST, Finding
 from ..manifests.manifest import Manifest
 from ..manifests.marks import Path
-from ..world import World
+from ..world import MeshSettings, World
+from .policies import remarks
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One policy of a rule; ``ejects``: somebody above it says ``outlierDetection`` already."""
+
+    path: Path
+    policy: TrafficPolicy | PortTrafficPolicy
+    ejects: bool
 
 
 def check(world: World) -> Iterator[Finding]:
     services = HostIndex((service.host, service) for service in registry(world))
     for manifest in world.destination_rules:
         yield from _host_and_subsets(manifest, services)
-        for path, said in _without_effect(manifest.spec):
-            yield Finding(NOT_ACTED_ON, "info", manifest.place_of(*path), str(manifest), said)
+        for layer in _layers(manifest.spec, world.mesh_config):
+            for path, said in remarks(layer.policy, ejects=layer.ejects):
+                place = manifest.place_of(*layer.path, *path)
+                yield Finding(NOT_ACTED_ON, "info", place, str(manifest), said)
 
 
 def _host_and_subsets(
@@ -37,34 +50,17 @@ def _host_and_subsets(
             yield Finding(EMPTY_SUBSET, "warning", place, str(manifest), said)
 
 
-def _without_effect(rule: DestinationRule) -> Iterator[tuple[Path, str]]:
+def _layers(rule: DestinationRule, mesh: MeshSettings) -> Iterator[Layer]:
+    baseline = mesh.default_traffic_policy
+    ejects = bool(baseline and baseline.outlier_detection)
     layers: list[tuple[Path, TrafficPolicy | None]] = [(("trafficPolicy",), rule.traffic_policy)]
     for index, subset in enumerate(rule.subsets):
         layers.append((("subsets", index, "trafficPolicy"), subset.traffic_policy))
+    own = rule.traffic_policy
     for path, policy in layers:
         if policy is None:
             continue
-        yield from _policy_without_effect(path, policy)
+        inherited = own is not None and own.outlier_detection is not None
+        yield Layer(path, policy, ejects=ejects or inherited)
         for index, settings in enumerate(policy.port_level_settings):
-            yield from _policy_without_effect((*path, "portLevelSettings", index), settings)
-
-
-def _policy_without_effect(
-    path: Path, policy: TrafficPolicy | PortTrafficPolicy
-) -> Iterator[tuple[Path, str]]:
-    if policy.outlier_detection is not None:
-        said = "outlierDetection is served to other clients; meshlib's own do not eject yet"
-        yield (*path, "outlierDetection"), said
-    pool = policy.connection_pool
-    if pool is None:
-        return
-    limits = {
-        ("tcp", "maxConnections"): pool.tcp.max_connections,
-        ("http", "http1MaxPendingRequests"): pool.http.http1_max_pending_requests,
-    }
-    for (room, name), limit in limits.items():
-        if limit:
-            said = (
-                f"{name} is served to other clients; meshlib's own are limited by http2MaxRequests"
-            )
-            yield (*path, "connectionPool", room, name), said
+            yield Layer((*path, "portLevelSettings", index), settings, ejects=ejects)

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import defaultdict
-from dataclasses import replace
 
 from ... import model
 from ..scope import Scope
@@ -15,14 +14,14 @@ from .services import MeshPort, MeshService
 from .tables import port_table, service_table, virtual_host
 from .view import View
 
-__all__ = ["compile_snapshot"]
+__all__ = ["snapshot_of", "version_of"]
 
 
-def compile_snapshot(world: World, scope: Scope) -> model.Snapshot:
+def snapshot_of(world: World, scope: Scope) -> model.Snapshot:
     """Everything that the scope sees, complete in itself.
 
     A route to a host or subset that does not exist answers 503, as in Istio: the
-    findings say so, and no reference dangles. The version is a hash of the content.
+    findings say so, and no reference dangles.
     """
     view = View(world, scope)
     listeners: dict[str, model.Listener] = {}
@@ -47,10 +46,9 @@ def compile_snapshot(world: World, scope: Scope) -> model.Snapshot:
     registry_only = world.mesh_config.outbound_traffic_policy == "REGISTRY_ONLY"
     tables += (port_table(n, by_port[n], registry_only=registry_only) for n in sorted(by_port))
     clusters, endpoints = _upstreams(view, tables)
-    made = model.gather(
+    return model.gather(
         listeners=listeners.values(), routes=tables, clusters=clusters, endpoints=endpoints
     )
-    return replace(made, version=_version(made))
 
 
 def _http(
@@ -84,7 +82,7 @@ def _upstreams(
     return clusters, endpoints
 
 
-def _version(snapshot: model.Snapshot) -> str:
+def version_of(snapshot: model.Snapshot) -> str:
     digest = hashlib.blake2b(digest_size=6)
     for kind in (snapshot.listeners, snapshot.routes, snapshot.clusters, snapshot.endpoints):
         for name in sorted(kind):

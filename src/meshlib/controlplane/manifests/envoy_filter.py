@@ -1,6 +1,6 @@
 """``networking.istio.io`` EnvoyFilter: the few patches that mean something without an Envoy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -19,6 +19,22 @@ Operation = Literal[
 ]  # fmt: skip
 Context = Literal["ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY", "WAYPOINT"]
 INSERTS = frozenset({"INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST"})
+
+_FILTERS = "envoy.extensions.filters.http"
+KNOWN_FILTERS = frozenset(
+    {
+        f"{_FILTERS}.adaptive_concurrency.v3.AdaptiveConcurrency",
+        f"{_FILTERS}.admission_control.v3.AdmissionControl",
+        f"{_FILTERS}.cors.v3.Cors",
+        f"{_FILTERS}.fault.v3.HTTPFault",
+        f"{_FILTERS}.local_ratelimit.v3.LocalRateLimit",
+        f"{_FILTERS}.ratelimit.v3.RateLimit",
+    }
+)
+KNOWN_MERGES = {
+    "VIRTUAL_HOST": frozenset({"typed_per_filter_config", "rate_limits"}),
+    "HTTP_ROUTE": frozenset({"typed_per_filter_config", "route.rate_limits"}),
+}
 
 
 class SubFilterMatch(Piece, frozen=True):
@@ -91,6 +107,29 @@ class EnvoyConfigObjectPatch(Piece, frozen=True):
         """It merges ``typed_per_filter_config``, and nothing else."""
         is_merge = self.patch.operation == "MERGE"
         return is_merge and self.apply_to in {"HTTP_ROUTE", "VIRTUAL_HOST"}
+
+    @property
+    def filter_type(self) -> str:
+        """The full name of the message in ``typed_config``, also where a TypedStruct holds it."""
+        config = self.patch.value.get("typed_config", self.patch.value.get("typedConfig"))
+        if not isinstance(config, Mapping):
+            return ""
+        url = config.get("type_url") or config.get("typeUrl") or config.get("@type") or ""
+        return str(url).rpartition("/")[2]
+
+    @property
+    def is_known_filter(self) -> bool:
+        return self.filter_type in KNOWN_FILTERS
+
+    @property
+    def unknown_merges(self) -> tuple[str, ...]:
+        """The fields of the value that nobody here would read."""
+        known = KNOWN_MERGES.get(self.apply_to, frozenset())
+        given = set(self.patch.value)
+        inner = self.patch.value.get("route")
+        if isinstance(inner, Mapping):
+            given = given - {"route"} | {f"route.{name}" for name in inner}
+        return tuple(sorted(given - known))
 
     @property
     def is_for_inbound(self) -> bool:

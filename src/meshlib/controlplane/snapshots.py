@@ -1,0 +1,18 @@
+"""World → Snapshot, EnvoyFilters and all."""
+
+from dataclasses import replace
+
+from ..model import Snapshot
+from .compile import snapshot_of, version_of
+from .scope import Scope
+from .world import World
+
+
+def compile_snapshot(world: World, scope: Scope) -> Snapshot:
+    """Everything that the scope sees, complete in itself; its version is a hash of the content."""
+    made = snapshot_of(world, scope)
+    if world.envoy_filters:
+        from .envoy_filters import patched  # needs protobuf, which a mesh without patches does not
+
+        made = patched(made, world, scope)
+    return replace(made, version=version_of(made))
