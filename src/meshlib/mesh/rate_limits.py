@@ -1,0 +1,44 @@
+"""The client of rate limit services, made when one is asked first: few members ever do."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..dataplane import AskRateLimit, RateLimitVerdict
+
+if TYPE_CHECKING:
+    from ..middleware._rate_limit_client import RateLimitServiceClient
+
+
+class RateLimits:
+    """A ``Runtime.rate_limit_client``."""
+
+    def __init__(self) -> None:
+        self._made: RateLimitServiceClient | None = None
+
+    def ask(self, effect: AskRateLimit) -> RateLimitVerdict:
+        return self._client().ask(effect)
+
+    async def aask(self, effect: AskRateLimit) -> RateLimitVerdict:
+        return await self._client().aask(effect)
+
+    def _client(self) -> "RateLimitServiceClient":
+        if self._made is None:
+            from ..middleware._rate_limit_client import RateLimitServiceClient
+            from ..xds.rate_limit import METHOD, decode_response, encode_request
+
+            decode = partial(decode_response, make=RateLimitVerdict)
+            self._made = RateLimitServiceClient(METHOD, encode_request, decode)
+        return self._made
+
+    def reset(self) -> None:
+        """In a forked child."""
+        if self._made is not None:
+            self._made.reset()
+
+    def close(self) -> None:
+        if self._made is not None:
+            self._made.close()
+
+    async def aclose(self) -> None:
+        if self._made is not None:
+            await self._made.aclose()
