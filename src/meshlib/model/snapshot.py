@@ -166,4 +166,5 @@ def _asked(place: _Place, where: str) -> Iterator[tuple[str, str]]:
 
 
 def _asked_by(config: FilterConfig | None) -> tuple[str, ...]:
-    return (config.cluster,) if isinstance(config, GlobalRateLimit) else ()
+    # Without a cluster (of a route), the one that the listener's filter names is asked.
+    return (config.cluster,) if isinstance(config, GlobalRateLimit) and config.cluster else ()

@@ -1,6 +1,6 @@
 """Joins listeners, routes, clusters and endpoints into one consistent snapshot (gRFC A74)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,15 @@ from ..model import (
     Listener,
     RouteConfiguration,
     Snapshot,
+    clusters_of_filters,
     referenced_clusters,
 )
 from .ads import SubscriptionChanged
 from .types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from .watches import Entry, Watches
+
+MAX_AGGREGATION = 16
+"""Aggregates below aggregates; what is deeper is not followed (gRFC A37)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,12 @@ class Tree:
 
     listener: Listener
     table: RouteConfiguration
-    clusters: tuple[str, ...]
+    routed: tuple[str, ...]
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Those that routes lead to, and those that the listener's filters ask."""
+        return (*self.routed, *(name for _, name in clusters_of_filters(self.listener)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +72,12 @@ class Resolver:
         for name in self._watched:
             if self._entry(LISTENER, name).is_known_failed:
                 self._trees.pop(name, None)
-        wanted = self._clusters_of(candidates.values(), self._trees.values())
-        self._branches = {n: b for n in wanted if (b := self._branch(n)) is not None}
+        wanted = self._wanted(candidates.values(), self._trees.values())
+        self._branches = self._grown(wanted)
         for name, tree in candidates.items():
             if all(self._is_settled(c, serving=name in self._trees) for c in tree.clusters):
                 self._trees[name] = tree
-        wanted = self._clusters_of(candidates.values(), self._trees.values())
+        wanted = self._wanted(candidates.values(), self._trees.values())
         self._branches = {n: b for n, b in self._branches.items() if n in wanted}
         self._remember(candidates.values())
         return self._subscribe(wanted)
@@ -107,6 +116,21 @@ class Resolver:
         table: RouteConfiguration | None = entry.resource
         return table
 
+    def _grown(self, wanted: Iterable[str]) -> dict[str, Branch]:
+        """The branches anew; an aggregate takes the place of an old one with all it is made of."""
+        old = self._branches
+        made = {name: b for name in wanted if (b := self._branch(name)) is not None}
+        for name, branch in made.items():
+            if branch.cluster.children and name in old and not self._is_ready(name, made):
+                made[name] = old[name]
+        return made
+
+    def _is_ready(self, name: str, made: dict[str, Branch], depth: int = MAX_AGGREGATION) -> bool:
+        if name not in made:
+            return self._entry(CLUSTER, name).is_known_failed
+        children = made[name].cluster.children if depth else ()
+        return all(self._is_ready(child, made, depth - 1) for child in children)
+
     def _branch(self, name: str) -> Branch | None:
         """The cluster as it may serve: a new one once its endpoints are known (warming)."""
         entry, old = self._entry(CLUSTER, name), self._branches.get(name)
@@ -127,14 +151,15 @@ class Resolver:
         newest = self._entry(ENDPOINT, branch.cluster.load_assignment_name).resource
         return Branch(branch.cluster, newest or branch.assignment)
 
-    def _is_settled(self, cluster: str, *, serving: bool) -> bool:
+    def _is_settled(self, cluster: str, *, serving: bool, depth: int = MAX_AGGREGATION) -> bool:
         """Usable, or known not to be.
 
         Where an older tree serves, a passing error is worth waiting for; where none does, the
         other clusters of the tree are better than nothing.
         """
         if cluster in self._branches:
-            return True
+            children = self._branches[cluster].cluster.children if depth else ()
+            return all(self._is_settled(c, serving=serving, depth=depth - 1) for c in children)
         entry = self._entry(CLUSTER, cluster)
         if entry.is_known_failed:
             return True
@@ -155,10 +180,22 @@ class Resolver:
 
     def _remember(self, candidates: Iterable[Tree]) -> None:
         """Keep what large tables refer to, so that it is not counted again each time."""
-        self._references = {id(t.table): (t.table, t.clusters) for t in candidates}
+        self._references = {id(t.table): (t.table, t.routed) for t in candidates}
 
     def _clusters_of(self, *groups: Iterable[Tree]) -> dict[str, None]:
         return {c: None for trees in groups for tree in trees for c in tree.clusters}
+
+    def _wanted(self, *groups: Iterable[Tree]) -> dict[str, None]:
+        return _with_children(self._clusters_of(*groups), self._known_children)
+
+    def _known_children(self, name: str) -> Iterable[str]:
+        """Those of the cluster that serves, and of the one that is to take its place."""
+        cluster: Cluster | None = self._entry(CLUSTER, name).resource
+        return (*self._serving_children(name), *(cluster.children if cluster is not None else ()))
+
+    def _serving_children(self, name: str) -> Iterable[str]:
+        branch = self._branches.get(name)
+        return branch.cluster.children if branch is not None else ()
 
     def _subscribe(self, clusters: dict[str, None]) -> tuple[SubscriptionChanged, ...]:
         listeners: list[Listener] = [tree.listener for tree in self._trees.values()]
@@ -186,7 +223,7 @@ class Resolver:
         return [resource for resource in found if resource is not None]
 
     def _snapshot(self, version: str) -> Snapshot:
-        in_use = self._clusters_of(self._trees.values())
+        in_use = _with_children(self._clusters_of(self._trees.values()), self._serving_children)
         branches = {name: b for name in in_use if (b := self._branches.get(name)) is not None}
         return Snapshot(
             listeners={name: tree.listener for name, tree in self._trees.items()},
@@ -204,3 +241,16 @@ class Resolver:
             },
             version=version,
         )
+
+
+def _with_children(
+    roots: Iterable[str], children_of: Callable[[str], Iterable[str]]
+) -> dict[str, None]:
+    """The clusters and what they are made of, each once, level by level."""
+    found: dict[str, None] = {}
+    level = list(roots)
+    for _ in range(MAX_AGGREGATION + 1):
+        fresh = [name for name in dict.fromkeys(level) if name not in found]
+        found.update(dict.fromkeys(fresh))
+        level = [child for name in fresh for child in children_of(name)]
+    return found
