@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -21,11 +22,8 @@ def config(**fields: object) -> HealthCheck:
     return HealthCheck(**{**usual, **fields})  # type: ignore[arg-type]
 
 
-def host(address: str = "10.0.0.1:80", **fields: object) -> UpstreamEndpoint:
-    made = endpoint(address)
-    if fields:
-        made = type(made)(address=made.address, **fields)  # type: ignore[arg-type]
-    return UpstreamEndpoint(made, http2=False, connect_timeout=1.0)
+def host(address: str = "10.0.0.1:80") -> UpstreamEndpoint:
+    return UpstreamEndpoint(endpoint(address), http2=False, connect_timeout=1.0)
 
 
 def check(dice: float = 0.0, **fields: object) -> Check:
@@ -195,13 +193,22 @@ def test_every_check_of_several_must_be_passed() -> None:
 
 
 def test_an_endpoint_may_be_exempt() -> None:
-    checked = Checked(1)
-    exempt = host("10.0.0.9:80", disable_active_health_check=True)
-    exempt.unhealthy = True
+    checked = Checked(2)
     checked.hear(0, PASSED)
-    assert checked.comes(exempt)
+    checked.hear(1, FAILED)
+    exempt = checked.hosts[1]
+    exempt.config = replace(exempt.config, disable_active_health_check=True)
+    followed = checked.checker.follow(checked.hosts)
+    assert followed.changed
+    assert followed.ended == (checked.checks[1],)
     assert checked.unhealthy == []
-    assert len(checked.checks) == 1
+
+
+def test_without_endpoints_all_are_as_good_as_they_ever_were() -> None:
+    checked = Checked(2)
+    checked.hear(1, FAILED)
+    assert checked.checker.follow(()).changed
+    assert checked.unhealthy == []
 
 
 def test_an_endpoint_made_anew_keeps_what_is_known_of_its_address() -> None:

@@ -129,7 +129,7 @@ class HealthChecker:
         self._checks: dict[str, tuple[Check, ...]] = {}
 
     def follow(self, endpoints: Collection[UpstreamEndpoint]) -> Followed:
-        """These are the endpoints now: some new, some gone."""
+        """These are the endpoints now: some new, some gone or exempt, which are as good as well."""
         checked = {e.key: e for e in endpoints if not e.config.disable_active_health_check}
         waits, now = bool(self._checks), self._clock()
         ended = tuple(
@@ -145,10 +145,10 @@ class HealthChecker:
                 begun += self._checks[key]
             for check in self._checks[key]:
                 check.endpoint = endpoint
-        skipped = [e for e in endpoints if e.unhealthy and e.key not in checked]
-        for endpoint in skipped:
+        freed = {check.endpoint for check in ended if check.endpoint.unhealthy}
+        for endpoint in freed:
             endpoint.unhealthy = False
-        return Followed(tuple(begun), ended, self._settle() or bool(skipped))
+        return Followed(tuple(begun), ended, self._settle() or bool(freed))
 
     def hear(self, check: Check, result: Result, *, traffic: bool) -> bool:
         """Take an answer; must the cluster be balanced anew?"""
