@@ -3,12 +3,24 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .dataplane.upstream.half_open import Breaker
     from .errors import CallError, CallReport, ConfigError, MeshError
     from .mesh import Mesh, explain
+    from .middleware._override import override
 
 __version__ = "0.1.0"
 
-__all__ = ["CallError", "CallReport", "ConfigError", "Mesh", "MeshError", "__version__", "explain"]
+__all__ = [
+    "Breaker",
+    "CallError",
+    "CallReport",
+    "ConfigError",
+    "Mesh",
+    "MeshError",
+    "__version__",
+    "explain",
+    "override",
+]
 
 _HOMES = {
     "Mesh": "mesh",
@@ -17,6 +29,8 @@ _HOMES = {
     "CallReport": "errors",
     "ConfigError": "errors",
     "MeshError": "errors",
+    "Breaker": "dataplane.upstream.half_open",
+    "override": "middleware._override",
 }
 
 

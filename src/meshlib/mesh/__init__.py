@@ -1,5 +1,6 @@
 """The composition root: where options become a member of the mesh."""
 
-from .root import Mesh, explain, request_for
+from .questions import explain, request_for
+from .root import Mesh
 
 __all__ = ["Mesh", "explain", "request_for"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, Problem
+from ..model import Locality
 
 MTLS_MODES = ("auto", "strict", "off")
 SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:")
@@ -30,6 +31,8 @@ class Options:
     mtls: str = "auto"
     outbound_traffic_policy: str | None = None
     propagate: tuple[str, ...] = ()
+    propagate_deadlines: bool = True
+    locality: Locality = Locality()
 
     @property
     def all_labels(self) -> dict[str, str]:
@@ -50,6 +53,8 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
     mtls: str | None,
     outbound_traffic_policy: str | None,
     propagate: Sequence[str],
+    propagate_deadlines: bool = True,
+    locality: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Options:
     """Arguments win over environment; an explicit source silences the environment's.
@@ -76,6 +81,8 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
         mtls=mtls or environ.get("MESHLIB_MTLS") or "auto",
         outbound_traffic_policy=outbound_traffic_policy,
         propagate=tuple(name.lower() for name in propagate),
+        propagate_deadlines=propagate_deadlines,
+        locality=_locality(locality or environ.get("MESHLIB_LOCALITY") or ""),
     )
     _check(chosen)
     return chosen
@@ -106,6 +113,15 @@ def _check(chosen: Options) -> None:
         raise ConfigError(
             Problem("Mesh: outbound_traffic_policy", f"{policy!r} is none of {known}")
         )
+
+
+def _locality(text: str) -> Locality:
+    """``region/zone/sub_zone``, as Istio writes it; what is left out is empty."""
+    parts = text.split("/")
+    if len(parts) > 3 or (text and not parts[0]):
+        said = f"{text!r} is not region/zone/sub_zone"
+        raise ConfigError(Problem("Mesh: locality (MESHLIB_LOCALITY)", said))
+    return Locality(*parts)
 
 
 def _labels(labels: object) -> tuple[tuple[str, str], ...]:

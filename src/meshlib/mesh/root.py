@@ -3,31 +3,35 @@
 import asyncio
 import os
 import random  # noqa: TID251 - the one floor where luck comes in
+import socket
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
-from ..dataplane import Decision, Engine, Observer, Request, decide
+from ..dataplane import Decision, Engine, Observer, Whereabouts, decide
 from ..dataplane import Options as EngineOptions
-from ..errors import CallReport
+from ..middleware._deadline import INCOMING
 from ..middleware._drive import Runtime
 from ..telemetry.propagation import Propagation
 from ..telemetry.recorder import Recorder
 from ..telemetry.threads import install, uninstall
-from ..xds.regex import fullmatch
+from ..xds.regex import finditer, fullmatch
 from . import options as _options
+from .questions import request_for
 from .sources import Source, source_for
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
+    from ..dataplane.upstream.half_open import Breaker
     from ..middleware.aiohttp import AiohttpHooks
     from ..middleware.grpc import GrpcHooks
+    from ..middleware.guard import Judge
 
-PORTS = {"http": 80, "https": 443}
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Mesh:
@@ -38,6 +42,10 @@ class Mesh:
     (else ``MESHLIB_CONFIG``); ``control_plane`` the ``host:port`` of an ADS server (else
     ``MESHLIB_CONTROL_PLANE``); ``bootstrap`` a gRPC xDS bootstrap, as path or dict (else
     ``GRPC_XDS_BOOTSTRAP`` or ``GRPC_XDS_BOOTSTRAP_CONFIG``).
+
+    ``locality`` is where this member stands, as ``region/zone/sub_zone`` (else
+    ``MESHLIB_LOCALITY``): calls stay near if the configuration says so. ``propagate_deadlines``:
+    calls made while serving a call must end before it has to.
 
     The constructor does no I/O and starts no thread: ``with mesh``, ``async with mesh``,
     :meth:`start` or the first call do. Safe from any thread and any number of event loops; a
@@ -60,6 +68,8 @@ class Mesh:
         mtls: str | None = None,
         outbound_traffic_policy: str | None = None,
         propagate: Sequence[str] = (),
+        propagate_deadlines: bool = True,
+        locality: str | None = None,
     ) -> None:
         self.options = _options.options(
             service=service,
@@ -72,6 +82,8 @@ class Mesh:
             mtls=mtls,
             outbound_traffic_policy=outbound_traffic_policy,
             propagate=propagate,
+            propagate_deadlines=propagate_deadlines,
+            locality=locality,
         )
         self.recorder = Recorder()
         self._engine = _engine(self.options, self.recorder)
@@ -83,6 +95,7 @@ class Mesh:
             want=self._want,
             propagation=Propagation(extra=self.options.propagate),
         )
+        self._runtime.propagate_deadlines = self.options.propagate_deadlines
         self._upkeep = Upkeep(
             self._engine, self._runtime, dice=random.random, traffic=self._has_called
         )
@@ -116,7 +129,7 @@ class Mesh:
             source = source_for(self.options, self._engine, self._upkeep)
             source.start()
             self._source = source
-            install()
+            install(INCOMING)
             self._started = True
 
     def ready(self, *targets: str, timeout: float = 5.0) -> bool:
@@ -221,7 +234,9 @@ class Mesh:
         """gRPC, sync and asyncio: channels, interceptors, server ports."""
         if self._grpc is None:
             from ..middleware.grpc import GrpcHooks
+            from ..xds.orca import BinaryMetadata
 
+            self._runtime.binary_metadata = BinaryMetadata()
             self._grpc = GrpcHooks(self._runtime)
         return self._grpc
 
@@ -233,6 +248,32 @@ class Mesh:
 
             self._aiohttp = AiohttpHooks(self._runtime)
         return self._aiohttp
+
+    def guard(
+        self,
+        host: str,
+        *,
+        method: str = "POST",
+        path: str = "/",
+        breaker: "Breaker | None" = None,
+        judge: "Judge | None" = None,
+    ) -> "Callable[[Callable[P, R]], Callable[P, R]]":
+        """Put a ``def`` or ``async def`` under the rules of a host of the mesh.
+
+        Time-out, retries, budget, circuit breaker, faults, outlier detection and metrics are those
+        of ``host`` (with port, or its first one). ``method`` and ``path`` are what routes match;
+        give an idempotent method ("GET") where the callable may be repeated after it may have done
+        something. ``breaker`` opens on failures and probes before it closes. ``judge`` makes an
+        HTTP status of what the callable returned or raised; without it, exceptions of gRPC,
+        aiohttp, httpx, requests and urllib are understood, and others are not retried.
+
+        What it raises: the callable's own exception with ``.mesh``; or a
+        :class:`meshlib.CallError`, which for a time-out is a ``TimeoutError`` too. A blocking
+        callable that is out of time runs on in a thread of its own, unheard.
+        """
+        from ..middleware.guard import guard
+
+        return guard(self._runtime, host, method=method, path=path, breaker=breaker, judge=judge)
 
     # --- questions ---
 
@@ -266,63 +307,6 @@ class Mesh:
         return (*self._source.ignored(), *self._upkeep.ignored())
 
 
-def request_for(method: str, url: str, headers: Mapping[str, str] | None = None) -> Request:
-    """A request as the hooks would make it of such a call.
-
-    Raises :class:`ValueError` for what is no URL with a host.
-    """
-    parts = _split(url)
-    is_grpc = parts.scheme in ("grpc", "xds")
-    scheme = "http" if is_grpc or not parts.scheme else parts.scheme
-    host = parts.hostname or ""
-    port = parts.port or (None if is_grpc else PORTS.get(scheme))
-    pairs = tuple((name.lower(), value) for name, value in (headers or {}).items())
-    authority = next((value for name, value in pairs if name == "host"), parts.netloc.lower())
-    query = f"?{parts.query}" if parts.query else ""
-    return Request(
-        target=f"{host}:{port}" if port else host,
-        method="POST" if is_grpc else method.upper(),
-        path=(parts.path or "/") + query,
-        authority=authority,
-        scheme=scheme,
-        headers=tuple(pair for pair in pairs if pair[0] != "host"),
-        is_grpc=is_grpc,
-    )
-
-
-def _split(url: str) -> SplitResult:
-    if url.startswith("xds:///"):  # as channels take it
-        url = "grpc://" + url.removeprefix("xds:///")
-    try:
-        parts = urlsplit(url)
-        if parts.hostname and parts.port != 0:
-            return parts
-    except ValueError:
-        pass
-    known = "http://reviews:9080/path or grpc://reviews:9080/package.Service/Method"
-    raise ValueError(f"{url!r} is not a URL like {known}")
-
-
-def explain(error: BaseException) -> str:
-    """Say in words what the mesh knows of a failed call; works for errors of any hook."""
-    report = getattr(error, "mesh", None)
-    if not isinstance(report, CallReport):
-        return f"{type(error).__name__}: not an error of a call through the mesh"
-    lines = [f"{report.detail or error} ({report.host})"]
-    facts = {
-        "rule": report.rule,
-        "route": report.route,
-        "cluster": report.cluster,
-        "endpoint": report.endpoint,
-        "attempts": str(report.attempts),
-        "flags": ",".join(report.flags),
-        "config": report.config_version,
-        "node": report.node,
-    }
-    lines += [f"  {name:<9}{value}" for name, value in facts.items() if value]
-    return "\n".join(lines)
-
-
 def _engine(options: _options.Options, observe: Observer) -> Engine:
     return Engine(
         clock=time.monotonic,
@@ -332,6 +316,11 @@ def _engine(options: _options.Options, observe: Observer) -> Engine:
             complete=options.control_plane is None and options.bootstrap is None,
             passthrough=options.outbound_traffic_policy != "REGISTRY_ONLY",
             regex=fullmatch,
+            finditer=finditer,
+            whereabouts=Whereabouts(hostname=socket.gethostname(), environment=dict(os.environ)),
+            service=options.service,
+            locality=options.locality,
+            wall=time.time,  # noqa: TID251 - handed on, as a clock
         ),
     )
 

@@ -5,7 +5,7 @@ import os
 import random  # noqa: TID251 - the one floor where luck comes in
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -116,7 +116,8 @@ class Embedded:
         if errors:
             raise ConfigError(*errors)
         labels = tuple(sorted(self._options.all_labels.items()))
-        scope = Scope(namespace=self._options.namespace, labels=labels)
+        where = self._options.locality
+        scope = Scope(namespace=self._options.namespace, labels=labels, locality=where)
         snapshot = compile_snapshot(world, scope)
         self._policy(world)
         self._upkeep.apply(snapshot)
@@ -178,6 +179,7 @@ class Remote:
                 namespace=options.namespace,
                 labels=options.all_labels,
                 service=options.service,
+                locality={name: place for name, place in asdict(options.locality).items() if place},
             )
         else:
             assert options.bootstrap is not None

@@ -11,6 +11,7 @@ from ..errors import ConfigError
 from ..model import (
     HttpConnectionManager,
     Listener,
+    Locality,
     Metadata,
     Rds,
     Snapshot,
@@ -26,7 +27,8 @@ Documents = Sequence[Mapping[str, Any]]
 Config = Snapshot | Documents
 """Istio manifests or xDS resources as dicts, or what either comes to."""
 Source = tuple[str, Mapping[str, str]] | Mapping[str, Any] | str
-"""Who calls: ``(namespace, labels)``, ``{"namespace": …, "labels": …}``, or a service's name."""
+"""Who calls: ``(namespace, labels)``, a service's name, or ``{"namespace": …, "labels": …,
+"locality": "region/zone/sub_zone"}``."""
 
 
 def decide(  # noqa: PLR0913 - all that a request may be told by
@@ -96,7 +98,9 @@ def _compiled(documents: Documents, source: Source | None) -> Snapshot:
     if errors:
         raise ConfigError(*errors)
     namespace, labels = _standing(source)
-    return compile_snapshot(world, Scope(namespace, tuple(sorted(labels.items()))))
+    place = source.get("locality", "") if isinstance(source, Mapping) else ""
+    scope = Scope(namespace, tuple(sorted(labels.items())), Locality(*place.split("/")))
+    return compile_snapshot(world, scope)
 
 
 def _standing(source: Source | None) -> tuple[str, Mapping[str, str]]:

@@ -95,6 +95,7 @@ class Bootstrap:
         namespace: str = "default",
         labels: Mapping[str, str] | None = None,
         service: str = "",
+        locality: Mapping[str, str] | None = None,
     ) -> "Bootstrap":
         """One plaintext server, and a node that tells what Istio's nodes tell of themselves."""
         metadata = {
@@ -107,6 +108,7 @@ class Bootstrap:
             id=node_id or _node_id(service or "meshlib", namespace),
             cluster=f"{service or 'meshlib'}.{namespace}",
             metadata=metadata,
+            locality=dict(locality or {}),
         )
         return cls(xds_servers=(Server(server_uri=server_uri),), node=node)
 

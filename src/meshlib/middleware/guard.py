@@ -1,0 +1,259 @@
+"""Any callable under the rules of a host: what has no hook of its own (a driver, a subprocess)."""
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, ParamSpec, TypeVar, cast
+
+from ..dataplane import Cause, Deliver, Failure, Outcome, Request, Response, Send
+from ..dataplane.upstream.half_open import Breaker, HalfOpenBreaker
+from ..errors import CallError, CallReport
+from ._drive import Runtime, adrive, drive
+from ._override import OVERRIDE
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Judge = Callable[[object], int | None]
+"""From what came of a call (its value, or the exception) to an HTTP status; ``None``: as usual."""
+
+NEVER_CONNECTED = (ConnectionRefusedError, socket.gaierror)
+
+
+class GuardedCallError(CallError):
+    """The mesh did not let a guarded call through, or gave up on it."""
+
+
+class GuardedCallTimeoutError(GuardedCallError, TimeoutError):
+    """A guarded call took longer than its host's rules allow."""
+
+
+def guard(
+    runtime: Runtime,
+    host: str,
+    *,
+    method: str = "POST",
+    path: str = "/",
+    breaker: Breaker | None = None,
+    judge: Judge | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator for ``def`` and ``async def``: see :meth:`meshlib.Mesh.guard`."""
+    rules = _Rules(runtime, host, method.upper(), path, breaker, judge)
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
+                return await _acall(rules, functools.partial(function, *args, **kwargs))
+
+            return cast("Callable[P, R]", awaited)
+
+        @functools.wraps(function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            return cast("R", _call(rules, functools.partial(function, *args, **kwargs)))
+
+        return called
+
+    return decorate
+
+
+class _Rules:
+    """What all calls of one guarded callable share."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        host: str,
+        method: str,
+        path: str,
+        breaker: Breaker | None,
+        judge: Judge | None,
+    ) -> None:
+        self.runtime = runtime
+        self.host = host
+        self.method = method
+        self.path = path
+        self.judge = judge
+        self.breaker = HalfOpenBreaker(breaker, runtime.clock) if breaker is not None else None
+        self._found: tuple[object, str] = (None, "")
+
+    def request(self) -> Request:
+        target = self._target()
+        return Request(
+            target,
+            self.method,
+            self.path,
+            authority=target,
+            override=OVERRIDE.get(),
+        )
+
+    def _target(self) -> str:
+        """The host's first port, where none is named."""
+        host = self.host.lower()
+        if host.rpartition(":")[2].isdecimal():
+            return host
+        self.runtime.start()
+        snapshot = self.runtime.engine.snapshot
+        if self._found[0] is not snapshot:
+            names = (name.rpartition(":") for name in self.runtime.engine.listeners)
+            ports = [int(port) for name, _, port in names if name == host and port.isdecimal()]
+            self._found = snapshot, f"{host}:{min(ports, default=80)}"
+        return self._found[1]
+
+    def admit(self) -> None:
+        if self.breaker is None:
+            return
+        with self.runtime.lock:
+            admitted = self.breaker.admits()
+        if not admitted:
+            detail = f"the breaker of {self.host} is {self.breaker.state}"
+            raise GuardedCallError(CallReport(host=self.host, flags=("UO",), detail=detail))
+
+    def observe(self, outcome: Outcome | None, began: float) -> None:
+        """``None``: the caller went away."""
+        if self.breaker is None:
+            return
+        with self.runtime.lock:
+            if outcome is None:
+                self.breaker.withdraw()
+                return
+            duration = self.runtime.clock() - began
+            self.breaker.observe(failed=_is_failure(outcome), duration=duration)
+
+    def outcome_of(self, value: object) -> Outcome:
+        """What came of an attempt, in the core's words; the value rides along."""
+        if self.judge is not None:
+            status = self.judge(value)
+            if status is not None:
+                return Response(status, native=value)
+        return _judged(value) if isinstance(value, BaseException) else Response(200, native=value)
+
+    def value_of(self, deliver: Deliver) -> object:
+        """Return, or raise, what the application is to see."""
+        outcome = deliver.outcome
+        report = deliver.record.report(outcome)
+        if isinstance(outcome.native, BaseException):
+            outcome.native.mesh = report  # type: ignore[attr-defined] # as on the errors of all hooks
+            raise outcome.native
+        if isinstance(outcome, Failure):
+            late = outcome.cause in (Cause.TIMEOUT, Cause.DEADLINE)
+            raise GuardedCallTimeoutError(report) if late else GuardedCallError(report)
+        if isinstance(outcome.native, _Value):
+            return outcome.native.value
+        said = f"the mesh answered {outcome.status} by itself"
+        raise GuardedCallError(replace(report, detail=said))
+
+
+class _Value:
+    """What the callable returned: told apart from an answer that the mesh made by itself."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+def _judged(error: BaseException) -> Outcome:
+    """By the words of the libraries that people use, none of which is imported for it."""
+    if isinstance(error, TimeoutError):
+        return Failure(Cause.TIMEOUT, str(error), native=error)
+    if isinstance(getattr(error, "os_error", error), NEVER_CONNECTED):
+        return Failure(Cause.CONNECT, str(error), native=error)
+    code = getattr(error, "code", None)
+    if callable(code) and isinstance(number := getattr(code(), "value", None), tuple):
+        return Response(200, grpc_status=int(number[0]), native=error)  # grpc.RpcError
+    answer = getattr(error, "response", None)
+    for status in (getattr(answer, "status_code", None), getattr(error, "status", None), code):
+        if isinstance(status, int) and 100 <= status <= 599:
+            return Response(status, native=error)  # httpx, requests; aiohttp; urllib
+    if isinstance(error, OSError):
+        return Failure(Cause.RESET, str(error), native=error)
+    return Failure(Cause.LOCAL, f"{type(error).__name__}: {error}", native=error)
+
+
+def _is_failure(outcome: Outcome) -> bool:
+    if isinstance(outcome, Failure):
+        return True
+    return outcome.status >= 500 or bool(outcome.grpc_status)
+
+
+def _call(rules: _Rules, function: Callable[[], object]) -> object:
+    def attempt(send: Send) -> Outcome:
+        try:
+            value = function() if send.timeout is None else _timed(function, send.timeout)
+        except _TooLateError:
+            return Failure(Cause.TIMEOUT, f"no result in {send.timeout:g} s")
+        except Exception as error:  # noqa: BLE001 - judged, and raised again if it stays
+            return rules.outcome_of(error)
+        return _wrapped(rules, value)
+
+    rules.admit()
+    began, deliver = rules.runtime.clock(), None
+    try:
+        steps = rules.runtime.outbound(rules.request())
+        deliver = drive(rules.runtime, steps, attempt)
+        rules.runtime.finish(steps)
+    finally:
+        rules.observe(deliver.outcome if deliver is not None else None, began)
+    return rules.value_of(deliver)
+
+
+async def _acall(rules: _Rules, function: Callable[[], Awaitable[object]]) -> object:
+    async def attempt(send: Send) -> Outcome:
+        timer = asyncio.timeout(send.timeout)
+        try:
+            async with timer:
+                value = await function()
+        except Exception as error:  # noqa: BLE001 - judged, and raised again if it stays
+            if timer.expired() and isinstance(error, TimeoutError):
+                return Failure(Cause.TIMEOUT, f"no result in {send.timeout:g} s")
+            return rules.outcome_of(error)
+        return _wrapped(rules, value)
+
+    rules.admit()
+    began, deliver = rules.runtime.clock(), None
+    try:
+        steps = rules.runtime.outbound(rules.request())
+        deliver = await adrive(rules.runtime, steps, attempt)
+        rules.runtime.finish(steps)
+    finally:
+        rules.observe(deliver.outcome if deliver is not None else None, began)
+    return rules.value_of(deliver)
+
+
+def _wrapped(rules: _Rules, value: object) -> Outcome:
+    outcome = rules.outcome_of(value)
+    outcome.native = _Value(value)
+    return outcome
+
+
+class _TooLateError(Exception):
+    pass
+
+
+def _timed(function: Callable[[], object], timeout: float) -> object:
+    """A blocking callable cannot be broken off: it runs on beside, and nobody hears of it."""
+    done = threading.Event()
+    came: list[tuple[bool, Any]] = []
+    run = contextvars.copy_context().run
+
+    def work() -> None:
+        try:
+            came.append((True, run(function)))
+        except BaseException as error:  # noqa: BLE001 - raised on the caller's thread
+            came.append((False, error))
+        finally:
+            done.set()
+
+    threading.Thread(target=work, name="meshlib-guarded", daemon=True).start()
+    if not done.wait(timeout):
+        raise _TooLateError
+    went_well, value = came[0]
+    if not went_well:
+        raise value
+    return value
