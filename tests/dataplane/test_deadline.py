@@ -1,7 +1,9 @@
 import pytest
 
+from meshlib.dataplane import Request
 from meshlib.dataplane.deadline import route_timeout
 from meshlib.model import MaxStreamDuration, RouteAction
+from meshlib.testing import REVIEWS, VirtualMesh, one_service, play
 
 
 def action(
@@ -58,3 +60,19 @@ def test_the_listener_limits_what_its_routes_do_not(
 ) -> None:
     assert route_timeout(made, is_grpc=False, streaming=False, listener=4.0) == http
     assert route_timeout(made, is_grpc=True, streaming=True, listener=4.0) == grpc
+
+
+def test_a_grpc_callers_deadline_is_brought_forward_while_any_time_is_left() -> None:
+    durations = MaxStreamDuration(grpc_timeout_header_offset=0.5)
+    forward = RouteAction(cluster="reviews", max_stream_duration=durations)
+
+    def sent(deadline: float | None, *, is_grpc: bool = True) -> float | None:
+        mesh = VirtualMesh(one_service(action=forward))
+        request = Request(REVIEWS, "POST", "/", is_grpc=is_grpc, deadline=deadline)
+        timeout: float | None = play(mesh, request).trace[0]["timeout"]
+        return timeout
+
+    assert sent(2.0) == 1.5
+    assert sent(0.5) == 0.5
+    assert sent(None) is None
+    assert sent(2.0, is_grpc=False) == 2.0

@@ -2,9 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.dataplane import Cause, Failure, Outcome, Response
+from meshlib.dataplane import Cause, Failure, Outcome, Request, Response, python_regex
 from meshlib.dataplane.upstream.retry import RetryRule, backoff
-from meshlib.model import RETRY_CONDITIONS, RetryBackOff, RetryPolicy
+from meshlib.model import (
+    RETRY_CONDITIONS,
+    HeaderMatcher,
+    Prefix,
+    RetryBackOff,
+    RetryPolicy,
+    SafeRegex,
+)
 
 OUTCOMES: dict[str, Outcome] = {
     "200": Response(200),
@@ -27,7 +34,11 @@ OUTCOMES: dict[str, Outcome] = {
     "overflow": Failure(Cause.OVERFLOW),
     "cancelled": Failure(Cause.CANCELLED),
     "local": Failure(Cause.LOCAL),
+    "200 by header": Response(200, (("x-try-again", "yes"),)),
+    "rate limited": Response(503, (("x-envoy-ratelimited", "true"),)),
+    "overloaded": Response(503, (("x-envoy-overloaded", "true"),)),
 }
+AGAIN = HeaderMatcher(name="x-try-again")
 BROKEN = {"connect", "refused", "reset", "timeout", "grpc failed 14"}
 
 
@@ -49,11 +60,19 @@ BROKEN = {"connect", "refused", "reset", "timeout", "grpc failed 14"}
         ("deadline-exceeded", {"grpc 4"}),
         ("resource-exhausted,internal", {"grpc 8", "grpc 13"}),
         ("connect-failure,retriable-4xx", {"connect", "409"}),
+        ("retriable-headers", {"200 by header"}),
+        ("envoy-ratelimited", {"rate limited"}),
+        ("5xx,envoy-ratelimited", {"500", "503", "504", "rate limited"} | BROKEN),
     ],
 )
 def test_an_outcome_is_retried_if_a_condition_names_it(retry_on: str, wanted: set[str]) -> None:
     rule = RetryRule(
-        RetryPolicy(retry_on=tuple(retry_on.split(",")), retriable_status_codes=(429,))
+        RetryPolicy(
+            retry_on=tuple(retry_on.split(",")),
+            retriable_status_codes=(429,),
+            retriable_headers=(AGAIN,),
+        ),
+        python_regex,
     )
     assert {name for name, outcome in OUTCOMES.items() if rule.wants(outcome)} == wanted
 
@@ -65,7 +84,12 @@ def test_codes_count_only_with_their_condition() -> None:
 
 @pytest.mark.parametrize("condition", sorted(RETRY_CONDITIONS))
 def test_every_condition_that_is_said_to_act_does_so(condition: str) -> None:
-    rule = RetryRule(RetryPolicy(retry_on=(condition,), retriable_status_codes=(429,)))
+    rule = RetryRule(
+        RetryPolicy(
+            retry_on=(condition,), retriable_status_codes=(429,), retriable_headers=(AGAIN,)
+        ),
+        python_regex,
+    )
     statuses = [Response(200, grpc_status=code) for code in range(17)]
     assert any(rule.wants(outcome) for outcome in (*OUTCOMES.values(), *statuses))
 
@@ -97,3 +121,33 @@ def test_a_wait_is_never_longer_than_the_cap(
     wait = backoff(policy(base, base * factor), retry, luck)
     assert 0 <= wait <= base * factor
     assert wait <= base * (2 ** min(retry, 64) - 1)
+
+
+def test_headers_are_matched_as_those_of_routes_are() -> None:
+    def wants(matcher: HeaderMatcher, answer: Response) -> bool:
+        policy = RetryPolicy(retry_on=("retriable-headers",), retriable_headers=(matcher,))
+        return RetryRule(policy, python_regex).wants(answer)
+
+    odd = Response(418, (("x-why", "try again"), ("x-why", "please")))
+    assert wants(HeaderMatcher(name="X-Why", match=SafeRegex("try .*,please")), odd)
+    assert wants(HeaderMatcher(name=":status", match=Prefix("41")), odd)
+    assert wants(HeaderMatcher(name="x-why", match=Prefix("no"), invert_match=True), odd)
+    assert not wants(HeaderMatcher(name="x-missing"), odd)
+
+
+def test_a_policy_may_be_for_some_requests_only() -> None:
+    policy = RetryPolicy(retriable_request_headers=(HeaderMatcher(name="x-retry"),))
+    assert RetryRule(RetryPolicy()).covers(Request("t", "GET", "/"))
+    assert not RetryRule(policy, python_regex).covers(Request("t", "GET", "/"))
+    assert RetryRule(policy, python_regex).covers(
+        Request("t", "GET", "/", headers=(("x-retry", ""),))
+    )
+
+
+def test_patterns_need_something_to_compile_them() -> None:
+    policy = RetryPolicy(
+        retry_on=("retriable-headers",),
+        retriable_headers=(HeaderMatcher(name="x", match=SafeRegex(".*")),),
+    )
+    with pytest.raises(AssertionError, match="nothing was given"):
+        RetryRule(policy)
