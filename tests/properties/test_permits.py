@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib.dataplane import (
+    AwaitTurn,
     CallEnded,
     Cause,
     Deliver,
@@ -46,8 +47,10 @@ class Going:
 class Crowd:
     """Many calls at once on one cluster, each advanced, ended or abandoned by turns."""
 
-    def __init__(self, budget: RetryBudget | None, max_requests: int, seed: int) -> None:
-        limits = Thresholds(max_requests=max_requests, max_retries=2, retry_budget=budget)
+    def __init__(
+        self, budget: RetryBudget | None, max_requests: int, seed: int, **more: int
+    ) -> None:
+        limits = Thresholds(max_requests=max_requests, max_retries=2, retry_budget=budget, **more)
         policy = RetryPolicy(retry_on=("5xx",), num_retries=3, per_try_timeout=1.0)
         snapshot = one_service(
             [A, B, C],
@@ -80,7 +83,9 @@ class Crowd:
             self.going.pop(number)
             self.runtime.finish(call.steps, outcome)
             return
-        answer = outcome if isinstance(call.effect, Send) else None
+        answer: object = outcome if isinstance(call.effect, Send) else None
+        if isinstance(call.effect, AwaitTurn):
+            answer = call.effect.turn.granted
         if isinstance(call.effect, Sleep):
             self.clock.jump(call.effect.seconds)
         retries, asked = self.breaker.concurrency.retries, self.breaker.concurrency.active
@@ -114,8 +119,18 @@ class Crowd:
         assert (
             sending <= concurrency.active <= min(self.breaker.limits.max_requests, len(self.going))
         )
+        turns = [call.effect.turn for call in self.going if isinstance(call.effect, AwaitTurn)]
+        granted = sum(turn.granted for turn in turns)
         endpoints = self.engine.clusters["reviews"].balance.endpoints.values()
-        assert sum(endpoint.active for endpoint in endpoints) == concurrency.active
+        assert sum(endpoint.active for endpoint in endpoints) + granted == concurrency.active
+        self.check_line(len(turns) - granted)
+
+    def check_line(self, waiting: int) -> None:
+        """Nobody waits while there is room, and nobody is forgotten in the line."""
+        limits, active = self.breaker.limits, self.breaker.concurrency.active
+        assert len(self.breaker.waiting) == waiting <= limits.max_pending_requests
+        assert active <= self.breaker.connections
+        assert not waiting or active >= min(self.breaker.connections, limits.max_requests)
 
     def leave(self) -> None:
         while self.going:
@@ -154,7 +169,10 @@ BUDGETS = st.one_of(
 def test_permits_come_back_and_budgets_hold_in_any_crowd(
     moves: list[tuple[str, int, int]], budget: RetryBudget | None, limit: int, seed: int
 ) -> None:
-    crowd = Crowd(budget, limit, seed)
+    played(Crowd(budget, limit, seed), moves)
+
+
+def played(crowd: Crowd, moves: list[tuple[str, int, int]]) -> None:
     for what, number, outcome in moves:
         if what == "begin":
             crowd.begin()
@@ -167,6 +185,21 @@ def test_permits_come_back_and_budgets_hold_in_any_crowd(
     assert set(crowd.counts()) == {0}
     ended = [event for event in crowd.events if isinstance(event, CallEnded)]
     assert len(ended) == crowd.begun
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    moves=MOVES,
+    connections=st.integers(1, 4),
+    pending=st.integers(0, 5),
+    limit=st.integers(1, 6),
+    seed=st.integers(0, 999),
+)
+def test_permits_come_back_to_those_in_line(
+    moves: list[tuple[str, int, int]], connections: int, pending: int, limit: int, seed: int
+) -> None:
+    crowd = Crowd(None, limit, seed, max_connections=connections, max_pending_requests=pending)
+    played(crowd, moves)
 
 
 @pytest.mark.parametrize("at", ["send", "sleep", "deliver"])
