@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 H = TypeVar("H")
 
 MARK = "__meshlib_filters__"
+"""Where the server hooks find what a handler is marked with, the outermost decorator first."""
+
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 RATE = re.compile(r"(\d{1,9})/([smhd])")
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
@@ -139,15 +141,9 @@ def _marking(kind: str, config: FilterConfig) -> Callable[[H], H]:
         named = getattr(handler, "__qualname__", type(handler).__name__)
         made = HttpFilter(name=f"meshlib.{kind}/{named}/{next(_numbers)}", config=config)
         try:
-            setattr(handler, MARK, (made, *filters_of(handler)))
+            setattr(handler, MARK, (made, *getattr(handler, MARK, ())))
         except AttributeError:
             raise TypeError(f"{handler!r} is no function or class that can be marked") from None
         return handler
 
     return mark
-
-
-def filters_of(handler: object) -> tuple[HttpFilter, ...]:
-    """What a handler is marked with, the outermost decorator first; the same tuple every time."""
-    marks: tuple[HttpFilter, ...] = getattr(handler, MARK, ())
-    return marks

@@ -1,0 +1,163 @@
+"""A real server of Envoy's rate limit protocol, asked over real connections."""
+
+import asyncio
+from concurrent import futures
+from functools import partial
+
+import grpc
+import grpc.aio
+import pytest
+
+from meshlib.dataplane import AskRateLimit, RateLimitVerdict, UpstreamEndpoint
+from meshlib.mesh.rate_limits import RateLimits
+from meshlib.middleware._rate_limit_client import RateLimitServiceClient
+from meshlib.xds.protos import message_class
+from meshlib.xds.rate_limit import METHOD, decode_response, encode_request
+
+DESCRIPTORS = ((("generic_key", "all"), ("user", "jason")), (("user", "anna"),))
+SERVICE, _, NAME = METHOD.removeprefix("/").partition("/")
+
+
+class Service:
+    """Says no to the second question about the same user, and remembers all questions."""
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def should_rate_limit(self, request, context):
+        self.asked.append(request)
+        answer = message_class("envoy.service.ratelimit.v3.RateLimitResponse")()
+        answer.overall_code = 1 if len(self.asked) == 1 else 2
+        answer.response_headers_to_add.add(key="X-Why", value="quota")
+        answer.raw_body = b"no more"
+        status = answer.statuses.add(limit_remaining=3)
+        status.current_limit.requests_per_unit = 10
+        status.current_limit.unit = 2
+        status.duration_until_reset.FromMilliseconds(7500)
+        return answer
+
+
+@pytest.fixture
+def service():
+    made = Service()
+    with futures.ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        handler = grpc.unary_unary_rpc_method_handler(
+            made.should_rate_limit,
+            message_class("envoy.service.ratelimit.v3.RateLimitRequest").FromString,
+            lambda message: message.SerializeToString(),
+        )
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, {NAME: handler}),)
+        )
+        made.port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield made
+        server.stop(None).wait()
+
+
+@pytest.fixture
+def question(upstream_endpoint):
+    def ask(port: int, timeout: float = 10.0) -> AskRateLimit:
+        return AskRateLimit(upstream_endpoint(port), "shop", DESCRIPTORS, timeout)
+
+    return ask
+
+
+@pytest.fixture
+def upstream_endpoint():
+    from meshlib.dataplane import Engine
+    from meshlib.testing import FakeClock, always, one_service
+
+    def make(port: int) -> UpstreamEndpoint:
+        engine = Engine(clock=FakeClock(), dice=always(0.0))
+        engine.apply(one_service((f"127.0.0.1:{port}",)))
+        found = engine.clusters["reviews"].pick()
+        assert found is not None
+        return found
+
+    return make
+
+
+NO_MORE = RateLimitVerdict(
+    False,
+    response_headers=(("x-why", "quota"),),
+    body=b"no more",
+    limit="10, 10;w=60",
+    remaining=3,
+    reset=7.5,
+)
+
+
+def a_client() -> RateLimitServiceClient:
+    decode = partial(decode_response, make=RateLimitVerdict)
+    return RateLimitServiceClient(METHOD, encode_request, decode)
+
+
+def test_a_thread_asks_the_service(service, question) -> None:
+    client = a_client()
+    first, second = client.ask(question(service.port)), client.ask(question(service.port))
+    client.close()
+    assert first.ok
+    assert second == NO_MORE
+    (asked, _) = service.asked
+    assert asked.domain == "shop"
+    assert [[(e.key, e.value) for e in d.entries] for d in asked.descriptors] == [
+        [("generic_key", "all"), ("user", "jason")],
+        [("user", "anna")],
+    ]
+
+
+async def test_a_coroutine_asks_the_service(service, question) -> None:
+    client = a_client()
+    first = await client.aask(question(service.port))
+    second = await client.aask(question(service.port))
+    await client.aclose()
+    assert first.ok
+    assert second == NO_MORE
+
+
+def test_every_event_loop_asks_over_its_own_connection(service, question) -> None:
+    client = a_client()
+
+    async def ask() -> bool | None:
+        try:
+            return (await client.aask(question(service.port))).ok
+        finally:
+            await client.aclose()
+
+    assert [asyncio.run(ask()), asyncio.run(ask())] == [True, False]
+
+
+def test_nobody_there_is_no_verdict(free_port, question) -> None:
+    client = a_client()
+    verdict = client.ask(question(free_port))
+    client.close()
+    assert verdict.ok is None
+    assert verdict.detail.startswith("UNAVAILABLE")
+
+
+async def test_nobody_there_is_no_verdict_for_a_coroutine_either(free_port, question) -> None:
+    client = a_client()
+    verdict = await client.aask(question(free_port))
+    await client.aclose()
+    assert verdict.ok is None
+    assert verdict.detail.startswith("UNAVAILABLE")
+
+
+@pytest.fixture
+def free_port():
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def test_the_client_of_a_mesh_is_made_when_it_is_needed(service, question) -> None:
+    client = RateLimits()
+    client.close()
+    assert client.ask(question(service.port)).ok
+    client.reset()
+    assert client.ask(question(service.port)) == NO_MORE
+    client.close()
