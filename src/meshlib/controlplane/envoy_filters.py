@@ -58,7 +58,7 @@ def patched(snapshot: Snapshot, world: World, scope: Scope) -> Snapshot:
     listeners = dict(snapshot.listeners)
     inbound = [patch for patch in patches if patch.is_for_inbound and _is_acted_on(patch)]
     if inbound:
-        listeners.setdefault(INBOUND, bare_inbound())
+        listeners.setdefault(INBOUND, bare_inbound(world.mesh_config))
     tables = {name: _merged(table, patches) for name, table in snapshot.routes.items()}
     for name, listener in listeners.items():
         made = _inserted(_with_own_table(listener, inbound), tables, patches)

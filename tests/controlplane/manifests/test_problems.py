@@ -133,7 +133,10 @@ def test_what_makes_no_sense_is_refused(kind, spec, why):
         ),
         (
             "VirtualService",
-            "hosts: [x]\nhttp: [{redirect: {}, fault: {delay: {fixedDelay: 1s, exponentialDelay: 1s}}}]",
+            (
+                "hosts: [x]\nhttp: [{redirect: {}, "
+                "fault: {delay: {fixedDelay: 1s, exponentialDelay: 1s}}}]"
+            ),
         ),
         ("DestinationRule", "host: x\ntrafficPolicy: {tls: {mode: SIMPLE}}"),
         ("DestinationRule", "host: x\ntrafficPolicy: {tunnel: {}}"),

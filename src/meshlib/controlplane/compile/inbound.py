@@ -6,6 +6,7 @@ from ... import model
 from ..manifests.service import Service
 from ..manifests.service_entry import ServiceEntry
 from ..manifests.virtual_service import MESH, HTTPRoute
+from ..world import MeshSettings
 from .filters import cors
 from .matches import ANY_PATH, route_match
 from .services import MeshService
@@ -22,17 +23,25 @@ def inbound_listener(view: View) -> model.Listener | None:
     routes = tuple(_routes(view))
     if not routes:
         return None
-    return bare_inbound(routes, (model.CORS, model.ROUTER))
+    return bare_inbound(view.mesh, routes, (model.CORS, model.ROUTER))
 
 
 def bare_inbound(
-    routes: tuple[model.Route, ...] = (), filters: tuple[model.HttpFilter, ...] = (model.ROUTER,)
+    mesh: MeshSettings,
+    routes: tuple[model.Route, ...] = (),
+    filters: tuple[model.HttpFilter, ...] = (model.ROUTER,),
 ) -> model.Listener:
     served = model.NonForwardingAction()
     rest = model.Route(match=ANY_PATH, action=served, name="default")
     host = model.VirtualHost(name=INBOUND, domains=("*",), routes=(*routes, rest))
     table = model.RouteConfiguration(name=INBOUND, virtual_hosts=(host,))
-    http = model.HttpConnectionManager(routes=table, http_filters=filters, stat_prefix=INBOUND)
+    http = model.HttpConnectionManager(
+        routes=table,
+        http_filters=filters,
+        stat_prefix=INBOUND,
+        normalize_path=mesh.normalize_path,
+        merge_slashes=mesh.merge_slashes,
+    )
     return model.Listener(name=INBOUND, http=http)
 
 
