@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from .errors import CallError, CallReport, ConfigError, MeshError
     from .mesh import Mesh, explain
     from .middleware._override import override
+    from .middleware.decorators import fault, rate_limit
 
 __version__ = "0.1.0"
 
@@ -19,7 +20,9 @@ __all__ = [
     "MeshError",
     "__version__",
     "explain",
+    "fault",
     "override",
+    "rate_limit",
 ]
 
 _HOMES = {
@@ -31,6 +34,8 @@ _HOMES = {
     "MeshError": "errors",
     "Breaker": "dataplane.upstream.half_open",
     "override": "middleware._override",
+    "fault": "middleware.decorators",
+    "rate_limit": "middleware.decorators",
 }
 
 

@@ -1,7 +1,7 @@
 """The data plane as one object: a snapshot applied, calls decided."""
 
 import re
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,11 +10,11 @@ from ..errors import ConfigError, Problem
 from ..model import (
     Cluster,
     ClusterLoadAssignment,
+    GlobalRateLimit,
     HttpFilter,
     Listener,
     Locality,
     LogicalDns,
-    OriginalDst,
     RouteConfiguration,
     Snapshot,
     Static,
@@ -22,17 +22,22 @@ from ..model import (
 )
 from ..model import Router as RouterConfig
 from ..model.snapshot import referenced_clusters
+from .deadline import earlier
 from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
-from .filters.chain import Kept
-from .filters.router import Router, Surroundings, deliver, too_late
-from .inbound import inbound
+from .filters.chain import Kept, Site
+from .filters.router import Router, Surroundings, too_late
+from .inbound import LISTENER, Inbound, inbound
 from .message import Cause, Failure, Outcome, Request
 from .outbound import LiveListener
+from .routing.destination import leads_anywhere
+from .routing.formatting import Whereabouts
 from .routing.matchers import Regex
+from .routing.regex_rewrite import Finditer, python_finditer
 from .routing.table import Parts, RouteTable
-from .steps import AwaitConfig, Effect, Send, Steps
-from .upstream.cluster import Balance, UpstreamCluster
+from .steps import AwaitConfig, Effect, Send, Steps, deliver
+from .upstream.cluster import UpstreamCluster
 from .upstream.dns import Addresses, resolved
+from .upstream.upstreams import Balances, prepare_clusters
 
 CONFIG_TIMEOUT = 15.0
 """Seconds that a call without deadline waits for the first configuration of its target."""
@@ -58,6 +63,8 @@ class Options:
     (ALLOW_ANY); otherwise refused (REGISTRY_ONLY). ``service``: what this member is called;
     ``locality``: where it stands, for the balancing by zones. ``loop_lag``: by how many seconds
     the event loop of the call in hand is late (asked on its very thread), 0 where there is none.
+    ``runtime``: keys of runtime fractions and what they say instead, in per cent. ``wall``: the
+    time of day in seconds since 1970, for servers that name the moment of a second try.
     """
 
     complete: bool = False
@@ -67,6 +74,10 @@ class Options:
     service: str = ""
     locality: Locality = Locality()
     loop_lag: Callable[[], float] = float
+    finditer: Finditer = python_finditer
+    runtime: Mapping[str, int] = field(default_factory=dict)
+    whereabouts: Whereabouts = Whereabouts()
+    wall: Clock = float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +87,7 @@ class Prepared:
     snapshot: Snapshot
     absent: frozenset[str]
     clusters: dict[str, UpstreamCluster]
-    balances: tuple[tuple[UpstreamCluster, Balance], ...]
+    balances: Balances
     listeners: dict[str, LiveListener]
     tables: dict[TableKey, RouteTable] = field(default_factory=dict)
     kept: Kept = field(default_factory=Kept)
@@ -95,7 +106,7 @@ class Engine:
         self, *, clock: Clock, dice: Dice, observe: Observer = _deaf, options: Options | None = None
     ) -> None:
         self.options = options or Options()
-        self.around = Surroundings(clock, dice, observe)
+        self.around = Surroundings(clock, dice, observe, self.options.wall)
         self.snapshot = Snapshot()
         self.absent: frozenset[str] = frozenset()
         self.clusters: dict[str, UpstreamCluster] = {}
@@ -103,6 +114,7 @@ class Engine:
         self._tables: dict[TableKey, RouteTable] = {}
         self._kept = Kept()
         self._addresses: dict[str, Addresses] = {}
+        self._inbound = self._doorway()
 
     def apply(self, snapshot: Snapshot, absent: Collection[str] = ()) -> None:
         """Make a consistent snapshot the one in force; ``absent`` listeners do not exist."""
@@ -110,15 +122,12 @@ class Engine:
 
     def prepare(self, snapshot: Snapshot, absent: Collection[str] = ()) -> Prepared:
         """Compile what changed; what is equal is kept, live state and all."""
-        clusters: dict[str, UpstreamCluster] = {}
-        balances = []
-        for config in snapshot.clusters.values():
-            live = self.clusters.get(config.name)
-            if live is None or live.passthrough != isinstance(config.discovery, OriginalDst):
-                live = UpstreamCluster(config, self.around.clock, self.around.dice)
-            clusters[config.name] = live
-            assignment = assignment_of(config, snapshot.endpoints, self._addresses)
-            balances.append((live, live.prepare(config, assignment)))
+        clusters, balances = prepare_clusters(
+            snapshot.clusters,
+            self.clusters,
+            lambda config: assignment_of(config, snapshot.endpoints, self._addresses),
+            self._cluster,
+        )
         tables: dict[TableKey, RouteTable] = {}
         kept = Kept(self._kept)
         listeners = {}
@@ -132,9 +141,19 @@ class Engine:
                 listeners[listener.name] = old
                 continue
             router = Router(tables[key], self.around)
-            listeners[listener.name] = LiveListener(listener, router)
+            listeners[listener.name] = LiveListener(listener, router, self.around)
         return Prepared(
-            snapshot, frozenset(absent), clusters, tuple(balances), listeners, tables, kept
+            snapshot, frozenset(absent), clusters, balances, listeners, tables, kept
+        )
+
+    def _cluster(self, kind: type[UpstreamCluster], config: Cluster) -> UpstreamCluster:
+        around = self.around
+        return kind(
+            config,
+            around.clock,
+            around.dice,
+            locality=self.options.locality,
+            observe=around.observe,
         )
 
     def _parts(self, key: TableKey, clusters: dict[str, UpstreamCluster], kept: Kept) -> Parts:
@@ -148,12 +167,21 @@ class Engine:
             kept=kept,
             service=self.options.service,
             loop_lag=self.options.loop_lag,
+            finditer=self.options.finditer,
+            runtime=self.options.runtime,
+            whereabouts=replace(
+                self.options.whereabouts,
+                clock=self.around.clock,
+                wall_clock=self.options.wall,
+            ),
         )
 
     def _table(self, key: TableKey, config: RouteConfiguration, parts: Parts) -> RouteTable:
         old = self._tables.get(key)
         if old is not None and old.config == config:
-            named = {name for _, name in referenced_clusters(config)}
+            named = {name for _, name in referenced_clusters(config)} | _asked(key[2])
+            if leads_anywhere(config):
+                named |= self.clusters.keys() | parts.clusters.keys()
             if all(self.clusters.get(name) is parts.clusters.get(name) for name in named):
                 parts.kept.carry(config.name)
                 return old
@@ -169,6 +197,7 @@ class Engine:
         self._tables = prepared.tables
         self._kept = prepared.kept
         self._kept.settle()
+        self._inbound.listen(self.listeners.get(LISTENER))
         version = self.around.version = prepared.snapshot.version
         if prepared.fresh:
             self.around.observe(ConfigApplied(version, len(self.listeners), len(self.clusters)))
@@ -189,6 +218,7 @@ class Engine:
     def renew(self) -> None:
         """Keep the configuration and no state: calls begun so far will never end here."""
         self.clusters, self.listeners, self._tables = {}, {}, {}
+        self._kept, self._inbound = Kept(), self._doorway()
         self.apply(self.snapshot, self.absent)
 
     def outbound(self, request: Request) -> Steps[Outcome]:
@@ -196,9 +226,33 @@ class Engine:
         listener = self.listeners.get(request.target)
         return self._unknown(request) if listener is None else listener.service(request)
 
-    def inbound(self, request: Request) -> Steps[Outcome]:
-        """The steps of a call to this service."""
-        return inbound(request, self.around)
+    def inbound(self, request: Request, extra: Sequence[HttpFilter] = ()) -> Steps[Outcome]:
+        """The steps of a call to this service.
+
+        ``extra`` is what its handler is decorated with: for each call to it the very same tuple.
+
+        At ``Serve``, and for an answer of the mesh's own at ``Deliver``, the hook applies
+        ``record.respond`` where it is set: to HTTP's response headers when they are sent; to gRPC
+        ``record.respond(())`` are trailers, beside those that a :class:`Failure` has itself.
+        """
+        doorway = self._inbound
+        if doorway.table is None and not extra:
+            return inbound(request, self.around)
+        return doorway(request, extra)
+
+    def _doorway(self) -> Inbound:
+        around, options = self.around, self.options
+        site = Site(
+            place=(),
+            clock=around.clock,
+            dice=around.dice,
+            regex=options.regex,
+            kept=Kept(),
+            clusters={},
+            service=options.service,
+            loop_lag=options.loop_lag,
+        )
+        return Inbound(around, site)
 
     def knows(self, target: str) -> bool:
         """Is it settled whether this target is of the mesh?"""
@@ -231,8 +285,9 @@ class Engine:
         """Until it is settled whether the target is of the mesh, or for too long."""
         request, clock = record.request, self.around.clock
         limit = record.started + self.options.config_timeout
-        if request.deadline is not None:
-            limit = min(limit, request.deadline)
+        deadline = _asked_for(request, record.started)
+        if deadline is not None:
+            limit = min(limit, deadline)
         while not self.knows(request.target):
             left = limit - clock()
             if left <= 0 or not (yield AwaitConfig(request.target, left)):
@@ -240,13 +295,14 @@ class Engine:
         return True
 
     def _unlisted(self, record: CallRecord, *, settled: bool) -> Steps[Outcome]:
-        request, deadline = record.request, record.request.deadline
+        request = record.request
         if not settled:
             missing = Failure(Cause.NO_CONFIG, self._missing(request.target))
             return (yield from deliver(record, missing))
         if not self.options.passthrough:
             blocked = f"{request.target} is not of the mesh, and REGISTRY_ONLY is in force"
             return (yield from deliver(record, Failure(Cause.BLOCKED, blocked)))
+        deadline = _asked_for(request, record.started)
         left = None if deadline is None else deadline - self.around.clock()
         if left is not None and left <= 0:
             return (yield from deliver(record, too_late(request)))
@@ -258,6 +314,18 @@ class Engine:
         reason = self.around.blame()
         why = f": {reason}" if reason else ""
         return f"no configuration for listener {target!r} in time{why}"
+
+
+def _asked(filters: tuple[HttpFilter, ...]) -> set[str]:
+    """The clusters that filters of the listener itself send to."""
+    return {f.config.cluster for f in filters if isinstance(f.config, GlobalRateLimit)}
+
+
+def _asked_for(request: Request, started: float) -> float | None:
+    """The deadline of a call that no route says anything of."""
+    if request.override is None:
+        return request.deadline
+    return earlier(request.deadline, started, request.override.timeout or None)
 
 
 def table_key(listener: Listener) -> TableKey:

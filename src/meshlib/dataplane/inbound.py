@@ -117,8 +117,8 @@ def _innermost(route: LiveRoute | None) -> Service:
 
 
 def _served(request: Request, record: CallRecord) -> Steps[Outcome]:
-    answer = yield Serve(request, record)
-    return (yield Deliver(answer, record)) or answer
+    answer: Outcome = yield Serve(request, record)
+    return (yield from deliver(record, answer))
 
 
 def _answered(request: Request, record: CallRecord) -> Steps[Outcome]:
