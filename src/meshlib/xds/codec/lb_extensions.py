@@ -1,6 +1,5 @@
 """``load_balancing_policy``: balancers as extensions, each with what it does about localities."""
 
-from ...errors import ConfigError
 from ...model import (
     ClientSideWeightedRoundRobin,
     ClusterProvided,
@@ -105,8 +104,8 @@ def _encode_config(policy: LbPolicy, locality: LocalityLb | None) -> Fields:
             return _encode_client_side_weighted(policy)
         case RandomSubsetting(subset_size=size, child_policy=child):
             return {"subset_size": wrapped(size), "child_policy": encode_listed(child, locality)}
-        case RingHash() | Maglev() | ClusterProvided():
-            raise ConfigError(f"{type(policy).__name__} cannot be said together with {locality}")
+        case RingHash() | Maglev() | ClusterProvided():  # whose names say all that there is to say
+            return {}
 
 
 def _encode_client_side_weighted(policy: ClientSideWeightedRoundRobin) -> Fields:

@@ -1,5 +1,6 @@
 """How a cluster balances: its policy, its localities, its panic threshold."""
 
+from ...errors import ConfigError, Problem
 from ...model import (
     ClusterProvided,
     LbPolicy,
@@ -9,6 +10,7 @@ from ...model import (
     Random,
     RingHash,
     RoundRobin,
+    ZoneAware,
 )
 from .lb_extensions import decode_listed, encode_listed, holds, is_extension_only
 from .lb_parts import (
@@ -29,6 +31,7 @@ def encode_balance(policy: LbPolicy, locality: LocalityLb | None, panic: float |
     """The fields of a cluster: as an extension only where nothing else says it."""
     common: Fields = {"healthy_panic_threshold": wrapped(panic)}
     if is_extension_only(policy, locality):
+        _check_zone_aware(policy, locality)
         inside = locality if holds(policy, locality) else None
         outside = None if inside is not None else encode_locality(locality)
         listed = {"load_balancing_policy": encode_listed(policy, inside)}
@@ -37,6 +40,13 @@ def encode_balance(policy: LbPolicy, locality: LocalityLb | None, panic: float |
     if isinstance(policy, RingHash | Maglev):
         common["consistent_hashing_lb_config"] = encode_hashing(policy)
     return {**_encode_named(policy), **_common(common)}
+
+
+def _check_zone_aware(policy: LbPolicy, locality: LocalityLb | None) -> None:
+    forced = isinstance(locality, ZoneAware) and locality.force_local_zone_min_size is not None
+    if forced and not holds(policy, locality):
+        said = f"{type(policy).__name__} cannot be said together with force_local_zone_min_size"
+        raise ConfigError(Problem("locality_lb", said))
 
 
 def _common(fields: Fields) -> Fields:

@@ -1,0 +1,25 @@
+"""What a kind of client cannot take is said in a way that it can, instead of provoking a NACK.
+
+A gRPC client refuses a whole route table for one matcher that it does not know, and a cluster
+for its balancer; each change made for its sake is a :class:`Downgrade` to be reported, and so is
+what it takes and does not act on.
+"""
+
+from ...model import Snapshot
+from ..node import ClientKind
+from .downgrade import Downgrade, Report
+from .envoy import for_envoy
+from .grpc import for_grpc
+
+__all__ = ["Downgrade", "Report", "adapt"]
+
+
+def adapt(snapshot: Snapshot, kind: ClientKind, report: Report) -> Snapshot:
+    """The snapshot as clients of this kind understand it."""
+    match kind:
+        case ClientKind.GRPC:
+            return for_grpc(snapshot, report)
+        case ClientKind.ENVOY:
+            return for_envoy(snapshot, report)
+        case ClientKind.MESHLIB | ClientKind.OTHER:
+            return snapshot

@@ -1,0 +1,59 @@
+"""Stock gRPC clients (C-core, which is the strictest of them): what they refuse, and ignore."""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+from ...model import Eds, HttpConnectionManager, OriginalDst, RouteConfiguration, Snapshot, Static
+from .downgrade import Report
+from .grpc_clusters import grpc_cluster
+from .grpc_filters import grpc_filters
+from .grpc_routes import grpc_table
+
+
+def for_grpc(snapshot: Snapshot, report: Report) -> Snapshot:
+    # A gRPC client calls hosts that are not of the mesh without xDS.
+    gone = frozenset(
+        name for name, one in snapshot.clusters.items() if isinstance(one.discovery, OriginalDst)
+    )
+    endpoints = dict(snapshot.endpoints)
+    clusters = {}
+    for name, configured in snapshot.clusters.items():
+        if name in gone:
+            continue
+        cluster = grpc_cluster(configured, gone, report)
+        if isinstance(cluster.discovery, Static):  # what stands in it comes by EDS instead
+            endpoints[name] = replace(cluster.discovery.load_assignment, cluster_name=name)
+            cluster = replace(cluster, discovery=Eds())
+        clusters[name] = cluster
+    listeners = {
+        name: replace(
+            listener,
+            http=_http(listener.http, name, gone, report, is_server=listener.address is not None),
+        )
+        for name, listener in snapshot.listeners.items()
+    }
+    # Tables that no listener names (those of Envoy's ports) are out of a gRPC client's reach.
+    named = {listener.route_config_name for listener in listeners.values()}
+    routes = {
+        name: grpc_table(table, gone, report)
+        for name, table in snapshot.routes.items()
+        if name in named
+    }
+    return replace(
+        snapshot, clusters=clusters, endpoints=endpoints, routes=routes, listeners=listeners
+    )
+
+
+def _http(
+    http: HttpConnectionManager,
+    listener: str,
+    gone: AbstractSet[str],
+    report: Report,
+    *,
+    is_server: bool,
+) -> HttpConnectionManager:
+    filters = grpc_filters(http.http_filters, f"listeners/{listener}", report, is_server=is_server)
+    routes = http.routes
+    if isinstance(routes, RouteConfiguration):
+        routes = grpc_table(routes, gone, report)
+    return replace(http, routes=routes, http_filters=filters)
