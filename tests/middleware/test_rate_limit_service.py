@@ -1,16 +1,32 @@
 """A real server of Envoy's rate limit protocol, asked over real connections."""
 
 import asyncio
+import socket
 from concurrent import futures
+from dataclasses import replace
 from functools import partial
 
 import grpc
 import grpc.aio
 import pytest
 
-from meshlib.dataplane import AskRateLimit, RateLimitVerdict, UpstreamEndpoint
+import meshlib
+from meshlib.dataplane import AskRateLimit, Engine, RateLimitVerdict, UpstreamEndpoint
 from meshlib.mesh.rate_limits import RateLimits
 from meshlib.middleware._rate_limit_client import RateLimitServiceClient
+from meshlib.model import (
+    ROUTER,
+    Cluster,
+    GenericKey,
+    GlobalRateLimit,
+    HttpFilter,
+    RateLimit,
+    RouteAction,
+    Snapshot,
+    Static,
+    gather,
+)
+from meshlib.testing import FakeClock, always, assignment, one_service
 from meshlib.xds.protos import message_class
 from meshlib.xds.rate_limit import METHOD, decode_response, encode_request
 
@@ -66,9 +82,6 @@ def question(upstream_endpoint):
 
 @pytest.fixture
 def upstream_endpoint():
-    from meshlib.dataplane import Engine
-    from meshlib.testing import FakeClock, always, one_service
-
     def make(port: int) -> UpstreamEndpoint:
         engine = Engine(clock=FakeClock(), dice=always(0.0))
         engine.apply(one_service((f"127.0.0.1:{port}",)))
@@ -147,8 +160,6 @@ async def test_nobody_there_is_no_verdict_for_a_coroutine_either(free_port, ques
 
 @pytest.fixture
 def free_port():
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -161,3 +172,57 @@ def test_the_client_of_a_mesh_is_made_when_it_is_needed(service, question) -> No
     client.reset()
     assert client.ask(question(service.port)) == NO_MORE
     client.close()
+
+
+ECHO = grpc.method_handlers_generic_handler(
+    "shop.Shop", {"Echo": grpc.unary_unary_rpc_method_handler(lambda request, _: request)}
+)
+
+
+@pytest.fixture
+def echo():
+    with futures.ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        server.add_generic_rpc_handlers((ECHO,))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}"
+        server.stop(None).wait()
+
+
+def limited(echo: str, port: int) -> Snapshot:
+    """``reviews:9080`` at this address, after the service at that port was asked."""
+    limits = (RateLimit(actions=(GenericKey(descriptor_value="all"),)),)
+    config = GlobalRateLimit(domain="shop", cluster="limits", timeout=10.0)
+    served = one_service((echo,), action=RouteAction(cluster="reviews", rate_limits=limits))
+    (listener,) = served.listeners.values()
+    filters = (HttpFilter(name="ratelimit", config=config), ROUTER)
+    service = Static(assignment((f"127.0.0.1:{port}",), name="limits"))
+    return gather(
+        listeners=[replace(listener, http=replace(listener.http, http_filters=filters))],
+        clusters=[*served.clusters.values(), Cluster(name="limits", discovery=service)],
+    )
+
+
+def test_a_member_of_the_mesh_asks_before_it_calls(service, echo) -> None:
+    with meshlib.Mesh(config=[]) as mesh:
+        mesh._runtime.commit(mesh._engine.prepare(limited(echo, service.port)))
+        with mesh.grpc.channel("reviews:9080") as channel:
+            call = channel.unary_unary("/shop.Shop/Echo")
+            assert call(b"x", timeout=10) == b"x"
+            with pytest.raises(grpc.RpcError) as refused:
+                call(b"x", timeout=10)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert refused.value.mesh.flags == ("RL",)
+
+
+async def test_a_member_of_the_mesh_asks_before_it_calls_asynchronously(service, echo) -> None:
+    async with meshlib.Mesh(config=[]) as mesh:
+        mesh._runtime.commit(mesh._engine.prepare(limited(echo, service.port)))
+        async with mesh.grpc.aio_channel("reviews:9080") as channel:
+            call = channel.unary_unary("/shop.Shop/Echo")
+            assert await call(b"x", timeout=10) == b"x"
+            with pytest.raises(grpc.RpcError) as refused:
+                await call(b"x", timeout=10)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert refused.value.mesh.flags == ("RL",)

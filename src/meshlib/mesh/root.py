@@ -15,12 +15,14 @@ from ..dataplane import Decision, Engine, Observer, Whereabouts, decide
 from ..dataplane import Options as EngineOptions
 from ..middleware._deadline import INCOMING
 from ..middleware._drive import Runtime
+from ..middleware._loop_lag import LoopLag
 from ..telemetry.propagation import Propagation
 from ..telemetry.recorder import Recorder
 from ..telemetry.threads import install, uninstall
 from ..xds.regex import finditer, fullmatch
 from . import options as _options
 from .questions import request_for
+from .rate_limits import RateLimits
 from .sources import Source, source_for
 from .upkeep import Upkeep
 
@@ -96,6 +98,8 @@ class Mesh:
             propagation=Propagation(extra=self.options.propagate),
         )
         self._runtime.propagate_deadlines = self.options.propagate_deadlines
+        self._runtime.rate_limit_client = self._rate_limits = RateLimits()
+        self._runtime.resets.append(self._rate_limits.reset)
         self._upkeep = Upkeep(
             self._engine, self._runtime, dice=random.random, traffic=self._has_called
         )
@@ -177,6 +181,7 @@ class Mesh:
     async def aclose(self) -> None:
         """:meth:`close`, and the channels of the running event loop too."""
         await asyncio.to_thread(self._stop)
+        await self._rate_limits.aclose()
         if self._grpc is not None:
             await self._grpc.aclose()
             self._grpc.close()
@@ -190,6 +195,7 @@ class Mesh:
         if source is not None:
             source.close()
         self._upkeep.close()
+        self._rate_limits.close()
 
     def _begin_anew(self) -> None:
         """In a forked child: threads, connections, calls and counts are the parent's."""
@@ -320,6 +326,7 @@ def _engine(options: _options.Options, observe: Observer) -> Engine:
             whereabouts=Whereabouts(hostname=socket.gethostname(), environment=dict(os.environ)),
             service=options.service,
             locality=options.locality,
+            loop_lag=LoopLag(),
             wall=time.time,  # noqa: TID251 - handed on, as a clock
         ),
     )
