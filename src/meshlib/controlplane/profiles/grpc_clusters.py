@@ -84,8 +84,8 @@ def _report_ignored(cluster: Cluster, where: str, report: Report) -> None:
         ("consecutive errors of outlier_detection", outlier and _is_consecutive(outlier)),
         ("zone_aware_lb_config", isinstance(cluster.locality_lb, ZoneAware)),
         ("slow_start_config", isinstance(policy, RoundRobin) and policy.slow_start),
-        ("use_hostname_for_hashing", hashing and policy.use_hostname_for_hashing),
-        ("hash_balance_factor", hashing and policy.hash_balance_factor),
+        ("use_hostname_for_hashing", hashing and hashing.use_hostname_for_hashing),
+        ("hash_balance_factor", hashing and hashing.hash_balance_factor),
         ("tcp_keepalive", cluster.tcp_keepalive),
     )
     report_ignored(where, facts, "gRPC", report)
