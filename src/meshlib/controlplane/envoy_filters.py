@@ -117,12 +117,15 @@ def _meant(world: World, scope: Scope) -> Iterator[Manifest[EnvoyFilter]]:
         manifest
         for manifest in world.envoy_filters
         if manifest.namespace in {root, scope.namespace}
+        and not manifest.spec.target_refs
         and scope.carries(manifest.spec.selected_labels)
     ]
     yield from sorted(chosen, key=lambda m: (m.namespace != root, m.spec.priority, m.name))
 
 
 def _is_acted_on(patch: EnvoyConfigObjectPatch) -> bool:
+    if patch.match.unjudged:
+        return False
     if patch.inserts_filter:
         return patch.is_known_filter
     return patch.overrides_filters and not patch.unknown_merges

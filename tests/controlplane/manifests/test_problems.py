@@ -141,7 +141,6 @@ def test_what_makes_no_sense_is_refused(kind, spec, why):
         ("DestinationRule", "host: x\ntrafficPolicy: {tls: {mode: SIMPLE}}"),
         ("DestinationRule", "host: x\ntrafficPolicy: {tunnel: {}}"),
         ("DestinationRule", "host: x\ntrafficPolicy: {proxyProtocol: {}}"),
-        ("EnvoyFilter", "targetRefs: []"),
         ("WorkloadEntry", "address: unix:///run/x"),
     ],
 )

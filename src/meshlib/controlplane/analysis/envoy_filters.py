@@ -24,6 +24,11 @@ GUARDS = ("rbac", "jwt_authn", "ext_authz", "ext_proc", "oauth2", "csrf", "basic
 
 def check(world: World) -> Iterator[Finding]:
     for manifest in world.envoy_filters:
+        if manifest.spec.target_refs:
+            place = manifest.place_of("targetRefs")
+            said = "targetRefs are of gateways and waypoints: the filter has no effect"
+            yield Finding(UNSUPPORTED, "warning", place, str(manifest), said)
+            continue
         for index, patch in enumerate(manifest.spec.config_patches):
             yield from _Looking(manifest, index, patch, world).findings()
 
@@ -49,6 +54,9 @@ class _Looking:
         if not patch.is_for_inbound and not patch.is_for_outbound:
             said = f"context {patch.match.context} is not of a workload: the patch has no effect"
             yield self._unsupported(said, "match", "context")
+        elif patch.match.unjudged:
+            said = f"{', '.join(patch.match.unjudged)} cannot be judged: the patch has no effect"
+            yield self._unsupported(said, "match")
         elif patch.inserts_filter:
             yield from self._filter()
         elif patch.overrides_filters:

@@ -18,6 +18,7 @@ Operation = Literal[
     "REPLACE", "MERGE_AND_REPLACE_LIST",
 ]  # fmt: skip
 Context = Literal["ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY", "WAYPOINT"]
+Plain = dict[str, Any]
 INSERTS = frozenset({"INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST"})
 
 _FILTERS = "envoy.extensions.filters.http"
@@ -48,16 +49,19 @@ class FilterMatch(Piece, frozen=True):
 
 class FilterChainMatch(Piece, frozen=True):
     filter: FilterMatch = FilterMatch()
-    NOT_YET = frozenset(
-        {"name", "sni", "transportProtocol", "applicationProtocols", "destinationPort"}
-    )
+    name: str = ""
+    sni: str = ""
+    transport_protocol: str = ""
+    application_protocols: str = ""
+    destination_port: int = 0
 
 
 class ListenerMatch(Piece, frozen=True):
     port_number: int = 0
     name: str = ""
     filter_chain: FilterChainMatch = FilterChainMatch()
-    NOT_YET = frozenset({"listenerFilter", "portName"})
+    listener_filter: str = ""
+    port_name: str = ""
 
 
 class RouteMatch(Piece, frozen=True):
@@ -75,22 +79,45 @@ class RouteConfigurationMatch(Piece, frozen=True):
     port_number: int = 0
     name: str = ""
     vhost: VirtualHostMatch = VirtualHostMatch()
-    NOT_YET = frozenset({"portName", "gateway"})
+    gateway: str = ""
+    port_name: str = ""
 
 
 class EnvoyConfigObjectMatch(Piece, frozen=True):
     context: Context = "ANY"
     listener: ListenerMatch = ListenerMatch()
     route_configuration: RouteConfigurationMatch = RouteConfigurationMatch()
-    NOT_YET = frozenset({"proxy", "cluster", "waypoint"})
+    proxy: Plain = msgspec.field(default_factory=dict)
+    cluster: Plain = msgspec.field(default_factory=dict)
+    waypoint: Plain = msgspec.field(default_factory=dict)
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """What is asked for and cannot be answered without an Envoy."""
+        chain = self.listener.filter_chain
+        told = {
+            "proxy": self.proxy,
+            "cluster": self.cluster,
+            "waypoint": self.waypoint,
+            "listener.listenerFilter": self.listener.listener_filter,
+            "listener.portName": self.listener.port_name,
+            "routeConfiguration.gateway": self.route_configuration.gateway,
+            "routeConfiguration.portName": self.route_configuration.port_name,
+            "listener.filterChain.name": chain.name,
+            "listener.filterChain.sni": chain.sni,
+            "listener.filterChain.transportProtocol": chain.transport_protocol,
+            "listener.filterChain.applicationProtocols": chain.application_protocols,
+            "listener.filterChain.destinationPort": chain.destination_port,
+        }
+        return tuple(name for name, value in told.items() if value)
 
 
 class Patch(Piece, frozen=True):
     """``value`` is proto-JSON of Envoy's, read by the codec of xDS."""
 
     operation: Operation = "INVALID"
-    value: dict[str, Any] = msgspec.field(default_factory=dict)
-    NOT_YET = frozenset({"filterClass"})
+    value: Plain = msgspec.field(default_factory=dict)
+    filter_class: str = ""
 
 
 class EnvoyConfigObjectPatch(Piece, frozen=True):
@@ -150,7 +177,7 @@ class EnvoyFilter(Piece, frozen=True):
     workload_selector: WorkloadSelector | None = None
     config_patches: tuple[EnvoyConfigObjectPatch, ...] = ()
     priority: int = 0
-    NOT_YET = frozenset({"targetRefs"})
+    target_refs: tuple[Plain, ...] = ()
 
     @property
     def selected_labels(self) -> dict[str, str]:
