@@ -196,3 +196,138 @@ def test_a_finding_is_plain_values(world_of):
         "message": "no service nope.default.svc.cluster.local is known here",
         "hint": "",
     }
+
+
+TO = "route: [{destination: {host: reviews}}]"
+
+
+@pytest.mark.parametrize(
+    "rule, code, severity, said",
+    [
+        ("mirror: {host: revews}", "ML0101", "error", "no service revews"),
+        ("mirror: {host: reviews, subset: v9}", "ML0107", "error", "has a subset 'v9'"),
+        ("mirrors: [{destination: {host: revews}}]", "ML0101", "error", "no service revews"),
+        ("mirror: {host: reviews}, mirrorPercent: 0", "ML1001", "info", "nothing is mirrored"),
+        (
+            "mirror: {host: reviews}, mirrorPercent: 5, mirrorPercentage: {value: 6}",
+            "ML1001",
+            "info",
+            "no effect beside mirrorPercentage",
+        ),
+        ("fault: {delay: {fixedDelay: 1s}}", "ML1001", "warning", "nothing is delayed"),
+        ("fault: {abort: {httpStatus: 500}}", "ML1001", "warning", "nothing is aborted"),
+        (
+            "fault: {delay: {fixedDelay: 1s, percent: 5, percentage: {value: 6}}}",
+            "ML1001",
+            "info",
+            "no effect beside percentage",
+        ),
+        (
+            "match: [{uri: {regex: /a}, ignoreUriCase: true}]",
+            "ML1001",
+            "info",
+            "exact and prefix only",
+        ),
+        ("match: [{uri: {exact: /a}, statPrefix: x}]", "ML1001", "info", "statPrefix"),
+        (
+            "timeout: 1s, retries: {attempts: 1, perTryTimeout: 1s}",
+            "ML1001",
+            "warning",
+            "timeout is not longer",
+        ),
+        (
+            "retries: {attempts: 1, retryOn: retriable-status-codes}",
+            "ML1001",
+            "warning",
+            "needs statuses",
+        ),
+        (
+            "retries: {attempts: 1, retryOn: retriable-headers}",
+            "ML1001",
+            "info",
+            "cannot say which",
+        ),
+    ],
+)
+def test_what_a_rule_says_in_vain_is_said(world_of, rule, code, severity, said):
+    (finding,) = findings_of(world_of(MESH, rules(f"- {{{TO}, {rule}}}")))
+    assert (finding.code, finding.severity) == (code, severity)
+    assert said in finding.message
+
+
+@pytest.mark.parametrize(
+    "policy, said",
+    [
+        ("loadBalancer: {consistentHash: {}}", "has no key"),
+        ("loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}", "warmup has an effect with"),
+        (
+            "loadBalancer: {simple: PASSTHROUGH, localityLbSetting: {enabled: true}}",
+            "no effect with PASSTHROUGH",
+        ),
+        (
+            "loadBalancer: {localityLbSetting: {failover: [{from: a, to: b}]}}",
+            "failover has no effect without outlierDetection",
+        ),
+        ("connectionPool: {tcp: {idleTimeout: 1s}}", "idleTimeout of tcp"),
+        ("connectionPool: {http: {h2UpgradePolicy: UPGRADE}}", "h2UpgradePolicy has no effect"),
+        ("connectionPool: {http: {useClientProtocol: true}}", "useClientProtocol has no effect"),
+        (
+            "outlierDetection: {consecutiveLocalOriginFailures: 3}",
+            "without splitExternalLocalOriginErrors",
+        ),
+        (
+            "outlierDetection: {consecutiveGatewayErrors: 5, consecutive5xxErrors: 5}",
+            "consecutive5xxErrors is reached first",
+        ),
+        (
+            (
+                "outlierDetection: "
+                "{consecutiveErrors: 1, consecutiveGatewayErrors: 4, consecutive5xxErrors: 5}"
+            ),
+            "no effect beside the newer",
+        ),
+        ("retryBudget: {interval: 1s}", "counted while they run"),
+        (
+            "retryBudget: {}, connectionPool: {http: {maxRetries: 1}}",
+            "no effect beside a retryBudget",
+        ),
+    ],
+)
+def test_what_a_policy_says_in_vain_is_said(world_of, policy, said):
+    rule = f"""
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: x}}
+spec: {{host: reviews, trafficPolicy: {{{policy}}}}}
+"""
+    (finding,) = findings_of(world_of(MESH, rule))
+    assert (finding.code, finding.severity) == ("ML1001", "info")
+    assert said in finding.message
+
+
+def test_a_policy_of_a_subset_is_ejected_from_as_the_rule_says(world_of):
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: x}
+spec:
+  host: reviews
+  trafficPolicy: {outlierDetection: {}}
+  subsets:
+    - name: v1
+      labels: {version: v1}
+      trafficPolicy: {loadBalancer: {localityLbSetting: {failoverPriority: [version]}}}
+"""
+    assert found(world_of(MESH.replace("name: v1", "name: v2"), rule)) == []
+
+
+def test_what_the_mesh_says_in_vain_is_said(world_of):
+    mesh = """
+kind: MeshConfig
+h2UpgradePolicy: UPGRADE
+defaultTrafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}
+"""
+    assert found(world_of(MESH, mesh)) == [
+        ("ML1001", "info", "b.yaml:3:18"),
+        ("ML1001", "info", "b.yaml:4:70"),
+    ]

@@ -19,7 +19,7 @@ from .kinds import (
     version_is_known,
 )
 from .manifest import Manifest
-from .marks import EnclosedMarks, Marks, OpaqueMarks, Path, YamlMarks, dotted
+from .marks import BareMarks, EnclosedMarks, Marks, OpaqueMarks, Path, YamlMarks, dotted
 from .piece import Flaw
 from .reader import Unreadable, read
 
@@ -124,7 +124,7 @@ class Loading:
         else:
             envelope = {"apiVersion", "kind", "metadata"}
             fields = {key: value for key, value in document.items() if key not in envelope}
-            self._read_mesh_config(fields, marks, ())
+            self._read_mesh_config(fields, BareMarks(marks), ())
 
     def _config_map(self, document: Mapping[str, Any], marks: Marks) -> None:
         at = marks.place(("data", "mesh"))

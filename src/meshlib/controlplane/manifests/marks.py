@@ -67,6 +67,16 @@ class EnclosedMarks:
 
 
 @dataclass(frozen=True, slots=True)
+class BareMarks:
+    """A manifest that is its own ``spec``, as Istio writes the MeshConfig."""
+
+    outer: Marks
+
+    def place(self, path: Path = (), *, key: bool = False) -> Place:
+        return self.outer.place(path[1:] if path[:1] == ("spec",) else path, key=key)
+
+
+@dataclass(frozen=True, slots=True)
 class OpaqueMarks:
     """A text inside a field: everything in it stands where the field stands."""
 
