@@ -100,7 +100,7 @@ class Router:
         cluster, route, around = destination.balanced, terms.route, self._around
         assert cluster is not None
         record.cluster = cluster
-        deadline = terms.deadline(request, record.started)
+        deadline = terms.deadline(request, record.started + record.held)
         sent = request if destination.rewrite is None else destination.rewrite(request, record)
         yield from mirrored(sent, record, deadline, around)
         if terms.hedge is None:
@@ -127,7 +127,7 @@ class Router:
             return (yield from deliver(record, _no_cluster(route, destination, request, record)))
         _tell_of_answers(request, record, route, destination)
         clock = self._around.clock
-        deadline = self._terms_of(route, request).deadline(request, record.started)
+        deadline = self._terms_of(route, request).deadline(request, record.started + record.held)
         timeout = None if deadline is None else time_left(deadline, None, clock)
         if timeout is not None and timeout <= 0:
             return (yield from deliver(record, too_late(request)))
@@ -148,10 +148,12 @@ class Router:
     ) -> Steps[Outcome]:
         around, clock = self._around, self._around.clock
         outcome: Outcome = GONE
+        refused: Failure | None = None
         again: Again | None = None
         try:
             record.cluster = cluster
-            deadline = terms.deadline(request, record.started)
+            started = record.started if counted else record.started + record.held
+            deadline = terms.deadline(request, started)
             if destination.rewrite is not None:
                 request = destination.rewrite(request, record)
             key = terms.route.hash_key(request, record) if cluster.balance.hashes else None
@@ -170,7 +172,6 @@ class Router:
                 ):
                     in_flight.active = active + 1
                 elif refused := (yield from admitted(breaker, record, deadline, clock)):
-                    outcome = yield from deliver(record, refused)
                     break
                 try:
                     if deadline is not None:
@@ -179,7 +180,7 @@ class Router:
                     if timeout is None or timeout > 0:
                         endpoint = again.pick(key) if again else cluster.pick((), key)
                     if endpoint is None:
-                        outcome = yield from deliver(record, refusal(cluster, request, timeout))
+                        refused = refusal(cluster, request, timeout)
                         break
                     record.endpoint = endpoint
                     record.attempts += 1
@@ -202,6 +203,8 @@ class Router:
                     in_flight.active -= 1
                     if breaker.waiting:
                         breaker.next_turn()
+            if refused is not None:
+                outcome = yield from deliver(record, refused)
             return outcome
         finally:
             if again is not None:
@@ -258,4 +261,5 @@ def _no_cluster(
     if status == NOT_FOUND or request.is_grpc:
         return Failure(Cause.NO_CLUSTER, f"no cluster {destination.name!r}")
     record.flags += Cause.NO_CLUSTER.flags
-    return Response(status)
+    respond = destination.respond
+    return Response(status, () if respond is None else respond(request, record, ()))
