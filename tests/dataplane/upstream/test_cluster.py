@@ -1,11 +1,21 @@
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from meshlib.dataplane import Cause, Failure, Response
 from meshlib.dataplane.upstream.cluster import UpstreamCluster
-from meshlib.model import Cluster, ClusterLoadAssignment, DropOverload, HealthStatus
+from meshlib.model import (
+    CircuitBreakers,
+    Cluster,
+    ClusterLoadAssignment,
+    DropOverload,
+    HealthCheck,
+    HealthStatus,
+    TcpHealthCheck,
+    Thresholds,
+)
 from meshlib.testing import A, B, C, FakeClock, always, assignment, endpoint, scripted, seeded
 
 
@@ -183,3 +193,83 @@ def test_an_endpoint_knows_how_long_a_connection_may_take() -> None:
     live.commit(live.prepare(replace(live.balance.config, connect_timeout=3.0), assignment([A])))
     assert live.balance.endpoints[A] is before
     assert before.connect_timeout == 3.0
+
+
+CHECKED = HealthCheck(
+    checker=TcpHealthCheck(), timeout=1, interval=1, unhealthy_threshold=1, healthy_threshold=1
+)
+
+
+def test_an_endpoint_that_checks_find_well_stays_until_they_find_it_gone() -> None:
+    live = cluster(assignment([A, B, C]), health_checks=(CHECKED,))
+    live.commit(live.prepare(live.balance.config, assignment([A, B])))
+    gone = live.balance.endpoints[C]
+    assert {picked(live) for _ in range(9)} == {A, B, C}
+    live.commit(live.prepare(live.balance.config, assignment([B, A])))
+    assert live.balance.endpoints[C] is gone
+    gone.unhealthy = True
+    live.rebalance()
+    assert set(live.balance.endpoints) == {A, B}
+    assert {picked(live) for _ in range(9)} == {A, B}
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"health_checks": (CHECKED,), "ignore_health_on_host_removal": True}]
+)
+def test_an_endpoint_leaves_at_once_where_health_is_not_to_keep_it(fields: Any) -> None:
+    live = cluster(assignment([A, B, C]), **fields)
+    live.commit(live.prepare(live.balance.config, assignment([A, B])))
+    assert set(live.balance.endpoints) == {A, B}
+
+
+def test_an_endpoint_that_was_found_unhealthy_leaves_at_once() -> None:
+    live = cluster(assignment([A, B], [C]), health_checks=(CHECKED,))
+    live.balance.endpoints[C].unhealthy = True
+    live.rebalance()
+    live.commit(live.prepare(live.balance.config, assignment([A, B])))
+    assert set(live.balance.endpoints) == {A, B}
+
+
+def test_an_endpoint_warms_up_from_when_it_became_usable() -> None:
+    live = cluster(assignment([A, B]))
+    a, b = live.balance.endpoints[A], live.balance.endpoints[B]
+    assert (a.since, b.since) == (10.0, 10.0)
+    clock: FakeClock = live._clock  # type: ignore[assignment]
+    clock.jump(5)
+    a.ejected = True
+    live.rebalance()
+    clock.jump(5)
+    a.ejected = False
+    live.rebalance()
+    assert (a.since, b.since) == (20.0, 10.0)
+    live.commit(live.prepare(live.balance.config, assignment([A, B, C])))
+    assert live.balance.endpoints[C].since == 20.0
+    assert a.since == 20.0
+
+
+def test_a_priority_that_was_tried_is_spared() -> None:
+    live = cluster(assignment([A], [B], [C]))
+    assert [live.balance.endpoints[address].priority for address in (A, B, C)] == [0, 1, 2]
+    spared = [
+        one.key
+        for priorities in ((), (0,), (0, 1), (0, 1, 2))
+        if (one := live.pick(spared_priorities=priorities)) is not None
+    ]
+    assert spared == [A, B, C, A]
+
+
+def test_pickers_go_on_where_nothing_changed_for_them() -> None:
+    live = cluster(assignment([A, B, C], ["10.0.0.9:80"]), always(0.0))
+    assert [picked(live) for _ in range(2)] == [A, B]
+    changed = assignment([A, B, C], ["10.0.0.8:80"])
+    live.commit(live.prepare(live.balance.config, changed))
+    assert picked(live) == C
+
+
+def test_limits_of_both_priorities_are_those_of_the_configuration() -> None:
+    live = cluster(assignment([A]))
+    limits = CircuitBreakers(default=Thresholds(max_requests=7), high=Thresholds(max_requests=9))
+    live.commit(
+        live.prepare(replace(live.balance.config, circuit_breakers=limits), assignment([A]))
+    )
+    assert (live.breaker.limits.max_requests, live.high.limits.max_requests) == (7, 9)

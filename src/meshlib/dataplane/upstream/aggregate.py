@@ -42,6 +42,10 @@ class AggregateCluster(UpstreamCluster):
     def revision(self, balance: Balance) -> int:
         return _revision(balance.leaves)
 
+    def _detect(self, config: Cluster) -> bool:
+        """Each cluster watches its own endpoints."""
+        return False
+
     def _take_over(self, balance: Balance) -> None:
         for priority, rank in enumerate(balance.ranks):
             for member in rank.members:

@@ -1,7 +1,7 @@
 """How the calls of a cluster are spread: priorities, localities, endpoints."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...clock import Clock, Dice
@@ -133,12 +133,13 @@ class Balancer:
 def ranks_of(
     config: Cluster,
     assignment: ClusterLoadAssignment,
-    known: Mapping[str, UpstreamEndpoint],
+    before: Balance,
     live: dict[str, UpstreamEndpoint],
 ) -> tuple[Rank, ...]:
     """The members of each priority, best first; ``live`` gets them all by address."""
     options = config.http_protocol_options
     http2 = options is not None and options.http2
+    known = before.endpoints
     members: dict[int, list[Member]] = {}
     localities: dict[int, list[tuple[Locality, int | None]]] = {}
     for found in assignment.endpoints:
@@ -153,10 +154,53 @@ def ranks_of(
             )
             rank.append(Member(endpoint, told, len(places)))
         places.append((found.locality, found.load_balancing_weight))
+    if config.health_checks and not config.ignore_health_on_host_removal:
+        for priority, locality, member in _leaving(before, live):
+            places = localities.setdefault(priority, [])
+            index = next((i for i, (place, _) in enumerate(places) if place == locality), None)
+            if index is None:
+                index = len(places)
+                places.append((locality, None))
+            live[member.endpoint.key] = member.endpoint
+            members.setdefault(priority, []).append(member._replace(locality=index, leaving=True))
     factor, kept = assignment.overprovisioning_factor / 100, kept_share(assignment)
     return tuple(
         Rank(config, tuple(members[p]), tuple(localities[p]), factor, kept, index)
         for index, p in enumerate(sorted(members))
+    )
+
+
+def _leaving(
+    before: Balance, live: Mapping[str, UpstreamEndpoint]
+) -> list[tuple[int, Locality, Member]]:
+    """Those that the configuration lacks now, while health checks still find them well."""
+    return [
+        (rank.place, rank.localities[member.locality][0], member)
+        for rank in before.ranks
+        for member in rank.members
+        if member.endpoint.key not in live
+        and not member.endpoint.unhealthy
+        and not member.config.disable_active_health_check
+    ]
+
+
+def without_gone(balance: Balance) -> Balance:
+    """A balance without those that were leaving and are found gone now."""
+    gone = {
+        member.endpoint
+        for rank in balance.ranks
+        for member in rank.members
+        if member.leaving and member.endpoint.unhealthy
+    }
+    if not gone:
+        return balance
+    return replace(
+        balance,
+        endpoints={k: e for k, e in balance.endpoints.items() if e not in gone},
+        ranks=tuple(
+            replace(rank, members=tuple(m for m in rank.members if m.endpoint not in gone))
+            for rank in balance.ranks
+        ),
     )
 
 

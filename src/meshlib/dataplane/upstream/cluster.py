@@ -14,7 +14,7 @@ from ...model import (
 )
 from ..events import Event, Observer
 from ..message import Cause, Failure, Outcome
-from .balance import Balance, Balancer, Lane, ranks_of
+from .balance import Balance, Balancer, Lane, ranks_of, without_gone
 from .circuit import CircuitBreaker
 from .endpoint import NEVER, UpstreamEndpoint
 from .load import Load, LoadReport, utilization
@@ -80,7 +80,7 @@ class UpstreamCluster:
         if current.config == config and current.assignment == assignment:
             return current
         live: dict[str, UpstreamEndpoint] = {}
-        ranks = ranks_of(config, assignment, current.endpoints, live)
+        ranks = ranks_of(config, assignment, current, live)
         bare = Balance(config, assignment, live, ranks, self._revision)
         return self._balancer.balanced(bare, current)
 
@@ -93,15 +93,20 @@ class UpstreamCluster:
             balance = self._balancer.balanced(replace(balance, revision=revision), balance)
         self.balance = balance
         config = balance.config
-        self.breaker.limits = config.circuit_breakers.default
-        self.high.limits = config.circuit_breakers.high
-        self._detect(config)
+        shared = _is_http2(config)
+        self.breaker.reconfigure(config.circuit_breakers.default, shared=shared)
+        self.high.reconfigure(config.circuit_breakers.high, shared=shared)
+        returned = self._detect(config)
         self._take_over(balance)
+        if returned:
+            self.rebalance()
 
-    def _detect(self, config: Cluster) -> None:
+    def _detect(self, config: Cluster) -> bool:
+        """Whether endpoints come back that nobody would let back any more."""
         if config.outlier_detection is None:
-            self.outlier = None
-        elif self.outlier is None:
+            outlier, self.outlier = self.outlier, None
+            return outlier is not None and outlier.retire(self.balance.endpoints.values())
+        if self.outlier is None:
             self.outlier = OutlierDetector(
                 config.outlier_detection,
                 self._clock,
@@ -111,15 +116,14 @@ class UpstreamCluster:
             )
         else:
             self.outlier.reconfigure(config.outlier_detection)
+        return False
 
     def _take_over(self, balance: Balance) -> None:
         """Tell the endpoints what the configuration in force says of them."""
         config = balance.config
-        options = config.http_protocol_options
-        http2 = options is not None and options.http2
-        weighs = _weighs_load(config)
+        http2, weighs = _is_http2(config), _weighs_load(config)
         for priority, rank in enumerate(balance.ranks):
-            for endpoint, told, _ in rank.members:
+            for endpoint, told, _, _ in rank.members:
                 endpoint.config = told
                 endpoint.priority = priority
                 endpoint.http2 = http2
@@ -138,7 +142,7 @@ class UpstreamCluster:
     def rebalance(self) -> None:
         """The health of an endpoint changed: spread the load anew over the same ones."""
         self._revision += 1
-        balance = self.balance
+        balance = without_gone(self.balance)
         bare = replace(balance, revision=self.revision(balance))
         self.balance = self._balancer.balanced(bare, balance)
         self._note_since(balance)
@@ -253,6 +257,11 @@ class UpstreamCluster:
             self._clock(),
             penalty=policy.error_utilization_penalty,
         )
+
+
+def _is_http2(config: Cluster) -> bool:
+    options = config.http_protocol_options
+    return options is not None and options.http2
 
 
 def _weighing(config: Cluster) -> ClientSideWeightedRoundRobin | None:

@@ -12,11 +12,15 @@ DEFAULT_PANIC_THRESHOLD = 50.0
 
 
 class Member(NamedTuple):
-    """An endpoint as one configuration wants it; ``locality`` counts those of its rank."""
+    """An endpoint as one configuration wants it; ``locality`` counts those of its rank.
+
+    ``leaving``: the configuration lacks it, and it stays until health checks find it gone.
+    """
 
     endpoint: UpstreamEndpoint
     config: Endpoint
     locality: int = 0
+    leaving: bool = False
 
     @property
     def usable(self) -> bool:
