@@ -33,7 +33,11 @@ class CallRecord:
     respond: Callable[[Headers], Headers] | None = None
     flags: tuple[str, ...] = ()
     """Envoy's response flags of what filters did to the call: ``DI``, ``FI``, ``RL`` …"""
+    held: float = 0.0
+    """Seconds for which a fault held the call: the route's time-out begins after them."""
     mirror: bool = False
+    sent: Request | None = None
+    """What the route made of the request, where it changes anything."""
 
     def responds(self, change: Callable[[Headers], Headers]) -> None:
         """Change the response headers once more, after whatever changes them so far."""

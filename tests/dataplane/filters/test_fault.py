@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from meshlib.dataplane import Cause, Failure, Response
+from meshlib.dataplane import Cause, Failure, Override, Response
 from meshlib.model import (
     ALWAYS,
     FAULT,
@@ -115,6 +115,18 @@ def test_a_delay_lasts_no_longer_than_the_callers_deadline(filtered) -> None:
     assert isinstance(call.outcome, Failure)
     assert (call.outcome.cause, call.outcome.grpc_status) == (Cause.DEADLINE, 4)
     assert call.attempts == []
+
+
+def test_the_time_out_of_a_route_begins_after_the_delay_for_http_alone(filtered) -> None:
+    delay = FaultDelay(fixed_delay=5.0, percentage=ALWAYS)
+    action = RouteAction(cluster="reviews", timeout=1.0)
+    (call,) = play_alike(lambda: filtered(fault(delay=delay), action=action), get(REVIEWS))
+    assert (said(call.outcome), call.trace[1]["timeout"]) == ("200", 1.0)
+    late = play(filtered(fault(delay=delay), action=action), rpc(REVIEWS)).outcome
+    assert isinstance(late, Failure)
+    assert late.grpc_status == 4
+    asked = get(REVIEWS, override=Override(timeout=2.0))
+    assert isinstance(play(filtered(fault(delay=delay), action=action), asked).outcome, Failure)
 
 
 def test_an_abort_is_not_retried_but_the_failures_behind_a_delay_are(filtered) -> None:
