@@ -13,6 +13,7 @@ import pytest
 import meshlib
 from meshlib.dataplane import AskRateLimit, Engine, RateLimitVerdict, UpstreamEndpoint
 from meshlib.mesh.rate_limits import RateLimits
+from meshlib.middleware._drive import Runtime
 from meshlib.middleware._rate_limit_client import RateLimitServiceClient
 from meshlib.model import (
     ROUTER,
@@ -166,10 +167,12 @@ def free_port():
 
 
 def test_the_client_of_a_mesh_is_made_when_it_is_needed(service, question) -> None:
-    client = RateLimits()
+    engine = Engine(clock=FakeClock(), dice=always(0.0))
+    runtime = Runtime(engine, clock=engine.around.clock, sleep=engine.around.clock.jump)
+    client = RateLimits(runtime)
     client.close()
-    assert client.ask(question(service.port)).ok
-    client.reset()
+    assert runtime.rate_limit_client.ask(question(service.port)).ok
+    runtime.reset()
     assert client.ask(question(service.port)) == NO_MORE
     client.close()
 

@@ -4,16 +4,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..dataplane import AskRateLimit, RateLimitVerdict
+from ..middleware._drive import Runtime
 
 if TYPE_CHECKING:
     from ..middleware._rate_limit_client import RateLimitServiceClient
 
 
 class RateLimits:
-    """A ``Runtime.rate_limit_client``."""
+    """The ``rate_limit_client`` of a runtime."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self._made: RateLimitServiceClient | None = None
+        runtime.rate_limit_client = self
+        runtime.resets.append(self.reset)
 
     def ask(self, effect: AskRateLimit) -> RateLimitVerdict:
         return self._client().ask(effect)

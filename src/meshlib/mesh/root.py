@@ -98,8 +98,7 @@ class Mesh:
             propagation=Propagation(extra=self.options.propagate),
         )
         self._runtime.propagate_deadlines = self.options.propagate_deadlines
-        self._runtime.rate_limit_client = self._rate_limits = RateLimits()
-        self._runtime.resets.append(self._rate_limits.reset)
+        self._rate_limits = RateLimits(self._runtime)
         self._upkeep = Upkeep(
             self._engine, self._runtime, dice=random.random, traffic=self._has_called
         )
