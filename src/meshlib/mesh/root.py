@@ -103,8 +103,7 @@ class Mesh:
             self._engine, self._runtime, dice=random.random, traffic=self._has_called
         )
         self._source: Source | None = None
-        self._started = False
-        self._starting = threading.Lock()
+        self._started, self._starting = False, threading.Lock()
         self._grpc: GrpcHooks | None = None
         self._aiohttp: AiohttpHooks | None = None
         _begin_anew_after_fork(self)
