@@ -340,6 +340,20 @@ async def test_endpoints_that_nobody_checks_any_more_are_well(keep, http_servers
     await until(lambda: not threads())
 
 
+async def test_an_endpoint_that_left_is_asked_until_it_is_found_gone(keep, http_servers) -> None:
+    stays, leaves = await http_servers(), await http_servers()
+    kept = keep()
+    kept.apply(stays.address, leaves.address, health_checks=(HTTP,))
+    await until(lambda: all(one.passes for one in kept.cluster.balance.endpoints.values()))
+    kept.apply(stays.address, health_checks=(HTTP,))
+    assert kept.addresses == {stays.address, leaves.address}
+    leaves.status = 503
+    await until(lambda: kept.addresses == {stays.address})
+    asked, meanwhile = len(leaves.seen), len(stays.seen)
+    await until(lambda: len(stays.seen) > meanwhile + 10)
+    assert len(leaves.seen) <= asked + 1
+
+
 async def test_a_check_over_http_2_is_told_to_be_none(keep, caplog) -> None:
     kept = keep()
     h2 = check(HttpHealthCheck(path="/", http2=True))

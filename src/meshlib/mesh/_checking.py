@@ -1,15 +1,17 @@
 """Upkeep of a cluster with active health checks: its endpoints, asked again and again."""
 
 import asyncio
+import ipaddress
 import logging
 from collections.abc import Callable
 
 from ..clock import Dice
+from ..dataplane import UpstreamEndpoint
 from ..dataplane.upstream.cluster import UpstreamCluster
 from ..dataplane.upstream.health import Check, HealthChecker, Result
 from ..middleware._drive import Runtime
 from ..middleware._probes import Probe, probe_for
-from ..model import HealthCheck
+from ..model import HealthCheck, StrictDns
 
 log = logging.getLogger("meshlib")
 
@@ -35,7 +37,7 @@ class Checking:
     def follow(self, cluster: UpstreamCluster) -> None:
         self._cluster = cluster
         with self._runtime.lock:
-            followed = self._checker.follow(cluster.balance.endpoints.values())
+            followed = self._checker.follow(_places(cluster))
             if followed.changed:
                 cluster.rebalance()
         for check in followed.ended:
@@ -79,9 +81,28 @@ class Checking:
                 changed |= outlier.uneject(endpoint)
             if changed:
                 cluster.rebalance()
+            left = endpoint.key not in cluster.balance.endpoints
+        if left:  # the configuration had lacked it already
+            self.follow(cluster)
         if check.healthy is not before and check.healthy is not None:
             level = logging.INFO if check.healthy else logging.WARNING
             told = CHECKED[check.healthy]
             log.log(level, "cluster %s: %s is %s", cluster.name, endpoint.key, told)
         elif result is not Result.PASSED and check.config.always_log_health_check_failures:
             log.info("cluster %s: %s: health check %s", cluster.name, endpoint.key, result.value)
+
+
+def _places(cluster: UpstreamCluster) -> list[UpstreamEndpoint]:
+    """Whom to ask: not a name that is yet to be resolved, as its addresses are the endpoints."""
+    endpoints = cluster.balance.endpoints.values()
+    if not isinstance(cluster.balance.config.discovery, StrictDns):
+        return list(endpoints)
+    return [endpoint for endpoint in endpoints if _is_address(endpoint.address.host)]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -77,7 +77,9 @@ class Upkeep:
         with self._applying:
             if cluster in self._engine.clusters:
                 self._runtime.commit(self._engine.resolved(cluster, addresses))
-        self._follow()
+        with self._lock:
+            if self._round is not None:  # else it was closed meanwhile
+                self._round.again()
 
     def close(self) -> None:
         """End it all; the next configuration begins anew."""

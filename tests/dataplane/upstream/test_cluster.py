@@ -202,8 +202,9 @@ CHECKED = HealthCheck(
 
 def test_an_endpoint_that_checks_find_well_stays_until_they_find_it_gone() -> None:
     live = cluster(assignment([A, B, C]), health_checks=(CHECKED,))
-    live.commit(live.prepare(live.balance.config, assignment([A, B])))
     gone = live.balance.endpoints[C]
+    gone.passes = True
+    live.commit(live.prepare(live.balance.config, assignment([A, B])))
     assert {picked(live) for _ in range(9)} == {A, B, C}
     live.commit(live.prepare(live.balance.config, assignment([B, A])))
     assert live.balance.endpoints[C] is gone
@@ -218,13 +219,15 @@ def test_an_endpoint_that_checks_find_well_stays_until_they_find_it_gone() -> No
 )
 def test_an_endpoint_leaves_at_once_where_health_is_not_to_keep_it(fields: Any) -> None:
     live = cluster(assignment([A, B, C]), **fields)
+    live.balance.endpoints[C].passes = True
     live.commit(live.prepare(live.balance.config, assignment([A, B])))
     assert set(live.balance.endpoints) == {A, B}
 
 
-def test_an_endpoint_that_was_found_unhealthy_leaves_at_once() -> None:
+@pytest.mark.parametrize("unhealthy", [True, False])
+def test_an_endpoint_that_was_not_found_well_leaves_at_once(unhealthy: bool) -> None:
     live = cluster(assignment([A, B], [C]), health_checks=(CHECKED,))
-    live.balance.endpoints[C].unhealthy = True
+    live.balance.endpoints[C].unhealthy = unhealthy
     live.rebalance()
     live.commit(live.prepare(live.balance.config, assignment([A, B])))
     assert set(live.balance.endpoints) == {A, B}

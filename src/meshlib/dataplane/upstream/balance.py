@@ -179,7 +179,7 @@ def _leaving(
         for rank in before.ranks
         for member in rank.members
         if member.endpoint.key not in live
-        and not member.endpoint.unhealthy
+        and member.endpoint.passes
         and not member.config.disable_active_health_check
     ]
 

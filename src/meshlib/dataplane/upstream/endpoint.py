@@ -18,9 +18,10 @@ class UpstreamEndpoint:
 
     ``config`` (weight, health) is that of the configuration in force. ``connect_timeout`` is in
     seconds: how long a new connection may take. ``ejected`` by outlier detection and ``unhealthy``
-    by active checks are written by those who watch, as is ``outlier``, what the former remembers.
-    ``since`` is when it became usable, :data:`NEVER` while it is not. ``wants_trailers``: the load
-    that it reports there counts.
+    by active checks are written by those who watch, as are ``passes`` (checks were made, and hold
+    it to be healthy) and ``outlier``, what the detection remembers. ``since`` is when it became
+    usable, :data:`NEVER` while it is not. ``wants_trailers``: what it reports there of its load
+    counts.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class UpstreamEndpoint:
         "key",
         "load",
         "outlier",
+        "passes",
         "priority",
         "shunned_until",
         "since",
@@ -55,6 +57,7 @@ class UpstreamEndpoint:
         self.connect_failures = 0
         self.ejected = False
         self.unhealthy = False
+        self.passes = False
         self.outlier: Any = None
         self.since = NEVER
         self.wants_trailers = False

@@ -145,10 +145,10 @@ class HealthChecker:
                 begun += self._checks[key]
             for check in self._checks[key]:
                 check.endpoint = endpoint
-        freed = {check.endpoint for check in ended if check.endpoint.unhealthy}
-        for endpoint in freed:
-            endpoint.unhealthy = False
-        return Followed(tuple(begun), ended, self._settle() or bool(freed))
+        freed = any(check.endpoint.unhealthy for check in ended)
+        for check in ended:
+            check.endpoint.unhealthy = check.endpoint.passes = False
+        return Followed(tuple(begun), ended, self._settle() or freed)
 
     def hear(self, check: Check, result: Result, *, traffic: bool) -> bool:
         """Take an answer; must the cluster be balanced anew?"""
@@ -164,6 +164,7 @@ class HealthChecker:
             endpoint = checks[0].endpoint
             changed |= endpoint.unhealthy is not unhealthy
             endpoint.unhealthy = unhealthy
+            endpoint.passes = all(check.healthy for check in checks)
         return changed
 
 
