@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshlib.clock import Dice
 from meshlib.dataplane.routing.hashing import xx_hash_64
@@ -279,3 +281,31 @@ def test_when_all_are_over_their_bound_the_least_loaded_is_taken() -> None:
     # Others of the cluster are not known to this picker: 18 in flight, 9 slots each at most.
     picker = picker_for(RingHash(hash_balance_factor=10), members, FakeClock(), seeded(1))
     assert {picker.pick(key) for key in range(0, FULL, FULL // 20)} == {members[1].endpoint}
+
+
+@given(
+    weights=st.lists(st.integers(1, 9), min_size=1, max_size=9),
+    size=st.sampled_from([2, 7, 149, 151, 211, 1009]),
+)
+def test_a_table_is_filled_as_the_paper_says(weights: list[int], size: int) -> None:
+    """The plain way: everyone walks its permutation to the next free place, in turn."""
+    addresses = TEN[: len(weights)]
+    made = [endpoint(a, load_balancing_weight=w) for a, w in zip(addresses, weights, strict=True)]
+    shares = [weight / sum(weights) for weight in weights]
+    heaviest, targets, steps = max(shares), [0.0] * len(weights), [0] * len(weights)
+    table: dict[int, str] = {}
+    rounds = 0
+    while len(table) < size:
+        rounds += 1
+        for index, address in enumerate(addresses):
+            if rounds * shares[index] < targets[index] or len(table) == size:
+                continue
+            targets[index] += heaviest
+            offset = xx_hash_64(address) % size
+            skip = xx_hash_64(address, 1) % (size - 1) + 1
+            while (place := (offset + skip * steps[index]) % size) in table:
+                steps[index] += 1
+            table[place] = address
+    live = cluster(Maglev(table_size=size), assignment(made))
+    found = [live.pick(hash_key=key) for key in range(size)]
+    assert [one.key for one in found if one] == [table[key] for key in range(size)]

@@ -10,6 +10,8 @@ from ..endpoint import UpstreamEndpoint
 from .candidate import Candidate
 
 ALL_BITS = (1 << 64) - 1
+FEW = 150
+"""Free places at the end of filling a table, when most are taken."""
 
 
 class MaglevPicker:
@@ -69,11 +71,24 @@ def _filled(size: int, places: Sequence[tuple[int, int]], turns: Iterator[int]) 
     is_free = bytearray(b"\1") * size
     offsets = [offset for offset, _ in places]
     skips = [skip for _, skip in places]
-    for index, _ in zip(turns, range(size), strict=False):
+    for _, index in zip(range(size - FEW), turns, strict=False):
         place, skip = offsets[index], skips[index]
         while not is_free[place]:
             place = (place + skip) % size
         is_free[place] = 0
         table[place] = index
         offsets[index] = place
+    free = [place for place in range(size) if is_free[place]]
+    while free:
+        index = next(turns)
+        place = offsets[index] = _nearest(offsets[index], skips[index], free, size)
+        table[place] = index
+        free.remove(place)
     return table
+
+
+def _nearest(offset: int, skip: int, free: Sequence[int], size: int) -> int:
+    """The free place that the permutation comes to first; when few are left, to ask each how far
+    it is takes less time than to walk."""
+    unskip = pow(skip, -1, size)
+    return min(free, key=lambda place: (place - offset) * unskip % size)
