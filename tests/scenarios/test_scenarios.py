@@ -14,6 +14,7 @@ import yaml
 from meshlib.dataplane import Options
 from meshlib.mesh import request_for
 from meshlib.testing import (
+    Held,
     Played,
     Reply,
     VirtualMesh,
@@ -76,6 +77,8 @@ def _request(call: Mapping[str, Any]) -> Any:
     request = request_for(method, url, call.get("headers"))
     request.deadline = call.get("deadline")
     request.replayable = call.get("replayable", True)
+    if "read_in" in call:
+        return Held(request, call["read_in"])
     return request
 
 
@@ -88,7 +91,9 @@ def _reply(does: Any) -> Reply:
         case int() as status:
             return fails_with(status)
         case {"grpc": int() as code}:
-            return grpc_status(code)
+            return grpc_status(code, tuple(does.get("trailers", {}).items()))
+        case {"status": int() as status}:
+            return fails_with(status, tuple(does.get("headers", {}).items()))
         case {"slow": seconds, "then": then}:
             return slow(seconds, _reply(then))
         case {"slow": seconds}:
@@ -99,7 +104,14 @@ def _reply(does: Any) -> Reply:
 
 def _told(expected: Sequence[Mapping[str, Any]], played: Played) -> list[dict[str, Any]]:
     """The events that happened, with only the fields that are asked for."""
-    names = {"send": "endpoint", "sleep": "seconds", "await_config": "listener"}
+    names = {
+        "send": "endpoint",
+        "sleep": "seconds",
+        "await_config": "listener",
+        "await_turn": "timeout",
+        "finish": "number",
+        "spawn": "endpoint",
+    }
     told = []
     for number, event in enumerate(played.trace):
         what = event["what"]

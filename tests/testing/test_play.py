@@ -1,10 +1,22 @@
+from typing import Any
+
 import pytest
 
-from meshlib.dataplane import Failure, Response, Send
+from meshlib.dataplane import (
+    AskRateLimit,
+    CallRecord,
+    Deliver,
+    Failure,
+    RateLimitVerdict,
+    Response,
+    Send,
+)
+from meshlib.model import CircuitBreakers, HedgePolicy, RouteAction, Thresholds
 from meshlib.testing import (
     REVIEWS,
     A,
     B,
+    Held,
     VirtualMesh,
     a_mesh,
     fails_with,
@@ -102,3 +114,89 @@ def test_a_defect_of_the_script_is_not_swallowed() -> None:
     with pytest.raises(ZeroDivisionError):
         play(mesh, GET)
     assert mesh.engine.clusters["reviews"].breaker.concurrency.active == 0
+
+
+# --- attempts beside each other, turns, verdicts ---
+
+
+def hedged(upstreams: Any, **hedge: Any) -> VirtualMesh:
+    action = RouteAction(cluster="reviews", hedge_policy=HedgePolicy(**hedge))
+    return VirtualMesh(one_service(upstreams, action=action), upstreams)
+
+
+def test_attempts_that_race_end_in_the_order_of_time() -> None:
+    upstreams = {A: slow(3.0), B: slow(2.0)}
+    (call,) = play_alike(lambda: hedged(upstreams, initial_requests=2, hedging_delay=0.5), GET)
+    assert [(event["at"], event["what"]) for event in call.trace] == [
+        (0.0, "send"),
+        (0.5, "send"),
+        (2.5, "finish"),
+        (2.5, "deliver"),
+    ]
+    assert call.trace[2]["number"] == 1
+    assert call.attempts == [A, B]
+
+
+def test_a_caller_may_hang_up_during_a_race() -> None:
+    mesh = hedged({A: slow(3.0), B: hangs_up()}, initial_requests=2)
+    assert said(play(mesh, GET).outcome) == "DC"
+
+
+def test_something_may_happen_at_a_moment_of_its_own() -> None:
+    mesh = a_mesh({A: slow(5.0)})
+    seen: list[float] = []
+    mesh.at(4.0, lambda: seen.append(mesh.clock()))
+    mesh.at(2.0, lambda: seen.append(mesh.clock()))
+    mesh.at(9.0, lambda: seen.append(mesh.clock()))
+    play(mesh, GET)
+    assert seen == [2.0, 4.0]
+
+
+def test_a_call_that_is_held_for_a_while_ends_in_the_next_one() -> None:
+    def make() -> VirtualMesh:
+        mesh = a_mesh({A: [ok(), slow(5.0)]})
+        mesh.at(1.0, lambda: active.append(live(mesh)))
+        mesh.at(3.0, lambda: active.append(live(mesh)))
+        return mesh
+
+    def live(mesh: VirtualMesh) -> int:
+        return mesh.engine.clusters["reviews"].breaker.concurrency.active
+
+    active: list[int] = []
+    play_alike(make, Held(GET, 2.0), GET)
+    assert active == [2, 1] * 2
+
+
+def test_a_wait_that_nobody_could_end_is_a_defect_of_the_test() -> None:
+    limits = CircuitBreakers(default=Thresholds(max_connections=1))
+    action = RouteAction(cluster="reviews", timeout=0.0)
+    mesh = VirtualMesh(one_service([A], action=action, circuit_breakers=limits))
+    held = play(mesh, GET, hold=True)
+    with pytest.raises(AssertionError, match="nobody else"):
+        play(mesh, GET)
+    held.end()
+
+
+@pytest.mark.parametrize("driver", ["blocking", "awaiting"])
+def test_a_rate_limit_service_answers_as_it_is_told(driver) -> None:
+    from meshlib.middleware._drive import adrive, drive
+    from meshlib.testing._play import _awaited
+
+    verdicts = [RateLimitVerdict(ok=False), RateLimitVerdict(ok=True)]
+    mesh = VirtualMesh(one_service([A]), verdicts=verdicts)
+    (live,) = mesh.engine.clusters["reviews"].balance.endpoints.values()
+    asked = []
+
+    def steps() -> Any:
+        for _ in range(3):
+            asked.append((yield AskRateLimit(live, "domain", ((("key", "value"),),), 0.02)))
+        yield Deliver(Response(200), CallRecord(GET, 0.0))
+
+    runtime = mesh.runtime
+    if driver == "blocking":
+        drive(runtime, steps(), runtime.send)
+    else:
+        _awaited(adrive(runtime, steps(), runtime.asend))
+    assert [verdict.ok for verdict in asked] == [False, True, True]
+    event = mesh.trace[0]
+    assert (event["what"], event["endpoint"], event["domain"]) == ("ask_rate_limit", A, "domain")

@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from ._control_plane import control_plane
     from ._decide import decide, is_open
     from ._one_service import REVIEWS, A, B, C, a_mesh, assignment, endpoint, one_service
-    from ._play import Played, get, play, play_alike, rpc
+    from ._play import Held, Played, get, play, play_alike, rpc
     from ._replies import (
         Reply,
         fails_with,
@@ -28,6 +28,7 @@ _HOMES = {
     "B": "_one_service",
     "C": "_one_service",
     "FakeClock": "clock",
+    "Held": "_play",
     "Played": "_play",
     "REVIEWS": "_one_service",
     "Reply": "_replies",
@@ -63,6 +64,7 @@ __all__ = [
     "B",
     "C",
     "FakeClock",
+    "Held",
     "Played",
     "Reply",
     "VirtualMesh",

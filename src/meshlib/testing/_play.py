@@ -44,6 +44,14 @@ class Played:
         self._runtime.collect()
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A call for :func:`play_alike` whose body takes so many seconds to be read."""
+
+    request: Request
+    seconds: float
+
+
 def play(
     mesh: VirtualMesh, request: Request, *, driver: Driver = "blocking", hold: bool = False
 ) -> Played:
@@ -70,15 +78,23 @@ def play(
     )
 
 
-def play_alike(make: Callable[[], VirtualMesh], *requests: Request) -> list[Played]:
+def play_alike(make: Callable[[], VirtualMesh], *requests: Request | Held) -> list[Played]:
     """Make the same calls under both loops, on a mesh each, and see that they went alike."""
     plays = {}
     for driver in DRIVERS:
         mesh = make()
-        plays[driver] = [play(mesh, request, driver=driver) for request in requests]
+        plays[driver] = [_one(mesh, request, driver) for request in requests]
     for blocking, awaiting in zip(plays["blocking"], plays["awaiting"], strict=True):
         assert blocking == awaiting, f"{blocking.trace} is not {awaiting.trace}"
     return plays["blocking"]
+
+
+def _one(mesh: VirtualMesh, request: Request | Held, driver: Driver) -> Played:
+    if not isinstance(request, Held):
+        return play(mesh, request, driver=driver)
+    call = play(mesh, request.request, driver=driver, hold=True)
+    mesh.at(mesh.clock.now + request.seconds, call.end)
+    return call
 
 
 def _driven(runtime: VirtualRuntime, steps: Steps[Outcome], driver: Driver) -> Deliver:
