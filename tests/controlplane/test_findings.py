@@ -329,5 +329,5 @@ defaultTrafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}
 """
     assert found(world_of(MESH, mesh)) == [
         ("ML1001", "info", "b.yaml:3:18"),
-        ("ML1001", "info", "b.yaml:4:70"),
+        ("ML1001", "info", "b.yaml:4:67"),
     ]

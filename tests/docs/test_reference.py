@@ -1,18 +1,35 @@
-"""The reference lists what each kind accepts and refuses. Code and page must not part."""
+"""The reference lists every field of every kind. Code and pages must not part."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 import pytest
 
+from meshlib import __version__
 from meshlib.controlplane.manifests.kinds import OTHER_ISTIO, SECURITY, SUPPORTED
 from meshlib.controlplane.manifests.piece import Piece
 
-PAGE = Path(__file__).parent.parent.parent / "docs/reference/index.md"
-TEXT = PAGE.read_text(encoding="utf-8")
+FOLDER = Path(__file__).parent.parent.parent / "docs/reference"
+INDEX = (FOLDER / "index.md").read_text(encoding="utf-8")
+PAGES = {
+    kind: re.sub(r"(?<!^)([A-Z])", r"-\1", kind).lower() + ".md" for kind in SUPPORTED
+}  # VirtualService → virtual-service.md
+ROW = re.compile(r"\| `([\w.]+)` \| (yes|told|no) \| (.+) \| (\d+\.\d+|-) \|")
+
+
+class Row(NamedTuple):
+    field: str
+    supported: str
+    said: str
+    since: str
+
+
+def rows(kind: str) -> list[Row]:
+    text = (FOLDER / PAGES[kind]).read_text(encoding="utf-8")
+    return [Row(*found.groups()) for found in map(ROW.fullmatch, text.splitlines()) if found]
 
 
 def pieces(hint: Any) -> Iterator[type[Piece]]:
@@ -22,29 +39,52 @@ def pieces(hint: Any) -> Iterator[type[Piece]]:
         yield from pieces(part)
 
 
-def rows(kind: type[Piece]) -> Iterator[str]:
-    """One line for each piece of a kind, where it is met first, level by level."""
-    waiting, seen = [(kind, "spec")], set()
-    while waiting:
-        piece, path = waiting.pop(0)
-        if piece in seen:
-            continue
-        seen.add(piece)
-        fields = msgspec.structs.fields(piece)
-        accepted = ", ".join(f"`{field.encode_name}`" for field in fields)
-        refused = ", ".join(f"`{name}`" for name in sorted(piece.NOT_YET)) or "-"
-        yield f"| `{path}` | {accepted} | {refused} |"
-        waiting += [(p, f"{path}.{f.encode_name}") for f in fields for p in pieces(f.type)]
+def walk(piece: type[Piece], path: str, seen: set[type[Piece]]) -> Iterator[tuple[str, bool]]:
+    """Each field where it is met first, and whether it is accepted."""
+    if piece in seen:
+        return
+    seen.add(piece)
+    fields = msgspec.structs.fields(piece)
+    yield from ((f"{path}{field.encode_name}", True) for field in fields)
+    yield from ((f"{path}{name}", False) for name in sorted(piece.NOT_YET))
+    for field in fields:
+        for inner in pieces(field.type):
+            yield from walk(inner, f"{path}{field.encode_name}.", seen)
+
+
+def fields_of(kind: str) -> dict[str, bool]:
+    """What an earlier page says of a shared part is not said again."""
+    seen: set[type[Piece]] = set()
+    for name, (_, piece) in SUPPORTED.items():
+        found = dict(walk(piece, "", seen - {piece}))
+        if name == kind:
+            return found
+        list(walk(piece, "", seen))
+    raise AssertionError(kind)
 
 
 @pytest.mark.parametrize("kind", SUPPORTED)
-def test_each_kind_is_listed_with_the_fields_it_accepts_and_refuses(kind: str) -> None:
-    section = re.search(rf"^### {kind}\n(.+?)(?=^### |\Z)", TEXT, re.MULTILINE | re.DOTALL)
-    assert section
-    listed = [line for line in section[1].splitlines() if line.startswith("| `")]
-    assert listed == list(rows(SUPPORTED[kind][1]))
+def test_each_field_of_a_kind_has_its_row(kind: str) -> None:
+    listed = {row.field: row.supported != "no" for row in rows(kind)}
+    assert list(listed.items()) == list(fields_of(kind).items())
+
+
+@pytest.mark.parametrize("kind", SUPPORTED)
+def test_what_is_supported_says_since_when(kind: str) -> None:
+    major, minor = map(int, __version__.split(".")[:2])
+    for row in rows(kind):
+        assert (row.since == "-") == (row.supported == "no"), row
+        if row.since != "-":
+            assert tuple(map(int, row.since.split("."))) <= (major, minor + 1), row
+
+
+@pytest.mark.parametrize("kind", SUPPORTED)
+def test_no_row_is_lost_and_each_kind_is_in_the_index(kind: str) -> None:
+    lines = (FOLDER / PAGES[kind]).read_text(encoding="utf-8").splitlines()
+    assert sum(line.startswith("| `") for line in lines) == len(rows(kind))
+    assert f"[`{kind}`]({PAGES[kind]})" in INDEX
 
 
 def test_the_kinds_that_are_refused_are_named() -> None:
-    assert {kind for kind in SECURITY if f"`{kind}`" not in TEXT} == set()
+    assert {kind for kind in SECURITY if f"`{kind}`" not in INDEX} == set()
     assert {"Gateway", "Sidecar"} <= OTHER_ISTIO

@@ -40,8 +40,8 @@ class LabelSelector(Piece, frozen=True):
 
 class DestinationRule(Piece, frozen=True):
     host: Text
-    subsets: tuple[Subset, ...] = ()
     traffic_policy: TrafficPolicy | None = None
+    subsets: tuple[Subset, ...] = ()
     export_to: tuple[str, ...] = ()
     workload_selector: LabelSelector | None = None
 
