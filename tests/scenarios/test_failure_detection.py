@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from meshlib.dataplane import EndpointEjected, EndpointReturned
-from meshlib.model import CircuitBreakers, OutlierDetection, Static, Thresholds
+from meshlib.model import CircuitBreakers, OutlierDetection, Random, Static, Thresholds
 from meshlib.testing import (
     REVIEWS,
     A,
@@ -204,3 +204,20 @@ def test_calls_above_the_limit_are_refused_until_others_end(call) -> None:
     assert call(mesh, 2) == ["200", "200"]
     second.drop()
     assert mesh.engine.clusters["reviews"].breaker.concurrency.active == 0
+
+
+def test_a_host_that_has_all_its_connections_is_spared(call) -> None:
+    limits = CircuitBreakers(default=Thresholds(max_connections_per_host=1))
+    mesh = a_mesh({A: ok(), B: ok()}, circuit_breakers=limits, lb_policy=Random())
+    held = [play(mesh, GET, hold=True) for _ in range(2)]
+    assert [one.attempts for one in held] == [[A], [B]]
+    mesh.at(2.0, held[1].end)
+    third = play(mesh, GET)
+    assert third.attempts == [B]
+    assert third.elapsed == 2.0
+
+
+def test_without_hosts_nobody_waits_for_a_connection(call) -> None:
+    mesh = a_mesh({})
+    assert call(mesh, 3) == ["UH", "UH", "UH"]
+    assert not mesh.engine.clusters["reviews"].breaker.must_wait

@@ -136,9 +136,9 @@ def test_a_turn_that_comes_too_late_goes_to_the_next() -> None:
 def test_a_higher_limit_lets_in_at_once_who_waits() -> None:
     made = breaker(1, 0, max_connections=1, shared=False)
     turns = [lined_up(made) for _ in range(3)]
-    made.reconfigure(Thresholds(max_connections=3), shared=False)
+    made.reconfigure(Thresholds(max_connections=3), shared=False, hosts=1)
     assert [turn.granted for turn in turns] == [True, True, False]
-    made.reconfigure(Thresholds(max_connections=3), shared=True)
+    made.reconfigure(Thresholds(max_connections=3), shared=True, hosts=1)
     assert turns[2].granted
 
 
@@ -149,3 +149,18 @@ def test_a_turn_does_not_break_the_limit_of_requests() -> None:
     assert not turn.granted
     released(made)
     assert turn.granted
+
+
+@pytest.mark.parametrize(
+    ("limits", "connections"),
+    [
+        ({"max_connections": 9, "max_connections_per_host": 2}, 6),
+        ({"max_connections": 4, "max_connections_per_host": 2}, 4),
+        ({"max_connections": 9, "max_connections_per_host": 0}, 3),
+        ({"max_connections": 0}, 1),
+    ],
+)
+def test_hosts_may_have_a_limit_each_but_never_of_none(
+    limits: dict[str, int], connections: int
+) -> None:
+    assert CircuitBreaker(Thresholds(**limits), shared=False, hosts=3).connections == connections

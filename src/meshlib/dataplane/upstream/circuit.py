@@ -17,17 +17,25 @@ class CircuitBreaker:
     before its turn was taken up says so by :meth:`leave`.
     """
 
-    __slots__ = ("concurrency", "connections", "limits", "waiting")
+    __slots__ = ("concurrency", "connections", "limits", "per_host", "waiting")
 
-    def __init__(self, limits: Thresholds, *, shared: bool = True) -> None:
+    def __init__(self, limits: Thresholds, *, shared: bool = True, hosts: int = 1) -> None:
         self.concurrency = Concurrency()
         self.waiting: deque[Turn] = deque()
-        self.reconfigure(limits, shared=shared)
+        self.reconfigure(limits, shared=shared, hosts=hosts)
 
-    def reconfigure(self, limits: Thresholds, *, shared: bool) -> None:
-        """``shared``: a connection takes any number of calls at once (HTTP/2)."""
+    def reconfigure(self, limits: Thresholds, *, shared: bool, hosts: int) -> None:
+        """``shared``: a connection takes any number of calls at once (HTTP/2).
+
+        ``hosts``: so many may be called, each over ``per_host`` connections at most. One connection
+        is always allowed, as in Envoy: else a call in line would wait for nothing.
+        """
         self.limits = limits
-        self.connections = sys.maxsize if shared else limits.max_connections
+        most = limits.max_connections_per_host
+        self.per_host = sys.maxsize if shared or most is None else max(1, most)
+        self.connections = (
+            sys.maxsize if shared else max(1, min(limits.max_connections, self.per_host * hosts))
+        )
         self.next_turn()
 
     @property

@@ -93,13 +93,17 @@ class UpstreamCluster:
             balance = self._balancer.balanced(replace(balance, revision=revision), balance)
         self.balance = balance
         config = balance.config
-        shared = _is_http2(config)
-        self.breaker.reconfigure(config.circuit_breakers.default, shared=shared)
-        self.high.reconfigure(config.circuit_breakers.high, shared=shared)
+        self._limit(balance)
         returned = self._detect(config)
         self._take_over(balance)
         if returned:
             self.rebalance()
+
+    def _limit(self, balance: Balance) -> None:
+        limits, shared = balance.config.circuit_breakers, _is_http2(balance.config)
+        hosts = max(1, len(balance.candidates))
+        self.breaker.reconfigure(limits.default, shared=shared, hosts=hosts)
+        self.high.reconfigure(limits.high, shared=shared, hosts=hosts)
 
     def _detect(self, config: Cluster) -> bool:
         """Whether endpoints come back that nobody would let back any more."""
@@ -145,6 +149,7 @@ class UpstreamCluster:
         balance = without_gone(self.balance)
         bare = replace(balance, revision=self.revision(balance))
         self.balance = self._balancer.balanced(bare, balance)
+        self._limit(self.balance)
         self._note_since(balance)
 
     def revision(self, balance: Balance) -> int:
@@ -174,7 +179,11 @@ class UpstreamCluster:
             if picker is None:
                 return None
         chosen = picker.pick(hash_key)
-        if chosen.shunned_until == 0.0 and chosen not in tried:
+        if (
+            chosen.shunned_until == 0.0
+            and chosen.active < self.breaker.per_host
+            and chosen not in tried
+        ):
             return chosen
         return self._another(chosen, picker, tried, hash_key)
 
@@ -221,10 +230,15 @@ class UpstreamCluster:
         candidates = self.balance.candidates
         candidate = chosen
         for attempt in range(1, max(len(candidates), LOOKED_AT) + 1):
-            if candidate not in tried and candidate.shunned_until <= now:
+            if (
+                candidate not in tried
+                and candidate.shunned_until <= now
+                and candidate.active < self.breaker.per_host
+            ):
                 return candidate
             candidate = picker.pick(hash_key, attempt)
         untried = [e for e in candidates if e not in tried] or candidates
+        untried = [e for e in untried if e.active < self.breaker.per_host] or untried
         soonest = min(max(e.shunned_until, now) for e in untried)
         equals = [e for e in untried if max(e.shunned_until, now) == soonest]
         luck = self._dice() if hash_key is None else hash_key / (1 << 64)
