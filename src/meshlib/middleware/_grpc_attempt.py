@@ -14,7 +14,8 @@ from ._grpc_request import Draft, headers_of
 from ._grpc_status import LATE, OK, judge, respond_through, succeeded, witnessed
 
 READY = 2
-FAILED = (3, 4)
+CLOSED = 4
+FAILED = (3, CLOSED)
 """Numbers of gRPC core's connectivity states: ready; transient failure and shutdown."""
 
 
@@ -201,7 +202,10 @@ class StreamingAttempt(Attempt):
 def connectivity(channel: grpc.Channel, *, connect: bool = False) -> int:
     """The state of a channel; grpcio offers it to asyncio channels only."""
     core: Any = channel._channel  # type: ignore[attr-defined]  # noqa: SLF001
-    return int(core.check_connectivity_state(connect))
+    try:
+        return int(core.check_connectivity_state(connect))
+    except ValueError:
+        return CLOSED
 
 
 def connect(member: Member[grpc.Channel], timeout: float | None) -> Failure | None:

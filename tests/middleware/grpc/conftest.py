@@ -17,11 +17,15 @@ from meshlib.dataplane import CallEnded, Engine, Options
 from meshlib.middleware._drive import Runtime
 from meshlib.middleware.grpc import GrpcHooks
 from meshlib.model import (
+    NO_MUTATIONS,
+    ROUTER,
     Address,
     Cluster,
     ClusterLoadAssignment,
     Endpoint,
+    HeaderMutations,
     HttpConnectionManager,
+    HttpFilter,
     Listener,
     LocalityLbEndpoints,
     Rds,
@@ -33,6 +37,7 @@ from meshlib.model import (
     VirtualHost,
     gather,
 )
+from meshlib.xds.orca import BinaryMetadata
 
 HOST = "reviews:9080"
 
@@ -60,11 +65,12 @@ class World:
             want=self.wanted.append,
             propagation=self.propagation,
         )
+        self.runtime.binary_metadata = BinaryMetadata()
         self.hooks = GrpcHooks(self.runtime)
 
-    def serve(self, *ports: int, **more) -> None:
-        """Let ``reviews:9080`` lead to these ports."""
-        self.apply(snapshot({"reviews": ports}, **more))
+    def serve(self, *ports: int, clusters: dict[str, tuple[int, ...]] | None = None, **more):
+        """Let ``reviews:9080`` lead to these ports; ``clusters`` are there besides."""
+        self.apply(snapshot({"reviews": ports, **(clusters or {})}, **more))
 
     def apply(self, config: Snapshot) -> None:
         self.runtime.commit(self.engine.prepare(config))
@@ -86,12 +92,17 @@ def snapshot(
     routes: tuple[Route, ...] = (),
     retry: RetryPolicy | None = None,
     listener: str = HOST,
+    filters: tuple[HttpFilter, ...] = (),
+    headers: HeaderMutations = NO_MUTATIONS,
+    action: dict[str, object] | None = None,
     **cluster,
 ) -> Snapshot:
     first = next(iter(clusters))
-    default = Route(action=RouteAction(cluster=first, retry_policy=retry))
+    forward = RouteAction(cluster=first, retry_policy=retry, **(action or {}))
+    default = Route(action=forward, headers=headers)
+    manager = HttpConnectionManager(routes=Rds("table"), http_filters=(*filters, ROUTER))
     return gather(
-        listeners=[Listener(name=listener, http=HttpConnectionManager(routes=Rds("table")))],
+        listeners=[Listener(name=listener, http=manager)],
         routes=[
             RouteConfiguration(
                 name="table",
@@ -187,7 +198,7 @@ class Echo(grpc.GenericRpcHandler):
         self.calls: list[str] = []
         self.metadata: list[tuple[tuple[str, object], ...]] = []
         self.seen: list[object] = []
-        self.holds = threading.Event()
+        self.is_slow = False
         self.cancelled = threading.Event()
 
     def service(self, details):
@@ -211,6 +222,8 @@ class Echo(grpc.GenericRpcHandler):
 
     def unary(self, request, context):
         self.enter(context)
+        if self.is_slow:
+            return self.wait(request, context)
         context.send_initial_metadata((("served-by", self.name.decode()),))
         return self.name + b":" + request
 
@@ -239,6 +252,9 @@ class Echo(grpc.GenericRpcHandler):
 
     def hang(self, request, context):
         self.enter(context)
+        return self.wait(request, context)
+
+    def wait(self, request, context):
         over = threading.Event()
         context.add_callback(over.set)
         over.wait(30)
@@ -295,6 +311,14 @@ class Caller:
         self.channel.close()
 
 
+class FutureCaller(Caller):
+    """Unary calls as futures."""
+
+    async def unary(self, message=b"x", **options):
+        method = self.channel.unary_unary("/test.Echo/Unary")
+        return await in_thread(lambda: method.future(message, **options).result())
+
+
 class AioCaller:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
@@ -331,6 +355,8 @@ def ways(world: World, way: str, target: str) -> Caller | AioCaller:
     match way:
         case "channel":
             return Caller(hooks.channel(target))
+        case "future":
+            return FutureCaller(hooks.channel(target))
         case "aio_channel":
             return AioCaller(hooks.aio_channel(target))
         case "interceptors":
@@ -341,13 +367,25 @@ def ways(world: World, way: str, target: str) -> Caller | AioCaller:
             return AioCaller(grpc.aio.insecure_channel(target, interceptors=interceptors))
 
 
-@pytest.fixture(params=["channel", "aio_channel", "interceptors", "aio_interceptors"])
-async def call_by(request) -> AsyncIterator[Callable[..., Caller | AioCaller]]:
-    """Every test that asks for it runs over each of the four client hooks."""
-    made: list[tuple[World, Caller | AioCaller]] = []
+WAYS = ["channel", "aio_channel", "interceptors", "aio_interceptors"]
+
+
+@pytest.fixture(params=[*WAYS, "future"])
+def unary_by(request, callers) -> Callable[..., Caller | AioCaller]:
+    """Like ``call_by``, and as futures, too."""
 
     def make(world: World, target: str = HOST) -> Caller | AioCaller:
-        caller = ways(world, request.param, target)
+        return callers(world, request.param, target)
+
+    return make
+
+
+@pytest.fixture
+async def callers() -> AsyncIterator[Callable[..., Caller | AioCaller]]:
+    made: list[tuple[World, Caller | AioCaller]] = []
+
+    def make(world: World, way: str, target: str = HOST) -> Caller | AioCaller:
+        caller = ways(world, way, target)
         made.append((world, caller))
         return caller
 
@@ -355,3 +393,13 @@ async def call_by(request) -> AsyncIterator[Callable[..., Caller | AioCaller]]:
     for world, caller in made:
         await caller.close()
         await world.hooks.aclose()
+
+
+@pytest.fixture(params=WAYS)
+def call_by(request, callers) -> Callable[..., Caller | AioCaller]:
+    """Every test that asks for it runs over each of the four client hooks."""
+
+    def make(world: World, target: str = HOST) -> Caller | AioCaller:
+        return callers(world, request.param, target)
+
+    return make
