@@ -74,7 +74,8 @@ def faults() -> SearchStrategy[Fault]:
     )
 
 
-def rate_limits() -> SearchStrategy[RateLimit]:
+def rate_limits(*, in_filter: bool = False) -> SearchStrategy[RateLimit]:
+    """``in_filter``: of a filter itself, where stages mean nothing."""
     action: SearchStrategy[RateLimitAction] = st.one_of(
         st.builds(GenericKey, descriptor_value=NAME, descriptor_key=NAME),
         st.builds(
@@ -100,7 +101,9 @@ def rate_limits() -> SearchStrategy[RateLimit]:
             skip_if_absent=st.booleans(),
         ),
     )
-    return st.builds(RateLimit, actions=some(action, least=1), stage=STAGE)
+    return st.builds(
+        RateLimit, actions=some(action, least=1), stage=st.just(0) if in_filter else STAGE
+    )
 
 
 def local_rate_limits() -> SearchStrategy[LocalRateLimit]:
@@ -121,7 +124,7 @@ def local_rate_limits() -> SearchStrategy[LocalRateLimit]:
         filter_enforced=percentages(),
         status=ERROR_STATUS,
         descriptors=some(descriptor),
-        rate_limits=some(rate_limits()),
+        rate_limits=some(rate_limits(in_filter=True)),
         headers=RATE_LIMIT_HEADERS,
         rate_limited_as_resource_exhausted=st.booleans(),
         always_consume_default_token_bucket=st.booleans(),
@@ -142,7 +145,7 @@ def global_rate_limits() -> SearchStrategy[GlobalRateLimit]:
         headers=RATE_LIMIT_HEADERS,
         rate_limited_as_resource_exhausted=st.booleans(),
         stage=STAGE,
-        rate_limits=some(rate_limits()),
+        rate_limits=some(rate_limits(in_filter=True)),
         disable_x_envoy_ratelimited_header=st.booleans(),
     )
 
@@ -220,7 +223,10 @@ def http_filters() -> SearchStrategy[tuple[HttpFilter, ...]]:
 
 def overrides() -> SearchStrategy[Overrides]:
     per_route = st.builds(
-        GlobalRateLimit, domain=TEXT, cluster=st.just(""), rate_limits=some(rate_limits())
+        GlobalRateLimit,
+        domain=TEXT,
+        cluster=st.just(""),
+        rate_limits=some(rate_limits(in_filter=True)),
     )
     config: SearchStrategy[FilterConfig] = st.one_of(
         faults(), local_rate_limits(), global_rate_limits(), per_route, cors_policies()

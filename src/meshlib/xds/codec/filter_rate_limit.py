@@ -36,7 +36,7 @@ def _decode_local(reader: Reader) -> LocalRateLimit:
         filter_enforced=decode_runtime_percentage(reader, "filter_enforced", NEVER),
         status=decode_status(reader, "status", TOO_MANY_REQUESTS),
         descriptors=tuple(map(_decode_descriptor, reader.children("descriptors"))),
-        rate_limits=decode_rate_limits(reader),
+        rate_limits=decode_rate_limits(reader, in_filter=True),
         headers=reader.enum("enable_x_ratelimit_headers").lower(),
         rate_limited_as_resource_exhausted=reader.flag("rate_limited_as_resource_exhausted"),
         always_consume_default_token_bucket=reader.flag(
@@ -112,7 +112,7 @@ def _decode_global(reader: Reader) -> GlobalRateLimit:
         headers=reader.enum("enable_x_ratelimit_headers").lower(),
         rate_limited_as_resource_exhausted=reader.flag("rate_limited_as_resource_exhausted"),
         stage=reader.number("stage", high=MAX_STAGE),
-        rate_limits=decode_rate_limits(reader),
+        rate_limits=decode_rate_limits(reader, in_filter=True),
         disable_x_envoy_ratelimited_header=reader.flag("disable_x_envoy_ratelimited_header"),
     )
 
@@ -133,7 +133,9 @@ def _encode_per_route(limit: GlobalRateLimit) -> Fields:
 def _decode_per_route(reader: Reader) -> GlobalRateLimit:
     """Without a cluster: all but what it says is as the filter of the listener has it."""
     return GlobalRateLimit(
-        domain=reader.text("domain"), cluster="", rate_limits=decode_rate_limits(reader)
+        domain=reader.text("domain"),
+        cluster="",
+        rate_limits=decode_rate_limits(reader, in_filter=True),
     )
 
 

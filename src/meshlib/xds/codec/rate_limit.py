@@ -37,14 +37,16 @@ def encode_rate_limits(limits: RateLimits) -> list[Fields]:
     ]
 
 
-def decode_rate_limits(holder: Reader, field: str = "rate_limits") -> RateLimits:
-    found = (_decode_rate_limit(one) for one in holder.children(field))
+def decode_rate_limits(holder: Reader, *, in_filter: bool = False) -> RateLimits:
+    """``in_filter``: those of a filter itself, which are all of its own stage."""
+    highest = 0 if in_filter else MAX_STAGE
+    found = (_decode_rate_limit(one, highest) for one in holder.children("rate_limits"))
     return tuple(limit for limit in found if limit is not None)
 
 
-def _decode_rate_limit(reader: Reader) -> RateLimit | None:
+def _decode_rate_limit(reader: Reader, highest_stage: int) -> RateLimit | None:
     """``None`` where one of the actions is not known: half a descriptor is another descriptor."""
-    stage = reader.number("stage", high=MAX_STAGE)
+    stage = reader.number("stage", high=highest_stage)
     listed = reader.children("actions")
     if not listed:
         reader.problem("must not be empty", "actions")
