@@ -121,9 +121,18 @@ def test_a_header_is_asked_for(
     assert answers == (present, other, missing)
 
 
-def test_a_repeated_header_is_one_value() -> None:
+def test_one_of_the_values_of_a_repeated_header_has_to_fit() -> None:
+    repeated = request(("x", "1"), ("y", "0"), ("x", "2"))
+    for value, fits in (("1", True), ("2", True), ("1,2", False)):
+        matcher = HeaderMatcher(name="x", match=Exact(value))
+        assert header_condition(matcher, python_regex).test(repeated) is fits
+        inverted = HeaderMatcher(name="x", match=Exact(value), invert_match=True)
+        assert header_condition(inverted, python_regex).test(repeated) is not fits
+
+
+def test_repeated_metadata_of_grpc_is_one_value() -> None:
     test = header_condition(HeaderMatcher(name="x", match=Exact("1,2")), python_regex).test
-    assert test(request(("x", "1"), ("y", "0"), ("x", "2")))
+    assert test(request(("x", "1"), ("y", "0"), ("x", "2"), is_grpc=True))
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,12 @@ def test_a_condition_that_fails_leads_to_the_next_route() -> None:
     assert found(routes, "/") == "stable"
 
 
+def test_two_values_are_not_remembered_as_one() -> None:
+    routes = table(to("both", headers=(HeaderMatcher(name="x", match=Exact("1,2")),)), to("else"))
+    assert found(routes, "/", ("x", "1,2")) == "both"
+    assert found(routes, "/", ("x", "1"), ("x", "2")) == "else"
+
+
 def test_queries_do_not_fill_the_memory_of_paths() -> None:
     routes = table(to("all"))
     for number in range(100):

@@ -37,12 +37,11 @@ class Router:
     route, a local answer, a second try, attempts beside each other) is asked of somebody else.
     """
 
-    __slots__ = ("_around", "_overridden", "_terms", "table")
+    __slots__ = ("_around", "_overridden", "table")
 
     def __init__(self, table: RouteTable, around: Surroundings) -> None:
         self.table = table
         self._around = around
-        self._terms: dict[LiveRoute, Terms] = {}
         self._overridden: dict[tuple[LiveRoute, Override, bool], Terms] = {}
 
     def __call__(self, request: Request) -> Steps[Outcome]:
@@ -51,14 +50,15 @@ class Router:
         route = record.route = self.table.find(request)
         if route is None:
             return _counted(request, record, self._unbalanced, around)
-        destination = record.destination = route.choose(around.dice, request, record)
+        destination = route.only_destination or route.choose(around.dice, request, record)
+        record.destination = destination
         if destination is None:
             return _counted(request, record, stacked(route.filters, self._unbalanced), around)
         filters = destination.filters
         if destination.balanced is None:
             return _counted(request, record, stacked(filters, self._unbalanced), around)
-        terms = self._terms.get(route)
-        if terms is None or request.override is not None:
+        terms = route.terms
+        if request.override is not None:
             terms = self._terms_of(route, request)
         if filters or not terms.is_plain:
             _tell_of_answers(request, record, route, destination)
@@ -68,10 +68,7 @@ class Router:
     def _terms_of(self, route: LiveRoute, request: Request) -> Terms:
         override = request.override
         if override is None:
-            terms = self._terms.get(route)
-            if terms is None:
-                terms = self._terms[route] = Terms.of(route)
-            return terms
+            return route.terms
         key = route, override, is_safe(request)
         found = self._overridden.get(key)
         if found is None:

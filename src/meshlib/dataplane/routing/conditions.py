@@ -2,6 +2,7 @@
 
 from ...model import RouteMatch, RuntimeFraction, VirtualCluster
 from ..message import Request
+from .formatting import OTHER
 from .matchers import (
     IS_GRPC,
     Condition,
@@ -10,8 +11,6 @@ from .matchers import (
     query_condition,
 )
 from .parts import Parts
-
-OTHER = "other"
 
 
 def conditions(match: RouteMatch, parts: Parts) -> tuple[Condition, ...]:

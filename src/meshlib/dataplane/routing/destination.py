@@ -105,16 +105,15 @@ class Destination:
         self.cluster = parts.clusters.get(choice.name)
         passthrough = self.cluster is not None and self.cluster.passthrough
         self.balanced = None if passthrough else self.cluster
-        levels = (choice.headers, *place.levels)
         rewrite = Rewrite(
             place.config.match,
             action,
-            request_levels(levels, parts.whereabouts),
+            request_levels(place.levels, parts.whereabouts),
             parts.finditer,
-            choice.host_rewrite_literal,
+            (request_levels((choice.headers,), parts.whereabouts), choice.host_rewrite_literal),
         )
         self.rewrite = rewrite if rewrite.is_needed else None
-        responses = response_levels(levels, parts.whereabouts)
+        responses = response_levels((choice.headers, *place.levels), parts.whereabouts)
         self.respond = Respond(responses) if responses else None
 
 

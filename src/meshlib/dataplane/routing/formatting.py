@@ -1,9 +1,9 @@
 """Header values with ``%…%`` in them, compiled once and filled in per call."""
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ...clock import Clock
@@ -14,6 +14,8 @@ from ..message import Headers, Request
 if TYPE_CHECKING:
     from ..events import CallRecord
 
+OTHER = "other"
+"""Calls that match none of a host's virtual clusters."""
 DEFAULT_TIME = "%Y-%m-%dT%H:%M:%S.%3fZ"
 NANOSECONDS = 1_000_000_000
 
@@ -90,7 +92,8 @@ def _filler(operator: Operator, whereabouts: Whereabouts) -> Filler:
         case "START_TIME":
             return _start_time(argument or DEFAULT_TIME, whereabouts)
         case "ENVIRONMENT":
-            value = whereabouts.environment.get(argument)
+            # Read at once, and Envoy then writes a dash for what is missing.
+            value = whereabouts.environment.get(argument, "-")
             return lambda _: value
         case "HOSTNAME":
             return lambda _: whereabouts.hostname or None
@@ -151,7 +154,7 @@ def written_time(text: str, moment: float) -> str:
             parts.append(digits[: int(three[1])])
             position += 3
         elif two[0] == "%":
-            parts.append(time.strftime(two, time.gmtime(seconds)))
+            parts.append(datetime.fromtimestamp(seconds, UTC).strftime(two))
             position += 2
         else:
             parts.append(two[0])
@@ -198,15 +201,18 @@ def _route_name(facts: Facts) -> str | None:
 
 
 def _virtual_cluster(facts: Facts) -> str | None:
-    """By the request as the caller made it, whatever became of it since."""
+    """Of a call that is forwarded, by the request as the caller made it; where the host has names
+    but none for this call, Envoy has nothing to say."""
     record = facts.record
-    route = record.route if record is not None else None
-    return route.virtual_cluster(record.request) or None if record and route else None
+    if record is None or record.route is None or record.destination is None:
+        return None
+    name = record.route.virtual_cluster(record.request)
+    return None if name in ("", OTHER) else name
 
 
 def _upstream_cluster(facts: Facts) -> str | None:
     destination = facts.record.destination if facts.record is not None else None
-    return None if destination is None else destination.name
+    return None if destination is None or destination.cluster is None else destination.name
 
 
 def _upstream_host(facts: Facts) -> str | None:
@@ -215,7 +221,11 @@ def _upstream_host(facts: Facts) -> str | None:
 
 
 def _attempts(facts: Facts) -> str:
-    return str(max(1, facts.record.attempts if facts.record is not None else 1))
+    """Told before the first as if it had begun."""
+    record = facts.record
+    if record is None or record.destination is None or record.destination.cluster is None:
+        return "0"
+    return str(max(1, record.attempts))
 
 
 def _protocol(facts: Facts) -> str:

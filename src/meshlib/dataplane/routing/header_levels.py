@@ -1,6 +1,6 @@
 """What the levels of configuration (weight, route, host, table) do to headers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ...model import HeaderMutations, HeaderValueOption
@@ -10,6 +10,9 @@ from .formatting import Facts, Format, Whereabouts, compile_format
 PROTECTED = ("host", "te")
 PROTECTED_PREFIXES = (":", "grpc-")
 """Never touched by header mutations: the call would not be the same call any more."""
+
+FactsOf = Callable[[Headers], Facts]
+"""What values are filled in from, once the headers are as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +31,13 @@ class Level:
     add: tuple[Change, ...]
     is_filled: bool
 
-    def __call__(self, headers: Headers, facts: Facts | None = None) -> Headers:
+    def __call__(self, headers: Headers, facts_of: FactsOf) -> Headers:
         remove = self.remove
         kept = [pair for pair in headers if pair[0] not in remove] if remove else list(headers)
         if not self.add:
             return tuple(kept)
         present = {name for name, _ in kept}
+        facts = facts_of(tuple(kept)) if self.is_filled else None
         replaced: dict[str, str] = {}
         added = []
         for change in self.add:

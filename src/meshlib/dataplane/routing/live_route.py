@@ -7,7 +7,8 @@ from ...errors import ConfigError, Problem
 from ...model import ClusterHeader, Route, RouteAction, RouteConfiguration, VirtualHost
 from ...model.format import FormatError
 from ..deadline import route_timeout
-from ..message import Outcome, Request, Response
+from ..filters.terms import Terms
+from ..message import Request
 from ..upstream.retry import RetryRule
 from .conditions import VirtualClusters, conditions
 from .destination import Chooser, Destination, LiveMirror, Place, choices, chooser
@@ -24,15 +25,14 @@ if TYPE_CHECKING:
 
 class LiveRoute:
     """``answer`` is for calls that no destination takes; ``hash_key`` for those that a ring or a
-    table balances: call it once a call, since it may make a cookie. ``attempt_counts``: shall the
+    table balances: call it once a call, since it may make a cookie. ``terms`` are for attempts.
+    ``attempt_counts``: shall the
     request, shall the response tell of the attempts?
     """
 
     __slots__ = (
         "_chooser",
         "_hash",
-        "_reads_headers",
-        "_retriable",
         "_virtual_clusters",
         "answer",
         "attempt_counts",
@@ -49,9 +49,9 @@ class LiveRoute:
         "matches_path",
         "mirrors",
         "only_destination",
-        "per_try_timeout",
         "retry",
         "source",
+        "terms",
         "timeouts",
         "virtual_host",
     )
@@ -81,14 +81,12 @@ class LiveRoute:
             self._lead(self.forward, place)
         except FormatError as error:
             raise ConfigError(Problem(place.field, str(error))) from None
+        self.terms = Terms.of(self)
 
     def _set_policies(self, action: RouteAction, place: Place) -> None:
         host, parts = place.host, place.parts
         policy = action.retry_policy or host.retry_policy
         self.retry = RetryRule(policy, parts.regex) if policy is not None else None
-        self._retriable = self.retry.statuses if self.retry is not None else frozenset[int]()
-        self._reads_headers = self.retry is not None and self.retry.reads_headers
-        self.per_try_timeout = policy.per_try_timeout or None if policy is not None else None
         stream = parts.max_stream_duration
         self.timeouts = (
             route_timeout(action, is_grpc=False, streaming=False, listener=stream),
@@ -128,14 +126,6 @@ class LiveRoute:
             if not condition.test(request):
                 return condition.rule
         return None
-
-    def is_final(self, outcome: Outcome) -> bool:
-        """Is there plainly nothing to try again: an answer that no policy asks to retry?"""
-        if not isinstance(outcome, Response):
-            return False
-        if outcome.grpc_status is None:
-            return outcome.status not in self._retriable and not self._reads_headers
-        return outcome.grpc_status == 0 or self.retry is None or not self.retry.wants(outcome)
 
     def choose(
         self, dice: Dice, request: Request, record: "CallRecord | None" = None

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from ...model import DirectResponseAction, RedirectAction, Route
 from ..message import Cause, Failure, Headers, Outcome, Request, Response
 from .parts import Parts
-from .redirect import Redirect, compile_redirect, to_https
-from .rewrite import Respond
+from .redirect import Redirect, compile_redirect, path_rewrite, to_https
+from .rewrite import ORIGINAL_PATH, Respond, with_header
 
 if TYPE_CHECKING:
     from ..events import CallRecord
@@ -21,12 +21,13 @@ MOVED_PERMANENTLY = 301
 def compile_answer(config: Route, respond: Respond, parts: Parts) -> LocalAnswer:
     match config.action:
         case RedirectAction() as action:
-            redirect = compile_redirect(action, config.match, parts.finditer)
-            return _answer(action.response_code, b"", redirect, respond)
+            moved = path_rewrite(action, config.match, parts.finditer)
+            redirected = _answer(action.response_code, b"", compile_redirect(action), respond)
+            return redirected if moved is None else _moved(moved, redirected)
         case DirectResponseAction(status=status, body=body):
             # Of itself: a status that says "look there" says to look here.
-            there = compile_redirect(RedirectAction(), config.match)
-            return _answer(status, body, there if _is_located(status) else None, respond)
+            there = compile_redirect(RedirectAction()) if _is_located(status) else None
+            return _answer(status, body, there, respond)
         case _:
             return _no_answer(config.name)
 
@@ -54,6 +55,18 @@ def _answer(
         return Response(status, headers, body=body)
 
     return answer
+
+
+def _moved(move: Callable[[str], str], answer: LocalAnswer) -> LocalAnswer:
+    """The request goes by its new path from then on."""
+
+    def moved(request: Request, record: "CallRecord | None") -> Outcome:
+        headers = with_header(request.headers, ORIGINAL_PATH, request.path)
+        path = move(request.path)
+        gone = request.altered(path=path, authority=request.authority, headers=headers)
+        return answer(gone, record)
+
+    return moved
 
 
 def _no_answer(name: str) -> LocalAnswer:

@@ -1,6 +1,6 @@
 """Matchers, compiled once when a route table is applied: predicates that read a request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -117,30 +117,44 @@ def path_rule(match: RouteMatch) -> str:
 
 
 def header_condition(matcher: HeaderMatcher, regex: Regex) -> Condition:
+    """Of several values one has to fit, as Envoy asks; gRPC has them as one (gRFC A28)."""
     name = matcher.name.lower()
     inverted = matcher.invert_match
     rule = f"{'not ' if inverted else ''}header {name}{text_rule(matcher.match)}"
     read = _header_reader(name)
     if isinstance(matcher.match, Present):
+        if matcher.treat_missing_header_as_empty:
+            fits = matcher.match.present is not inverted
+            return Condition(rule, lambda _request: fits)
         wanted = matcher.match.present is not inverted
-        return Condition(rule, lambda r: (read(r) is not None) is wanted)
+        return Condition(rule, lambda r: bool(read(r)) is wanted)
     test = _value_test(matcher.match, regex)
     missing = test("") is not inverted if matcher.treat_missing_header_as_empty else False
 
     def check(request: Request) -> bool:
-        value = read(request)
-        return missing if value is None else test(value) is not inverted
+        values = read(request)
+        return any(map(test, values)) is not inverted if values else missing
 
     return Condition(rule, check)
 
 
-def _header_reader(name: str) -> Callable[[Request], str | None]:
+def _header_reader(name: str) -> Callable[[Request], Sequence[str]]:
     if name == "host":
-        return lambda request: request.header(":authority")
+        name = ":authority"
     if name.endswith("-bin"):
         # gRFC A28: binary metadata counts as absent.
-        return lambda request: None if request.is_grpc else request.header(name)
-    return lambda request: request.header(name)
+        return lambda request: () if request.is_grpc else values_of(request, name)
+    return lambda request: values_of(request, name)
+
+
+def values_of(request: Request, name: str) -> Sequence[str]:
+    """Of a header, each as it stands; of a gRPC call, or a pseudo-header, at most one."""
+    if not request.is_grpc:
+        found = [value for key, value in request.headers if key == name]
+        if found or name[:1] != ":":
+            return found
+    joined = request.header(name)
+    return () if joined is None else (joined,)
 
 
 def _value_test(matcher: StringMatcher | Range, regex: Regex) -> TextTest:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ...model import RedirectAction, RouteMatch
 from ..message import Request
 from .matchers import path_of
-from .regex_rewrite import Finditer, python_finditer, replacing
+from .regex_rewrite import Finditer, replacing
 from .rewrite import prefix_rewrite
 from .virtual_hosts import without_port
 
@@ -15,20 +15,34 @@ Redirect = Callable[[Request], str]
 """From a request to the URL of the ``location`` header."""
 
 
-def compile_redirect(
-    action: RedirectAction, match: RouteMatch, finditer: Finditer = python_finditer
-) -> Redirect:
-    """route_components.proto, RedirectAction."""
-    rewrite = _path_rewrite(action, match, finditer)
+def compile_redirect(action: RedirectAction) -> Redirect:
+    """route_components.proto, RedirectAction; of a request whose path is rewritten already."""
 
     def redirect(request: Request) -> str:
         own = "https" if action.https_redirect else request.scheme
         scheme = action.scheme_redirect or own
-        path = rewrite(request.path)
+        path = _path(action, request.path)
         slash = "" if path.startswith("/") else "/"
         return f"{scheme}://{_authority(action, request, scheme)}{slash}{path}"
 
     return redirect
+
+
+def path_rewrite(
+    action: RedirectAction, match: RouteMatch, finditer: Finditer
+) -> Callable[[str], str] | None:
+    """What a redirect does to the path that the request itself has."""
+    if action.prefix_rewrite:
+        return prefix_rewrite(match, action.prefix_rewrite)
+    if action.regex_rewrite is None:
+        return None
+    replaced = replacing(action.regex_rewrite, finditer)
+
+    def rewrite(path: str) -> str:
+        plain = path_of(path)
+        return (replaced(plain) or plain) + path[len(plain) :]
+
+    return rewrite
 
 
 def to_https(request: Request) -> str:
@@ -46,34 +60,10 @@ def _authority(action: RedirectAction, request: Request, scheme: str) -> str:
     return host.removesuffix(STANDARD_PORTS.get(request.scheme, ""))
 
 
-def _path_rewrite(
-    action: RedirectAction, match: RouteMatch, finditer: Finditer
-) -> Callable[[str], str]:
-    path = _plain_rewrite(action, match, finditer)
-    if not action.strip_query or "?" in action.path_redirect:
-        return path
-    return lambda given: path(given).partition("?")[0]
-
-
-def _plain_rewrite(
-    action: RedirectAction, match: RouteMatch, finditer: Finditer
-) -> Callable[[str], str]:
+def _path(action: RedirectAction, path: str) -> str:
     fixed = action.path_redirect
-    if fixed:
-        return lambda path: fixed if "?" in fixed else fixed + _query(path)
-    if action.prefix_rewrite:
-        return prefix_rewrite(match, action.prefix_rewrite)
-    if action.regex_rewrite is None:
-        return str
-    replaced = replacing(action.regex_rewrite, finditer)
-
-    def rewrite(path: str) -> str:
-        plain = path_of(path)
-        return (replaced(plain) or plain) + path[len(plain) :]
-
-    return rewrite
-
-
-def _query(path: str) -> str:
-    _, mark, query = path.partition("?")
-    return mark + query
+    if "?" in fixed:
+        return fixed
+    plain, mark, query = path.partition("?")
+    plain = fixed or plain
+    return plain if action.strip_query else plain + mark + query

@@ -20,9 +20,12 @@ FORWARDED_HOST = "x-forwarded-host"
 
 
 class Rewrite:
-    """Headers first, which may still tell of the old host and path; then host, then path."""
+    """Headers first, which may still tell of the old host and path; then host, then path.
 
-    __slots__ = ("_appends_host", "_host", "_levels", "_path", "_weighted")
+    A weighted cluster's own headers and host come before all of them (``weight``).
+    """
+
+    __slots__ = ("_appends_host", "_first", "_host", "_levels", "_path", "_weighted")
 
     def __init__(
         self,
@@ -30,44 +33,52 @@ class Rewrite:
         action: RouteAction,
         levels: tuple[Level, ...],
         finditer: Finditer,
-        weighted_host: str = "",
+        weight: tuple[tuple[Level, ...], str] = ((), ""),
     ) -> None:
         self._levels = levels
         self._appends_host = action.append_x_forwarded_host
-        self._weighted = weighted_host
+        self._first, self._weighted = weight
         self._host = _host_rewrite(action, finditer)
         self._path = _path_rewrite(match, action, finditer)
 
     @property
     def is_needed(self) -> bool:
-        return bool(self._levels or self._weighted or self._host or self._path)
+        return bool(self._first or self._levels or self._weighted or self._host or self._path)
 
     def __call__(self, request: Request, record: "CallRecord | None" = None) -> Request:
         headers, authority, path = request.headers, request.authority, request.path
-        for level in self._levels:
-            headers = level(headers, _facts(request, headers, record) if level.is_filled else None)
+        for level in self._first:
+            headers = level(headers, lambda now: Facts(replace(request, headers=now), record))
         if self._weighted:
             authority = self._weighted
+        for level in self._levels:
+            headers = level(
+                headers,
+                lambda now: Facts(replace(request, headers=now, authority=authority), record),
+            )
         if self._host is not None:
             host = self._host(request, headers)
             if host:
                 headers = self._moved(headers, authority or request.target)
                 authority = host
         if self._path is not None:
-            headers = _with(headers, ORIGINAL_PATH, path)
+            headers = with_header(headers, ORIGINAL_PATH, path)
             path = self._path(path)
-        return request.altered(path=path, authority=authority, headers=headers)
+        made = request.altered(path=path, authority=authority, headers=headers)
+        if record is not None:
+            record.sent = made
+        return made
 
     def _moved(self, headers: Headers, old: str) -> Headers:
-        headers = _with(headers, ORIGINAL_HOST, old)
+        headers = with_header(headers, ORIGINAL_HOST, old)
         if not self._appends_host:
             return headers
         before = joined(headers, FORWARDED_HOST)
         if not before:
-            return _with(headers, FORWARDED_HOST, old)
+            return with_header(headers, FORWARDED_HOST, old)
         if before.split(",")[-1] == old:
             return headers
-        return _with(headers, FORWARDED_HOST, f"{before},{old}")
+        return with_header(headers, FORWARDED_HOST, f"{before},{old}")
 
 
 HostRewrite = Callable[[Request, Headers], str | None]
@@ -113,12 +124,8 @@ def matched_length(match: RouteMatch, path: str) -> int:
     return len(path_of(path))
 
 
-def _with(headers: Headers, name: str, value: str) -> Headers:
+def with_header(headers: Headers, name: str, value: str) -> Headers:
     return (*(pair for pair in headers if pair[0] != name), (name, value))
-
-
-def _facts(request: Request, headers: Headers, record: "CallRecord | None") -> Facts:
-    return Facts(replace(request, headers=headers), record)
 
 
 class Respond:
@@ -130,8 +137,9 @@ class Respond:
         self._levels = levels
 
     def __call__(self, request: Request, record: "CallRecord | None", headers: Headers) -> Headers:
-        """``request`` as it was sent, ``headers`` of its response."""
+        """``headers`` of the response; of the request, those as they were sent."""
+        if record is not None and record.sent is not None:
+            request = record.sent
         for level in self._levels:
-            facts = Facts(request, record, headers) if level.is_filled else None
-            headers = level(headers, facts)
+            headers = level(headers, lambda now: Facts(request, record, now))
         return headers

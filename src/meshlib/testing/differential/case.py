@@ -1,0 +1,149 @@
+"""A route table and requests for it, all of one seed."""
+
+from dataclasses import dataclass
+
+from ...model import (
+    Address,
+    Exact,
+    HeaderMatcher,
+    HttpConnectionManager,
+    Listener,
+    Metadata,
+    Prefix,
+    Route,
+    RouteConfiguration,
+    Struct,
+    VirtualCluster,
+    VirtualHost,
+)
+from .actions import CLUSTERS, action, mutations
+from .luck import Luck
+from .matches import PATHS, VALUES, route_match
+
+__all__ = ["CLUSTERS", "UPSTREAM_HEADERS", "Case", "Sent", "case", "listener"]
+
+UPSTREAM_HEADERS = (("x-up", "up"), ("x-twice", "1"), ("x-twice", "2"), ("x-a", "answered"))
+"""What every upstream answers with."""
+
+DOMAINS = (
+    "a.example",
+    "b.example:8080",
+    "B.example",
+    "*.example",
+    "*.b.example",
+    "*-x.example",
+    "a.*",
+    "a.b.*",
+    "*",
+    "x",
+)
+AUTHORITIES = (
+    "a.example",
+    "A.EXAMPLE",
+    "a.example:80",
+    "b.example:8080",
+    "b.example",
+    "c.b.example",
+    "q-x.example",
+    "a.b.net",
+    "a.",
+    "x",
+    ".example",
+    "y:81",
+)
+QUERIES = ("", "", "?q=one", "?r=two&q=One", "?q", "?Q=&q=", "?x=1?q=one", "?q=%6Fne", "?")
+METHODS = ("GET", "GET", "POST", "DELETE", "HEAD")
+NAMED = Metadata((("some", Struct((("number", 4.0), ("text", "said")))),))
+VIRTUAL_CLUSTERS = (
+    VirtualCluster(name="gets", headers=(HeaderMatcher(name=":method", match=Exact("GET")),)),
+    VirtualCluster(name="below-a", headers=(HeaderMatcher(name=":path", match=Prefix("/a")),)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request as it goes over the wire; names in lower case."""
+
+    method: str
+    authority: str
+    path: str
+    headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    seed: int
+    table: RouteConfiguration
+    requests: tuple[Sent, ...]
+
+
+def case(seed: int, requests: int) -> Case:
+    luck = Luck(seed)
+    table = _table(luck, f"table-{seed}")
+    return Case(seed, table, tuple(_request(luck) for _ in range(requests)))
+
+
+def listener(case: Case) -> Listener:
+    """Where somebody else may be asked."""
+    http = HttpConnectionManager(routes=case.table, stat_prefix=case.table.name)
+    return Listener(name=case.table.name, http=http, address=Address("127.0.0.1", 0))
+
+
+def _table(luck: Luck, name: str) -> RouteConfiguration:
+    domains = list(DOMAINS)
+    hosts = []
+    for index in range(luck.number(1, 4)):
+        taken = [domains.pop(luck.number(0, len(domains) - 1)) for _ in range(luck.number(1, 2))]
+        hosts.append(_host(luck, f"host-{index}", tuple(taken)))
+    if "*" in domains and luck.chance(0.7):
+        hosts.append(_host(luck, "rest", ("*",)))
+    return RouteConfiguration(
+        name=name,
+        virtual_hosts=tuple(hosts),
+        ignore_port_in_host_matching=luck.chance(0.3),
+        headers=mutations(luck),
+        most_specific_header_mutations_wins=luck.chance(0.5),
+    )
+
+
+def _host(luck: Luck, name: str, domains: tuple[str, ...]) -> VirtualHost:
+    routes = [_route(luck, f"{name}-{index}") for index in range(luck.number(2, 7))]
+    return VirtualHost(
+        name=name,
+        domains=domains,
+        routes=tuple(routes),
+        headers=mutations(luck),
+        require_tls=luck.one(("none",) * 8 + ("all", "external_only")),
+        virtual_clusters=luck.maybe(lambda: VIRTUAL_CLUSTERS, 0.5, ()),
+        include_request_attempt_count=luck.chance(0.2),
+        include_attempt_count_in_response=luck.chance(0.2),
+    )
+
+
+def _route(luck: Luck, name: str) -> Route:
+    return Route(
+        name=luck.maybe(lambda: name, 0.8, ""),
+        match=route_match(luck),
+        action=action(luck),
+        metadata=luck.maybe(lambda: NAMED, 0.5, Metadata()),
+        headers=mutations(luck),
+    )
+
+
+def _request(luck: Luck) -> Sent:
+    headers = []
+    for name in ("x-a", "x-b", "x-c"):
+        headers += [(name, luck.one(VALUES)) for _ in range(luck.one((0, 0, 1, 1, 2)))]
+    if luck.chance(0.3):
+        headers.append(("user-agent", luck.one(("one", "curl/8"))))
+    if luck.chance(0.7):
+        headers.append(("x-cluster", luck.one((*CLUSTERS, *CLUSTERS, "gone"))))
+    if luck.chance(0.2):
+        headers.append(("x-host", "told.example"))
+    if luck.chance(0.2):
+        headers.append(("x-forwarded-host", luck.one(("a.example", "first", "first,a.example"))))
+    if luck.chance(0.05):
+        headers.append(("content-type", luck.one(("application/grpc+x", "text/plain"))))
+    headers.append(("x-number", str(luck.number(0, 60))))
+    path = luck.one(PATHS) + luck.one(("", "", "/b", "/", "x")) + luck.one(QUERIES)
+    return Sent(luck.one(METHODS), luck.one(AUTHORITIES), path, tuple(headers))
