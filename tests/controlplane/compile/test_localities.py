@@ -123,3 +123,10 @@ def test_failover_that_never_happens_is_said(world_of, destination_rule):
     rule = destination_rule("loadBalancer: {localityLbSetting: {failoverPriority: [version]}}")
     said = [finding.message for finding in findings_of(world_of(rule))]
     assert "failoverPriority has no effect without outlierDetection" in said
+
+
+def test_a_subset_may_be_a_place(snapshot_of, destination_rule):
+    extra = "subsets: [{name: us, labels: {topology.kubernetes.io/region: us}}]"
+    made = snapshot_of(ENTRIES, destination_rule("", extra=extra))
+    (group,) = made.endpoints["outbound|80|us|reviews.default.svc.cluster.local"].endpoints
+    assert [str(endpoint.address) for endpoint in group.lb_endpoints] == ["10.0.0.4:80"]

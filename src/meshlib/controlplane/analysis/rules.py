@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..compile.endpoints import labels_of
 from ..compile.names import HostIndex, full_host
 from ..compile.services import MeshService, registry
 from ..manifests.destination_rule import DestinationRule, PortTrafficPolicy, TrafficPolicy
@@ -44,7 +45,7 @@ def _host_and_subsets(
         return
     for index, subset in enumerate(manifest.spec.subsets):
         labels = subset.labels.items()
-        if not any(labels <= w.labels.items() for service in meant for w in service.workloads):
+        if not any(labels <= labels_of(w).items() for service in meant for w in service.workloads):
             place = manifest.place_of("subsets", index)
             said = f"subset {subset.name!r} selects no endpoint"
             yield Finding(EMPTY_SUBSET, "warning", place, str(manifest), said)

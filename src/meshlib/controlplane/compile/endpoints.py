@@ -18,9 +18,9 @@ def load_assignment(
     """The workloads that carry the labels, grouped by locality and arranged for the caller."""
     places: dict[model.Locality, list[Member]] = {}
     for workload in usable(service, port):
-        if labels.items() <= workload.labels.items():
+        known = labels_of(workload)
+        if labels.items() <= known.items():
             place = locality(workload.entry.locality)
-            known = topology(place, workload.entry.network) | workload.labels
             places.setdefault(place, []).append(Member(_endpoint(workload, port), known))
     groups = [_group(place, places[place]) for place in sorted(places)]
     return model.ClusterLoadAssignment(
@@ -34,6 +34,12 @@ def usable(service: MeshService, port: MeshPort) -> Iterator[Workload]:
         address = workload.entry.address
         if address and (service.resolution != "STATIC" or is_ip(address)):
             yield workload
+
+
+def labels_of(workload: Workload) -> dict[str, str]:
+    """Its own, and those that say where it stands."""
+    place = locality(workload.entry.locality)
+    return topology(place, workload.entry.network) | workload.labels
 
 
 def locality(text: str) -> model.Locality:

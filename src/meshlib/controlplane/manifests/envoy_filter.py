@@ -91,6 +91,17 @@ class EnvoyConfigObjectMatch(Piece, frozen=True):
     cluster: Plain = msgspec.field(default_factory=dict)
     waypoint: Plain = msgspec.field(default_factory=dict)
 
+    def rules(self) -> Iterator[Flaw]:
+        others = (self.listener, self.route_configuration, self.cluster)
+        if self.context == "WAYPOINT":
+            if others != (ListenerMatch(), RouteConfigurationMatch(), {}):
+                yield Flaw((), "context WAYPOINT takes nothing but waypoint")
+        elif self.waypoint:
+            yield Flaw(("waypoint",), "waypoint has a meaning with context WAYPOINT only")
+        port = self.waypoint.get("portNumber", 1)
+        if not isinstance(port, int) or not 1 <= port <= 65535:
+            yield Flaw(("waypoint", "portNumber"), "a port lies between 1 and 65535")
+
     @property
     def unjudged(self) -> tuple[str, ...]:
         """What is asked for and cannot be answered without an Envoy."""
