@@ -331,3 +331,19 @@ defaultTrafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}
         ("ML1001", "info", "b.yaml:3:18"),
         ("ML1001", "info", "b.yaml:4:67"),
     ]
+
+
+@pytest.mark.parametrize(
+    "rule, said",
+    [
+        ("corsPolicy: {}", "no effect on gRPC"),
+        ("match: [{queryParams: {a: {}}}]", "never matches"),
+    ],
+)
+def test_what_grpc_has_not_is_said_of_hosts_that_speak_nothing_else(world_of, rule, said):
+    text = rules(f"- {{{TO}, {rule}}}")
+    assert found(world_of(MESH, text)) == []
+    grpc = MESH.replace("ports: [{port: 80}]", "ports: [{port: 80, name: grpc}]")
+    (finding,) = findings_of(world_of(grpc, text))
+    assert (finding.code, finding.severity) == ("ML1001", "info")
+    assert said in finding.message

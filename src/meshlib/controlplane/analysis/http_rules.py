@@ -20,6 +20,22 @@ def check(manifest: Manifest[VirtualService], index: int, route: HTTPRoute) -> I
             yield Finding(NOT_ACTED_ON, severity, place, str(manifest), said)
 
 
+def check_for_grpc(
+    manifest: Manifest[VirtualService], index: int, route: HTTPRoute
+) -> Iterator[Finding]:
+    """Of a host that speaks nothing but gRPC."""
+    said: list[tuple[Path, str]] = []
+    if route.cors_policy is not None:
+        said.append((("corsPolicy",), "corsPolicy has no effect on gRPC"))
+    for number, match in enumerate(route.match):
+        if match.query_params:
+            text = "calls of gRPC have no query: this never matches"
+            said.append((("match", number, "queryParams"), text))
+    for path, text in said:
+        place = manifest.place_of("http", index, *path)
+        yield Finding(NOT_ACTED_ON, "info", place, str(manifest), text)
+
+
 def _matches(route: HTTPRoute) -> Iterator[Remark]:
     for number, match in enumerate(route.match):
         if match.ignore_uri_case and (match.uri is None or match.uri.regex is not None):

@@ -50,6 +50,8 @@ def check(world: World) -> Iterator[Finding]:
         for index, route in enumerate(manifest.spec.http):
             yield from _weights(manifest, index, route)
             yield from http_rules.check(manifest, index, route)
+            if _is_for_grpc_only(manifest, view(manifest.namespace)):
+                yield from http_rules.check_for_grpc(manifest, index, route)
             for number, choice in enumerate(route.route):
                 path = ("http", index, "route", number, "destination")
                 yield from _destination(
@@ -57,6 +59,12 @@ def check(world: World) -> Iterator[Finding]:
                 )
             for where, copied in _mirrors(index, route):
                 yield from _destination(manifest, where, copied, view(manifest.namespace), subsets)
+
+
+def _is_for_grpc_only(manifest: Rules, view: View) -> bool:
+    hosts = [full_host(host, manifest.namespace) for host in manifest.spec.hosts]
+    ports = [port for host in hosts if host in view.services for port in view.services[host].ports]
+    return bool(ports) and all(port.protocol == "GRPC" for port in ports)
 
 
 def _mirrors(index: int, route: HTTPRoute) -> Iterator[tuple[Path, Destination]]:
