@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from meshlib.dataplane.routing.hashing import xx_hash_64
 from meshlib.dataplane.upstream.cluster import UpstreamCluster
-from meshlib.dataplane.upstream.load import LoadReport
 from meshlib.dataplane.upstream.pickers import Candidate
 from meshlib.dataplane.upstream.pickers.subsetting import subset
 from meshlib.model import (
@@ -32,6 +31,7 @@ from meshlib.model import (
     RoundRobin,
     ZoneAware,
 )
+from meshlib.model.load import LoadReport
 from meshlib.testing import FakeClock, assignment, endpoint, seeded
 
 CALLS = 100_000

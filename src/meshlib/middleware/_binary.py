@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from ..dataplane.upstream.load import LoadReport
+from ..model.load import LoadReport
 
 STATUS_DETAILS = "grpc-status-details-bin"
 LOAD_REPORT = "endpoint-load-metrics-bin"

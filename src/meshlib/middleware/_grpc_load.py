@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from ..dataplane import CallRecord, UpstreamEndpoint
-from ..dataplane.upstream.load import LoadReport
+from ..model.load import LoadReport
 from ._binary import LOAD_REPORT
 from ._drive import Runtime
 

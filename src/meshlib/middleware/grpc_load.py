@@ -12,7 +12,7 @@ import grpc.aio
 
 from ..clock import Clock
 from ..dataplane import Outcome
-from ..dataplane.upstream.load import LoadReport
+from ..model.load import LoadReport
 from ._binary import BinaryMetadata
 from ._grpc_status import grpc_status
 

@@ -6,7 +6,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from ..dataplane.upstream.load import LoadReport
+from ..model.load import LoadReport
 from .protos import message_class
 
 REPORT = "xds.data.orca.v3.OrcaLoadReport"

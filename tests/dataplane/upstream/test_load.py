@@ -3,8 +3,9 @@ from collections import Counter
 import pytest
 
 from meshlib.dataplane.upstream.cluster import UpstreamCluster
-from meshlib.dataplane.upstream.load import Load, LoadReport, utilization
+from meshlib.dataplane.upstream.load import Load, utilization
 from meshlib.model import ClientSideWeightedRoundRobin, Cluster, RandomSubsetting
+from meshlib.model.load import LoadReport
 from meshlib.testing import FakeClock, assignment, seeded
 
 A, B, C = (f"10.0.0.{n}:80" for n in range(3))

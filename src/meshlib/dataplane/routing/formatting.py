@@ -200,19 +200,26 @@ def _route_name(facts: Facts) -> str | None:
     return None if route is None else route.config.name or None
 
 
-def _virtual_cluster(facts: Facts) -> str | None:
-    """Of a call that is forwarded, by the request as the caller made it; where the host has names
-    but none for this call, Envoy has nothing to say."""
+def _forwarded(facts: Facts) -> "CallRecord | None":
+    """``None``: no cluster is there to take the call."""
     record = facts.record
-    if record is None or record.route is None or record.destination is None:
+    destination = None if record is None else record.destination
+    return None if destination is None or destination.cluster is None else record
+
+
+def _virtual_cluster(facts: Facts) -> str | None:
+    """By the request as the caller made it; where the host has names but none for this call, Envoy
+    has nothing to say."""
+    record = _forwarded(facts)
+    if record is None or record.route is None:
         return None
     name = record.route.virtual_cluster(record.request)
     return None if name in ("", OTHER) else name
 
 
 def _upstream_cluster(facts: Facts) -> str | None:
-    destination = facts.record.destination if facts.record is not None else None
-    return None if destination is None or destination.cluster is None else destination.name
+    record = _forwarded(facts)
+    return None if record is None or record.destination is None else record.destination.name
 
 
 def _upstream_host(facts: Facts) -> str | None:
@@ -222,10 +229,8 @@ def _upstream_host(facts: Facts) -> str | None:
 
 def _attempts(facts: Facts) -> str:
     """Told before the first as if it had begun."""
-    record = facts.record
-    if record is None or record.destination is None or record.destination.cluster is None:
-        return "0"
-    return str(max(1, record.attempts))
+    record = _forwarded(facts)
+    return "0" if record is None else str(max(1, record.attempts))
 
 
 def _protocol(facts: Facts) -> str:

@@ -3,11 +3,11 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from ...model import Cluster, ClusterLoadAssignment
+from ...model.load import LoadReport
 from ..message import Outcome
 from .balance import Balance
 from .cluster import UpstreamCluster
 from .endpoint import UpstreamEndpoint
-from .load import LoadReport
 from .pickers import Picker
 
 Child = tuple[UpstreamCluster, Balance]

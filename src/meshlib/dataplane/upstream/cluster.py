@@ -12,12 +12,13 @@ from ...model import (
     OriginalDst,
     RandomSubsetting,
 )
+from ...model.load import LoadReport
 from ..events import Event, Observer
 from ..message import Cause, Failure, Outcome
 from .balance import Balance, Balancer, Lane, ranks_of, without_gone
 from .circuit import CircuitBreaker
 from .endpoint import NEVER, UpstreamEndpoint
-from .load import Load, LoadReport, utilization
+from .load import Load, utilization
 from .outlier import OutlierDetector
 from .pickers import Picker
 

@@ -1,20 +1,8 @@
 """What endpoints say of their own load (ORCA), and the weight that follows (gRFC A58)."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Iterable
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadReport:
-    """One report (``xds.data.orca.v3.OrcaLoadReport``); utilizations are of 1, rates a second."""
-
-    application_utilization: float = 0.0
-    cpu_utilization: float = 0.0
-    mem_utilization: float = 0.0
-    rps: float = 0.0
-    eps: float = 0.0
-    named: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+from ...model.load import LoadReport
 
 
 class Load:
