@@ -12,35 +12,33 @@ from ._grpc_status import OK, succeeded
 log = logging.getLogger("meshlib")
 
 
-class AioBeside:
-    """Belongs to one unary call. ``lane`` makes another one of it.
+def spawn(
+    runtime: Runtime, lane: Any, steps: Steps[Outcome], shadows: "set[asyncio.Task[None]]"
+) -> None:
+    """Mirror a call; ``shadows`` keeps hold of the tasks that nobody waits for."""
+    task = asyncio.get_running_loop().create_task(_shadow(runtime, lane, steps))
+    shadows.add(task)
+    task.add_done_callback(shadows.discard)
 
-    ``shadows`` keeps hold of the tasks that nobody waits for.
-    """
 
-    __slots__ = ("_lane", "_lanes", "_outcomes", "_runtime", "_shadows")
+async def _shadow(runtime: Runtime, lane: Any, steps: Steps[Outcome]) -> None:
+    """What comes of it changes nothing."""
+    try:
+        await adrive(runtime, steps, lane._attempt)  # noqa: SLF001 - it is a call, too
+        runtime.finish(steps)
+    except Exception:
+        log.debug("a mirrored call broke off", exc_info=True)
 
-    def __init__(
-        self, runtime: Runtime, lane: Callable[[], Any], shadows: "set[asyncio.Task[None]]"
-    ) -> None:
-        self._runtime = runtime
+
+class AioRace:
+    """Attempts of one unary call beside each other. ``lane`` makes another one of it."""
+
+    __slots__ = ("_lane", "_lanes", "_outcomes")
+
+    def __init__(self, lane: Callable[[], Any]) -> None:
         self._lane = lane
-        self._shadows = shadows
         self._lanes: list[tuple[Any, asyncio.Task[Outcome]]] = []
         self._outcomes: dict[int, Outcome] = {}
-
-    def spawn(self, steps: Steps[Outcome]) -> None:
-        task = asyncio.get_running_loop().create_task(self._shadow(steps))
-        self._shadows.add(task)
-        task.add_done_callback(self._shadows.discard)
-
-    async def _shadow(self, steps: Steps[Outcome]) -> None:
-        """Nobody waits for it, and what comes of it changes nothing."""
-        try:
-            await adrive(self._runtime, steps, self._lane()._attempt)  # noqa: SLF001 - it is a call, too
-            self._runtime.finish(steps)
-        except Exception:
-            log.debug("a mirrored call broke off", exc_info=True)
 
     async def race(self, effect: Race) -> Finish | None:
         if effect.send is not None:

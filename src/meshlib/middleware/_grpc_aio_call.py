@@ -19,7 +19,7 @@ from ..dataplane import (
     Steps,
 )
 from ._drive import Runtime, adrive
-from ._grpc_aio_beside import AioBeside
+from ._grpc_aio_beside import AioRace, spawn
 from ._grpc_aio_ending import Ending
 from ._grpc_load import Heard, reported, tell
 from ._grpc_pool import Member, Pool
@@ -64,7 +64,7 @@ class Call(grpc.aio.Call):
     _delivered = False
     _cancelled = False
     _callbacks: list[Callable[[Any], None]] | None = None
-    _beside: AioBeside | None = None
+    _race: AioRace | None = None
     _load: Heard | None = None
 
     def __init__(
@@ -130,15 +130,12 @@ class Call(grpc.aio.Call):
             self._touch()
 
     def spawn(self, steps: Steps[Outcome]) -> None:
-        self._side().spawn(steps)
+        spawn(self._runtime, self._lane(), steps, self._pool.shadows)
 
     async def race(self, effect: Race) -> Finish | None:
-        return await self._side().race(effect)
-
-    def _side(self) -> AioBeside:
-        if self._beside is None:
-            self._beside = AioBeside(self._runtime, self._lane, self._pool.shadows)
-        return self._beside
+        if self._race is None:
+            self._race = AioRace(self._lane)
+        return await self._race.race(effect)
 
     def _lane(self) -> "Call":
         raise AssertionError("a stream is neither hedged nor mirrored")
@@ -203,8 +200,8 @@ class Call(grpc.aio.Call):
             pause, factor, longest = READY_BACKOFF
             while self._unreached(deliver):
                 self._runtime.finish(self._steps)
-                if self._beside is not None:
-                    self._beside.cancel()
+                if self._race is not None:
+                    self._race.cancel()
                 await self._runtime.asleep(pause)
                 pause = min(pause * factor, longest)
                 self._steps = self._runtime.outbound(self._draft.request)
@@ -237,7 +234,7 @@ class Call(grpc.aio.Call):
     def _settle(self, deliver: Deliver) -> None:
         self._delivered = True
         self._deliver = deliver
-        winner = None if self._beside is None else self._beside.settle(deliver)
+        winner = None if self._race is None else self._race.settle(deliver)
         if winner is not None:
             self._take_over(winner)
         if self._load is not None:
@@ -271,8 +268,8 @@ class Call(grpc.aio.Call):
             return
         self._delivered = True
         self._runtime.close(self._steps)
-        if self._beside is not None:
-            self._beside.cancel()
+        if self._race is not None:
+            self._race.cancel()
         if self._native is not None:
             self._native.cancel()
         if isinstance(error, asyncio.CancelledError):

@@ -35,7 +35,7 @@ class UnaryUnaryCall(Call, grpc.aio.UnaryUnaryCall[Any, Any]):
     def _lane(self) -> "UnaryUnaryCall":
         lane = copy(self)
         lane._delivered = True  # noqa: SLF001 - what it takes to be no call of its own
-        lane._native = lane._sent = lane._beside = lane._task = lane._over = None  # noqa: SLF001
+        lane._native = lane._sent = lane._race = lane._task = lane._over = None  # noqa: SLF001
         lane._callbacks = None  # noqa: SLF001
         return lane
 

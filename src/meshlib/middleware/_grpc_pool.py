@@ -172,6 +172,11 @@ class Pool(Generic[C]):
             self._members = {k: member for k, member in self._members.items() if stays(k)}
             self._limited = {k: member for k, member in self._limited.items() if stays(k)}
 
+    def abandon(self) -> None:
+        """Break off the mirrored calls."""
+        for task in list(self.shadows):
+            task.cancel()
+
     def empty(self) -> list[C]:
         """Forget all channels and hand them over, to be closed."""
         with self._lock:

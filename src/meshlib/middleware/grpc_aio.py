@@ -186,6 +186,8 @@ class Channel(Methods, grpc.aio.Channel):
         here = asyncio.get_running_loop()
         for loop, pool in list(self._pools.items()):
             closing = [channel.close(grace) for channel in pool.empty()]
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(pool.abandon)
             if loop is here:
                 await asyncio.gather(*closing)
             elif loop.is_running():

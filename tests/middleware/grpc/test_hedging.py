@@ -35,7 +35,7 @@ async def test_the_quicker_of_two_attempts_wins_and_the_other_is_cancelled(
 
 
 async def test_another_attempt_begins_where_one_takes_too_long(world, unary_by, auntil, pair):
-    slow, quick, ports = pair
+    slow, _quick, ports = pair
     policy = RetryPolicy(
         retry_on=("reset",), num_retries=3, per_try_timeout=0.05, previous_hosts=True
     )
