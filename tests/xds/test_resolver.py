@@ -1,6 +1,17 @@
 """One consistent snapshot of what the control plane says, and none that is torn."""
 
-from meshlib.model import RouteConfiguration, Snapshot, gather
+from meshlib.model import (
+    ROUTER,
+    Aggregate,
+    Cluster,
+    GlobalRateLimit,
+    HttpConnectionManager,
+    HttpFilter,
+    Listener,
+    RouteConfiguration,
+    Snapshot,
+    gather,
+)
 from meshlib.testing.ads import AdsPair, Bad
 from meshlib.xds.responses import ResourceError
 from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
@@ -231,3 +242,90 @@ def test_a_cluster_that_goes_a_moment_before_its_routes_is_no_news(connected, wo
     pair.serve(world.chain("a", "new"), version="2")
     assert pair.snapshot == world.chain("a", "new")
     assert pair.reports == []
+
+
+def aggregate(name: str, *children: str) -> Cluster:
+    return Cluster(name=name, discovery=Aggregate(children))
+
+
+def test_the_clusters_of_an_aggregate_are_asked_for_and_served_with_it(connected, world) -> None:
+    pair = connected("a")
+    pair.respond(LISTENER, world.listener("a"))
+    pair.respond(ROUTE, world.table("ra", "all"))
+    assert pair.names(CLUSTER) == ("all",)
+    pair.respond(CLUSTER, aggregate("all", "inner", "x"))
+    assert pair.names(CLUSTER) == ("all", "inner", "x")
+    pair.respond(CLUSTER, aggregate("all", "inner", "x"), aggregate("inner", "y"))
+    assert pair.names(CLUSTER) == ("all", "inner", "x", "y")
+    leaves = world.cluster("x"), world.cluster("y")
+    pair.respond(CLUSTER, aggregate("all", "inner", "x"), aggregate("inner", "y"), *leaves)
+    pair.respond(ENDPOINT, world.endpoints("x"))
+    assert pair.updates == []
+    pair.respond(ENDPOINT, world.endpoints("y"))
+    assert set(pair.snapshot.clusters) == {"all", "inner", "x", "y"}
+    assert set(pair.snapshot.endpoints) == {"x", "y"}
+
+
+def test_a_cluster_that_an_aggregate_misses_is_passed_over(connected, world) -> None:
+    pair = connected("a")
+    pair.respond(LISTENER, world.listener("a"))
+    pair.respond(ROUTE, world.table("ra", "all"))
+    pair.respond(CLUSTER, aggregate("all", "x", "missing"))
+    missing = ResourceError("missing", NOT_FOUND, "no such cluster")
+    pair.respond(CLUSTER, aggregate("all", "x", "missing"), world.cluster("x"), errors=[missing])
+    pair.respond(ENDPOINT, world.endpoints("x"))
+    assert set(pair.snapshot.clusters) == {"all", "x"}
+
+
+def test_an_aggregate_changes_when_all_that_it_is_made_of_is_there(connected, world) -> None:
+    pair = connected("a")
+    old = aggregate("all", "x")
+    pair.serve(
+        gather(
+            listeners=[world.listener("a")],
+            routes=[world.table("ra", "all")],
+            clusters=[old, world.cluster("x")],
+            endpoints=[world.endpoints("x")],
+        )
+    )
+    known = world.cluster("x"), world.cluster("y")
+    pair.respond(CLUSTER, aggregate("all", "y"), *known, version="2")
+    assert pair.names(CLUSTER) == ("all", "x", "y")
+    pair.respond(CLUSTER, aggregate("all", "y"), *known, version="2")
+    assert pair.snapshot.clusters["all"] == old
+    assert "y" not in pair.snapshot.clusters
+    pair.respond(ENDPOINT, world.endpoints("y"), version="2")
+    assert set(pair.snapshot.clusters) == {"all", "y"}
+    assert pair.names(CLUSTER) == ("all", "y")
+
+
+def test_aggregates_that_lead_back_to_themselves_have_an_end(connected, world) -> None:
+    pair = connected("a")
+    pair.respond(LISTENER, world.listener("a"))
+    pair.respond(ROUTE, world.table("ra", "one"))
+    round_trip = aggregate("one", "other", "x"), aggregate("other", "one")
+    pair.respond(CLUSTER, *round_trip, world.cluster("x"))
+    pair.respond(CLUSTER, *round_trip, world.cluster("x"))
+    pair.respond(ENDPOINT, world.endpoints("x"))
+    assert set(pair.snapshot.clusters) == {"one", "other", "x"}
+
+
+def test_aggregates_are_followed_to_a_depth_of_sixteen(connected, world) -> None:
+    pair = connected("a")
+    chain = [aggregate(f"c{depth}", f"c{depth + 1}") for depth in range(30)]
+    pair.respond(LISTENER, world.listener("a"))
+    pair.respond(ROUTE, world.table("ra", "c0"))
+    for _ in chain:
+        pair.respond(CLUSTER, *chain)
+    assert len(pair.names(CLUSTER)) == 17
+
+
+def test_clusters_that_filters_ask_are_followed(connected, world) -> None:
+    ask = HttpFilter(name="ask", config=GlobalRateLimit(domain="d", cluster="limits"))
+    http = HttpConnectionManager(routes=world.table("inside", "x"), http_filters=(ask, ROUTER))
+    pair = connected("a")
+    pair.respond(LISTENER, Listener(name="a", http=http))
+    assert pair.names(CLUSTER) == ("x", "limits")
+    pair.respond(CLUSTER, world.cluster("x"), world.cluster("limits"))
+    pair.respond(ENDPOINT, world.endpoints("x"), world.endpoints("limits"))
+    assert set(pair.snapshot.clusters) == {"x", "limits"}

@@ -1,28 +1,52 @@
 """What a stock gRPC client or an Envoy would refuse never reaches it."""
 
+from dataclasses import replace
+
 import pytest
 import re2
 
 from meshlib.controlplane.node import ClientKind, Node
 from meshlib.controlplane.profiles import adapt
 from meshlib.model import (
+    ALWAYS,
+    ROUTER,
     Address,
+    AdmissionControl,
+    Aggregate,
+    CircuitBreakers,
+    ClientSideWeightedRoundRobin,
     Cluster,
+    ClusterHeader,
     ClusterLoadAssignment,
     ClusterProvided,
+    ClusterWeight,
+    Cors,
     Eds,
     Endpoint,
+    Fault,
+    FaultAbort,
+    FilterOverride,
+    GlobalRateLimit,
+    HashCookie,
+    HashHeader,
     HttpConnectionManager,
+    HttpFilter,
     LeastRequest,
     Listener,
     LocalityLbEndpoints,
     LogicalDns,
     Maglev,
+    MetadataMatcher,
     OriginalDst,
+    OutlierDetection,
     PathRegex,
     PathSeparatedPrefix,
+    PickFirst,
+    QueryParameterMatcher,
     Random,
+    RandomSubsetting,
     Rds,
+    RetryPolicy,
     RingHash,
     RoundRobin,
     Route,
@@ -31,7 +55,11 @@ from meshlib.model import (
     RouteMatch,
     Static,
     StrictDns,
+    TcpKeepalive,
+    Thresholds,
     VirtualHost,
+    WeightedClusters,
+    ZoneAware,
     gather,
 )
 
@@ -161,3 +189,161 @@ def test_an_envoy_is_sent_no_api_listeners():
 )
 def test_a_client_is_known_by_its_user_agent(user_agent, kind):
     assert Node(id="n", user_agent_name=user_agent).kind is kind
+
+
+def test_what_a_gRPC_client_ignores_of_a_cluster_is_told():
+    full = Cluster(
+        name="c",
+        lb_policy=RingHash(hash_function="murmur_hash_2", hash_balance_factor=150),
+        outlier_detection=OutlierDetection(),
+        circuit_breakers=CircuitBreakers(default=Thresholds(max_connections=9)),
+        tcp_keepalive=TcpKeepalive(),
+        locality_lb=ZoneAware(),
+    )
+    made, said = for_grpc(clusters=[full])
+    assert made.clusters["c"].lb_policy == replace(full.lb_policy, hash_function="xx_hash")
+    ignored = (
+        "circuit_breakers but max_requests, consecutive errors of outlier_detection, "
+        "zone_aware_lb_config, hash_balance_factor, tcp_keepalive"
+    )
+    assert said == [
+        f"clusters/c: without effect for gRPC clients: {ignored}",
+        "clusters/c: MURMUR_HASH_2 is XX_HASH for gRPC clients",
+    ]
+
+
+def test_limits_that_are_none_are_nothing_to_tell():
+    none = 2**32 - 1
+    limits = Thresholds(max_connections=none, max_pending_requests=none, max_retries=none)
+    _, said = for_grpc(
+        clusters=[Cluster(name="c", circuit_breakers=CircuitBreakers(default=limits))]
+    )
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("child", "means"), [(PickFirst(), PickFirst()), (LeastRequest(), RoundRobin())]
+)
+def test_a_subset_of_endpoints_becomes_all_of_them_for_gRPC(child, means):
+    subset = RandomSubsetting(subset_size=2, child_policy=child)
+    made, said = for_grpc(clusters=[Cluster(name="c", lb_policy=subset)])
+    assert made.clusters["c"].lb_policy == means
+    assert "RandomSubsetting is its child policy" in said[0]
+
+
+def test_an_aggregate_loses_what_is_outside_of_the_mesh_for_gRPC():
+    outside = Cluster(name="p", discovery=OriginalDst(), lb_policy=ClusterProvided())
+    every = Cluster(name="all", discovery=Aggregate(("c", "p")), lb_policy=ClusterProvided())
+    made, said = for_grpc(clusters=[Cluster(name="c"), outside, every])
+    assert made.clusters["all"].discovery == Aggregate(("c",))
+    assert made.clusters["all"].lb_policy == RoundRobin()
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("match", "cluster"),
+    [
+        (RouteMatch(query_parameters=(QueryParameterMatcher(name="q"),)), "c"),
+        (RouteMatch(dynamic_metadata=(MetadataMatcher(filter="f", path=("a",)),)), "c"),
+        (RouteMatch(), ClusterHeader("x")),
+    ],
+)
+def test_a_route_that_gRPC_would_misread_is_left_out(match, cluster):
+    made, said = for_grpc(routes=[table(Route(match=match, action=RouteAction(cluster=cluster)))])
+    assert made.routes["t"].virtual_hosts[0].routes == ()
+    assert len(said) == 1
+    assert "is left out for gRPC clients" in said[0]
+
+
+def test_what_a_gRPC_client_ignores_of_a_route_is_told():
+    action = RouteAction(
+        cluster="c",
+        timeout=1.0,
+        prefix_rewrite="/",
+        hash_policy=(HashHeader(header_name="x"), HashCookie(name="c")),
+        retry_policy=RetryPolicy(retry_on=("5xx",), per_try_timeout=1.0),
+    )
+    _, said = for_grpc(routes=[table(Route(action=action))])
+    where = "routes/t: virtual_hosts[h]"
+    ignored = "timeout, rewrites, hash_policy, retry_policy, per_try_timeout"
+    assert said == [f"{where}: without effect for gRPC clients: {ignored}"]
+
+
+def test_a_fault_reaches_gRPC_clients_and_other_filters_do_not():
+    hit = Fault(abort=FaultAbort(http_status=503, percentage=ALWAYS))
+    overrides = (
+        FilterOverride(name="cors", config=Cors()),
+        FilterOverride(name="fault", config=hit),
+        FilterOverride(name="off", config=hit, disabled=True),
+        FilterOverride(name="some", config=replace(hit, upstream_cluster="c")),
+    )
+    route = Route(action=RouteAction(cluster="c"), overrides=overrides)
+    made, said = for_grpc(routes=[table(route)])
+    assert made.routes["t"].virtual_hosts[0].routes[0].overrides == (
+        FilterOverride(name="fault", config=hit),
+        FilterOverride(name="off", config=Fault()),
+        FilterOverride(name="some", config=Fault()),
+    )
+    assert [one.rpartition("[")[2] for one in said] == [
+        "cors]: left out for gRPC clients",
+        "some]: a fault for some calls only is left out for gRPC clients",
+    ]
+
+
+def test_a_gRPC_server_is_sent_no_faults():
+    http = HttpConnectionManager(
+        routes=table(), http_filters=(HttpFilter(name="fault", config=Fault()), ROUTER)
+    )
+    real = Listener(name="in", http=http, address=Address("0.0.0.0", 80))
+    called = Listener(name="out", http=http)
+    made = adapt(gather(listeners=[real, called]), ClientKind.GRPC, lambda _: None)
+    assert made.listeners["in"].http.http_filters == (ROUTER,)
+    assert made.listeners["out"].http == http
+
+
+def for_envoy(**kinds):
+    said = []
+    return adapt(gather(**kinds), ClientKind.ENVOY, said.append), list(map(str, said))
+
+
+def test_an_envoy_is_sent_balancers_that_it_has():
+    subset = RandomSubsetting(subset_size=2, child_policy=PickFirst())
+    made, said = for_envoy(
+        clusters=[
+            Cluster(name="subset", lb_policy=subset),
+            Cluster(name="hashed", lb_policy=Maglev(use_hostname_for_hashing=True)),
+            Cluster(
+                name="zones", lb_policy=ClientSideWeightedRoundRobin(), locality_lb=ZoneAware()
+            ),
+            Cluster(name="all", discovery=Aggregate(("subset",))),
+            Cluster(name="fine", lb_policy=LeastRequest(full_scan=True), locality_lb=ZoneAware()),
+        ]
+    )
+    assert made.clusters["subset"].lb_policy == RoundRobin()
+    assert made.clusters["hashed"].lb_policy == Maglev()
+    assert made.clusters["zones"].locality_lb is None
+    assert made.clusters["all"].lb_policy == ClusterProvided()
+    assert made.clusters["fine"].locality_lb == ZoneAware()
+    assert [one.partition(":")[0] for one in said] == [
+        "clusters/subset",
+        "clusters/hashed",
+        "clusters/zones",
+    ]
+
+
+def test_an_envoy_is_sent_overrides_that_it_takes():
+    overrides = (
+        FilterOverride(name="ask", config=GlobalRateLimit(domain="d", cluster="c", timeout=1.0)),
+        FilterOverride(name="empty"),
+        FilterOverride(name="off", disabled=True),
+        FilterOverride(name="shed", config=AdmissionControl()),
+    )
+    choice = ClusterWeight(name="c", weight=1, overrides=overrides)
+    weighted = RouteAction(cluster=WeightedClusters(clusters=(choice,)))
+    made, said = for_envoy(routes=[table(Route(action=weighted))])
+    (left,) = made.routes["t"].virtual_hosts[0].routes[0].action.cluster.clusters
+    assert left.overrides == (
+        FilterOverride(name="ask", config=GlobalRateLimit(domain="d", cluster="")),
+        FilterOverride(name="off", disabled=True),
+    )
+    assert len(said) == 3
