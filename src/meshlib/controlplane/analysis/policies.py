@@ -13,7 +13,7 @@ from ..manifests.traffic_policy import (
 
 Remark = tuple[Path, str]
 
-SERVED = "is served to other clients; meshlib's own have no such setting"
+GRPC_ONLY = "has no effect on HTTP: aiohttp keeps its connections as its session says"
 
 
 def remarks(policy: TrafficPolicy | PortTrafficPolicy, *, ejects: bool) -> Iterator[Remark]:
@@ -63,17 +63,19 @@ def _localities(said: LoadBalancerSettings, *, ejects: bool) -> Iterator[Remark]
 
 
 def remarks_of_pool(pool: ConnectionPoolSettings) -> Iterator[Remark]:
-    served = {
+    for_grpc = {
         ("tcp", "tcpKeepalive"): pool.tcp.tcp_keepalive,
         ("tcp", "maxConnectionDuration"): pool.tcp.max_connection_duration,
         ("http", "maxRequestsPerConnection"): pool.http.max_requests_per_connection,
         ("http", "idleTimeout"): pool.http.idle_timeout,
-        ("http", "maxConcurrentStreams"): pool.http.max_concurrent_streams,
         ("http", "http2KeepAlive"): pool.http.http2_keep_alive,
     }
-    for where, value in served.items():
+    for where, value in for_grpc.items():
         if value:
-            yield where, f"{where[1]} {SERVED}"
+            yield where, f"{where[1]} {GRPC_ONLY}"
+    if pool.http.max_concurrent_streams:
+        said = "maxConcurrentStreams is served to other clients; to gRPC's own the server says it"
+        yield ("http", "maxConcurrentStreams"), said
     if pool.tcp.idle_timeout is not None:
         yield ("tcp", "idleTimeout"), "idleTimeout of tcp has no effect on HTTP and gRPC"
     if pool.http.h2_upgrade_policy != "DEFAULT":
