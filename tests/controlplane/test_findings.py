@@ -269,6 +269,12 @@ def test_what_a_rule_says_in_vain_is_said(world_of, rule, code, severity, said):
             "failover has no effect without outlierDetection",
         ),
         ("connectionPool: {tcp: {idleTimeout: 1s}}", "idleTimeout of tcp"),
+        ("connectionPool: {tcp: {tcpKeepalive: {}}}", "no effect on HTTP"),
+        ("connectionPool: {tcp: {maxConnectionDuration: 1h}}", "no effect on HTTP"),
+        ("connectionPool: {http: {idleTimeout: 1s}}", "no effect on HTTP"),
+        ("connectionPool: {http: {maxRequestsPerConnection: 1}}", "no effect on HTTP"),
+        ("connectionPool: {http: {http2KeepAlive: {interval: 1s}}}", "no effect on HTTP"),
+        ("connectionPool: {http: {maxConcurrentStreams: 1}}", "the server says it"),
         ("connectionPool: {http: {h2UpgradePolicy: UPGRADE}}", "h2UpgradePolicy has no effect"),
         ("connectionPool: {http: {useClientProtocol: true}}", "useClientProtocol has no effect"),
         (

@@ -71,7 +71,7 @@ def remarks_of_pool(pool: ConnectionPoolSettings) -> Iterator[Remark]:
         ("http", "http2KeepAlive"): pool.http.http2_keep_alive,
     }
     for where, value in for_grpc.items():
-        if value:
+        if value not in {None, 0}:
             yield where, f"{where[1]} {GRPC_ONLY}"
     if pool.http.max_concurrent_streams:
         said = "maxConcurrentStreams is served to other clients; to gRPC's own the server says it"
