@@ -173,8 +173,9 @@ class LocalRateLimit:
 class GlobalRateLimit:
     """``envoy.extensions.filters.http.ratelimit.v3.RateLimit``: a service is asked (RLS).
 
-    ``cluster`` is where the service is. ``rate_limits`` (of the per-route configuration) win over
-    those of the route.
+    ``cluster`` is where the service is. In a place of its own "": but for ``domain`` and
+    ``rate_limits``, all is as the listener's filter says (``RateLimitPerRoute``). ``rate_limits``
+    of the per-route configuration win over those of the route.
     """
 
     domain: str

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...clock import Clock, Dice
-from ...model import FilterConfig, HttpFilter, Overrides, RateLimit, Router
+from ...model import FilterConfig, GlobalRateLimit, HttpFilter, Overrides, RateLimit, Router
 from ..events import CallRecord
 from ..message import Outcome, Request
 from ..routing.matchers import Regex
@@ -110,8 +110,18 @@ def effective(
             if override.name == http_filter.name:
                 disabled = override.disabled
                 if override.config is not None:
-                    config, depth = override.config, level
+                    config, depth = _within(config, override.config), level
     return (None if disabled else config), depth
+
+
+def _within(outer: FilterConfig, inner: FilterConfig) -> FilterConfig:
+    """A rate limit that names no service to ask is one of the filter around it."""
+    if isinstance(outer, GlobalRateLimit) and isinstance(inner, GlobalRateLimit):
+        if inner.cluster:
+            return inner
+        limits = inner.rate_limits or outer.rate_limits
+        return replace(outer, domain=inner.domain or outer.domain, rate_limits=limits)
+    return inner
 
 
 def stacked(filters: Sequence[Filter], innermost: Service) -> Service:
