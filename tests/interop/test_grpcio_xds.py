@@ -55,6 +55,16 @@ spec:
         - {destination: {host: who, subset: SUBSET_1}, weight: WEIGHT_1}
         - {destination: {host: who, subset: SUBSET_2}, weight: WEIGHT_2}
 """
+FAULT = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: who}
+spec:
+  hosts: [who]
+  http:
+    - fault: {abort: {grpcStatus: FAILED_PRECONDITION, percentage: {value: 100}}}
+      route: [{destination: {host: who}}]
+"""
 DNS = """\
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -253,6 +263,15 @@ async def test_a_policy_that_grpcio_lacks_does_not_stop_calls(folder, connect, p
         assert plane.status["nacks"] == []
         downgraded = [said for said in plane.status["downgrades"] if "RoundRobin" in said]
         assert bool(downgraded) == ("loadBalancer" in policy)
+
+
+async def test_a_fault_is_injected_by_grpcio_itself(folder, connect):
+    write(folder, "routes.yaml", FAULT)
+    async with ControlPlane(folder, listen="127.0.0.1:0") as plane:
+        client = await connect("sync", plane.address)
+        (answer,) = await client.calls(5)
+        assert "FAILED_PRECONDITION" in answer
+        assert plane.status["nacks"] == []
 
 
 async def test_a_service_behind_a_dns_name_is_called(tmp_path, ports, connect):

@@ -16,10 +16,7 @@ from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 RESOURCES = (
     mesh.listeners() | mesh.route_configurations() | mesh.clusters() | mesh.load_assignments()
 )
-NOT_ACTED_ON = {
-    *("dns_refresh_rate", "metadata_match", "grpc_timeout_header_offset"),
-    *("retry_on",),
-}
+NOT_ACTED_ON = {"dns_refresh_rate", "metadata_match", "grpc_timeout_header_offset"}
 """Held by the model, not obeyed by the data plane yet: named to the operator."""
 TYPE_URLS = st.sampled_from([LISTENER, ROUTE, CLUSTER, ENDPOINT])
 

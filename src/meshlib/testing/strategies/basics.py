@@ -5,7 +5,7 @@ from typing import TypeVar
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from meshlib.model import Metadata, Struct, Value
+from meshlib.model import RETRY_CONDITIONS, Metadata, Struct, Value
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ DOMAIN = st.from_regex(r"[a-z]{1,6}(\.[a-z]{1,3})?(:[0-9]{1,5})?", fullmatch=Tru
 PATTERN = DOMAIN | DOMAIN.map("*.".__add__) | DOMAIN.map("{}.*".format) | st.just("*")
 DENOMINATOR = st.sampled_from([100, 10_000, 1_000_000])
 PRIMES = st.sampled_from([2, 7, 65537, 5_000_011])
-RETRY_WORD = st.sampled_from(["5xx", "reset", "connect-failure", "unavailable", "cancelled"])
+RETRY_WORD = st.sampled_from(sorted(RETRY_CONDITIONS))
 APPEND_ACTION = st.sampled_from(
     [
         "append_if_exists_or_add",
