@@ -189,7 +189,8 @@ def test_a_rate_limit_service_answers_as_it_is_told(driver) -> None:
 
     def steps() -> Any:
         for _ in range(3):
-            asked.append((yield AskRateLimit(live, "domain", ((("key", "value"),),), 0.02)))
+            verdict = yield AskRateLimit(live, "domain", ((("key", "value"),),), 0.02)
+            asked.append(verdict)
         yield Deliver(Response(200), CallRecord(GET, 0.0))
 
     runtime = mesh.runtime

@@ -44,6 +44,11 @@ class CallRecord:
         before = self.respond
         self.respond = change if before is None else lambda headers: change(before(headers))
 
+    def responds_first(self, change: Callable[[Headers], Headers]) -> None:
+        """Change the response headers before whatever changes them so far."""
+        after = self.respond
+        self.respond = change if after is None else lambda headers: after(change(headers))
+
     def report(self, outcome: Outcome) -> CallReport:
         """Make the public account of a failure (slow path only)."""
         flags = outcome.cause.flags if isinstance(outcome, Failure) else ()

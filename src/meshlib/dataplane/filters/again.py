@@ -1,9 +1,11 @@
 """Second tries of one call, one after the other."""
 
-from ..message import NOTHING_SENT, Failure, Outcome
+from ..events import CallRecord
+from ..message import NOTHING_SENT, Failure, Outcome, Request
 from ..upstream.endpoint import UpstreamEndpoint
 from ..upstream.retry import RetryRule
-from .attempts import Call
+from .attempts import Call, Surroundings
+from .terms import Terms
 
 REPICKED = "another endpoint"
 RETRIED = "retry"
@@ -23,6 +25,19 @@ class Again:
         self._tried: list[UpstreamEndpoint] = []
         self._priorities: list[int] = []
         self._spared: tuple[int, ...] = ()
+
+    @staticmethod
+    def of(
+        request: Request,
+        record: CallRecord,
+        terms: Terms,
+        deadline: float | None,
+        around: Surroundings,
+    ) -> "Again":
+        cluster = record.cluster
+        assert cluster is not None
+        breaker = cluster.high if terms.is_high else cluster.breaker
+        return Again(Call(request, record, terms, cluster, breaker, deadline, around))
 
     def pick(self, hash_key: int | None) -> UpstreamEndpoint | None:
         return self._call.cluster.pick(self._tried, hash_key, self._spared)

@@ -10,6 +10,7 @@ from ..message import Cause, Failure, Outcome, Request
 from ..steps import AwaitTurn, Effect
 from ..upstream.circuit import CircuitBreaker
 from ..upstream.cluster import UpstreamCluster
+from ..upstream.endpoint import UpstreamEndpoint
 from .terms import Terms
 
 GONE = Failure(Cause.CANCELLED, "the caller went away")
@@ -58,19 +59,14 @@ class Call:
         return None if self.deadline is None else self.deadline - self.around.clock()
 
 
-def time_left(deadline: float, per_try: float | None, clock: Clock) -> float:
-    """Seconds for the next attempt: the call's, or the try's own limit if that is less."""
-    left = deadline - clock()
-    return left if per_try is None else min(left, per_try)
-
-
 def admitted(
     breaker: CircuitBreaker, record: CallRecord, deadline: float | None, clock: Clock
 ) -> Generator[Effect, Any, Failure | None]:
-    """Take a permit, and wait for it where all connections are taken; or say why there is none.
+    """Wait for room where all connections are taken; or say why there is none.
 
-    Who lines up and goes away, for whatever reason, leaves the line or gives back its turn.
-    gRPC's calls share a connection, whatever else the cluster speaks.
+    Who is let in counts itself before anything else can happen, or passes its turn on. Who lines
+    up and goes away, for whatever reason, leaves the line or gives back its turn. gRPC's calls
+    share a connection, whatever else the cluster speaks.
     """
     cluster = record.cluster
     assert cluster is not None
@@ -78,7 +74,6 @@ def admitted(
         limit = breaker.limits.max_requests
         return Failure(Cause.OVERFLOW, f"overflow: {limit} calls to {cluster.name} in flight")
     if record.request.is_grpc or not breaker.must_wait:
-        breaker.concurrency.active += 1
         return None
     turn = breaker.line_up()
     if turn is None:
@@ -91,18 +86,26 @@ def admitted(
     finally:
         if not came:
             breaker.leave(turn)
-    return None if came else too_late(record.request)
+    if not came:
+        return too_late(record.request)
+    breaker.concurrency.active -= 1
+    return None
 
 
-def release(breaker: CircuitBreaker) -> None:
+def release(endpoint: UpstreamEndpoint, breaker: CircuitBreaker) -> None:
     """Give a permit back; the next in line may have it."""
+    endpoint.active -= 1
     breaker.concurrency.active -= 1
     if breaker.waiting:
         breaker.next_turn()
 
 
-def refusal(cluster: UpstreamCluster, request: Request, timeout: float | None) -> Failure:
+def refusal(
+    breaker: CircuitBreaker, cluster: UpstreamCluster, request: Request, timeout: float | None
+) -> Failure:
     """Why there is no attempt: no time, nobody there, or load is to be dropped."""
+    if breaker.waiting:
+        breaker.next_turn()
     if timeout is not None and timeout <= 0:
         return too_late(request)
     return _dropped(cluster) if cluster.balance.pickers else _nobody(cluster)

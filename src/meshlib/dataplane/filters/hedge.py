@@ -24,9 +24,10 @@ def hedged(call: Call, hash_key: int | None) -> Steps[Outcome]:
     attempts = Hedge(call, hash_key)
     outcome: Outcome = GONE
     try:
-        answer: Outcome | None = yield from admitted(
-            call.breaker, record, call.deadline, call.around.clock
-        )
+        answer: Outcome | None = None
+        if call.breaker.is_open or call.breaker.must_wait:
+            clock = call.around.clock
+            answer = yield from admitted(call.breaker, record, call.deadline, clock)
         send = attempts.first() if answer is None else None
         if send is None:
             outcome = yield from deliver(record, answer or attempts.last)
@@ -93,11 +94,10 @@ class Hedge:
         self.last: Outcome = GONE
 
     def first(self) -> Send | None:
-        """The attempt that a permit was given for; ``None``: there is none, see ``last``."""
-        send = self._begin(is_extra=False)
+        """``None``: there is none, and ``last`` says why."""
+        call, send = self._call, self._begin(is_extra=False)
         if send is None:
-            self.last = refusal(self._call.cluster, self._call.request, self._call.left)
-            release(self._call.breaker)
+            self.last = refusal(call.breaker, call.cluster, call.request, call.left)
         return send
 
     def patience(self) -> float | None:
@@ -168,14 +168,10 @@ class Hedge:
             return None
         if breaker.is_open or breaker.must_wait:
             return None
-        breaker.concurrency.active += 1
-        send = self._begin(is_extra=is_extra)
-        if send is None:
-            release(breaker)
-        return send
+        return self._begin(is_extra=is_extra)
 
     def _begin(self, *, is_extra: bool) -> Send | None:
-        """With a permit in hand."""
+        """There is room."""
         call, record, left = self._call, self._call.record, self._call.left
         if left is not None and left <= 0:
             return None
@@ -190,6 +186,7 @@ class Hedge:
         self.going[self._begun] = Going(endpoint, is_extra)
         self._begun += 1
         endpoint.active += 1
+        call.breaker.concurrency.active += 1
         record.endpoint = endpoint
         record.attempts += 1
         self._plan_next()
@@ -217,9 +214,8 @@ class Hedge:
         self._winner = self._call.record.endpoint = self.going[number].endpoint
 
     def _release(self, attempt: Going) -> None:
-        attempt.endpoint.active -= 1
         self._call.breaker.concurrency.retries -= attempt.is_extra
-        release(self._call.breaker)
+        release(attempt.endpoint, self._call.breaker)
 
     def ended(self, outcome: Outcome) -> None:
         if self._winner is not None:

@@ -60,7 +60,7 @@ def _copy(
             outcome = Failure(Cause.OVERFLOW, f"no room for a copy to {cluster.name}")
             yield Deliver(outcome, record)
         elif timeout <= 0 or (endpoint := cluster.pick()) is None:
-            outcome = refusal(cluster, request, timeout)
+            outcome = refusal(breaker, cluster, request, timeout)
             yield Deliver(outcome, record)
         else:
             record.endpoint, record.attempts = endpoint, 1
@@ -71,8 +71,7 @@ def _copy(
                 outcome = answer = (yield Deliver(answer, record)) or answer
                 cluster.observe(endpoint, answer)
             finally:
-                endpoint.active -= 1
-                release(breaker)
+                release(endpoint, breaker)
         return outcome
     finally:
         around.mirrored -= 1

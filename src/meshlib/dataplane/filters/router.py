@@ -1,10 +1,9 @@
 """The router: it owns the attempts. Permit, pick, send, judge, wait, again, or deliver."""
 
-from ..events import CallEnded, CallRecord
+from ..events import CallEnded, CallRecord, Event, Observer
 from ..message import Cause, Failure, Headers, Outcome, Override, Request, Response
 from ..routing.table import Destination, LiveRoute, RouteTable
 from ..steps import Deliver, Send, Sleep, Steps, deliver
-from ..upstream.cluster import UpstreamCluster
 from .again import Again
 from .attempts import (
     ATTEMPT_COUNT,
@@ -14,7 +13,7 @@ from .attempts import (
     admitted,
     dressed,
     refusal,
-    time_left,
+    release,
     too_late,
 )
 from .chain import Service, stacked
@@ -61,9 +60,11 @@ class Router:
         if request.override is not None:
             terms = self._terms_of(route, request)
         if filters or not terms.is_plain:
-            _tell_of_answers(request, record, route, destination)
             return _counted(request, record, stacked(filters, self._onward), around)
-        return self._attempts(request, record, terms, destination, destination.balanced)
+        record.cluster = destination.balanced
+        if destination.rewrite is not None:
+            request = destination.rewrite(request, record)
+        return self._attempts(request, record, terms, around.observe)
 
     def _terms_of(self, route: LiveRoute, request: Request) -> Terms:
         override = request.override
@@ -83,32 +84,27 @@ class Router:
         assert route is not None
         assert destination is not None
         assert destination.balanced is not None
+        _tell_of_answers(request, record, route, destination)
         terms = self._terms_of(route, request)
+        record.cluster = destination.balanced
+        if destination.rewrite is not None:
+            request = destination.rewrite(request, record)
         may_be_copied = request.replayable and not request.streaming
         if may_be_copied and (terms.hedge is not None or route.mirrors):
-            return self._beside(request, record, terms, destination)
-        cluster = destination.balanced
-        return self._attempts(request, record, terms, destination, cluster, counted=False)
+            return self._beside(request, record, terms)
+        return self._attempts(request, record, terms, _counted_elsewhere)
 
-    def _beside(
-        self, request: Request, record: CallRecord, terms: Terms, destination: Destination
-    ) -> Steps[Outcome]:
+    def _beside(self, request: Request, record: CallRecord, terms: Terms) -> Steps[Outcome]:
         """Copies for others, and attempts beside each other."""
-        cluster, route, around = destination.balanced, terms.route, self._around
+        cluster, around = record.cluster, self._around
         assert cluster is not None
-        record.cluster = cluster
         deadline = terms.deadline(request, record.started + record.held)
-        sent = request if destination.rewrite is None else destination.rewrite(request, record)
-        yield from mirrored(sent, record, deadline, around)
+        yield from mirrored(request, record, deadline, around)
         if terms.hedge is None:
-            return (
-                yield from self._attempts(
-                    request, record, terms, destination, cluster, counted=False
-                )
-            )
+            return (yield from self._attempts(request, record, terms, _counted_elsewhere))
         breaker = cluster.high if terms.is_high else cluster.breaker
-        call = Call(sent, record, terms, cluster, breaker, deadline, around)
-        key = route.hash_key(sent, record) if cluster.balance.hashes else None
+        call = Call(request, record, terms, cluster, breaker, deadline, around)
+        key = terms.route.hash_key(request, record) if cluster.balance.hashes else None
         return (yield from hedged(call, key))
 
     def _unbalanced(self, request: Request, record: CallRecord) -> Steps[Outcome]:
@@ -123,9 +119,8 @@ class Router:
         if destination.cluster is None:
             return (yield from deliver(record, _no_cluster(route, destination, request, record)))
         _tell_of_answers(request, record, route, destination)
-        clock = self._around.clock
         deadline = self._terms_of(route, request).deadline(request, record.started + record.held)
-        timeout = None if deadline is None else time_left(deadline, None, clock)
+        timeout = None if deadline is None else deadline - self._around.clock()
         if timeout is not None and timeout <= 0:
             return (yield from deliver(record, too_late(request)))
         record.attempts += 1
@@ -133,81 +128,60 @@ class Router:
         outcome = yield Send(sent, None, timeout)
         return (yield from deliver(record, outcome))
 
-    def _attempts(  # noqa: C901, PLR0912, PLR0915 - see above
-        self,
-        request: Request,
-        record: CallRecord,
-        terms: Terms,
-        destination: Destination,
-        cluster: UpstreamCluster,
-        *,
-        counted: bool = True,
+    def _attempts(  # noqa: PLR0915 - see above
+        self, request: Request, record: CallRecord, terms: Terms, observe: Observer
     ) -> Steps[Outcome]:
-        around, clock = self._around, self._around.clock
+        around, clock, cluster = self._around, self._around.clock, record.cluster
+        assert cluster is not None
         outcome: Outcome = GONE
-        refused: Failure | None = None
         again: Again | None = None
         try:
-            record.cluster = cluster
-            started = record.started if counted else record.started + record.held
-            deadline = terms.deadline(request, started)
-            if destination.rewrite is not None:
-                request = destination.rewrite(request, record)
+            deadline = terms.deadline(request, record.started + record.held)
             key = terms.route.hash_key(request, record) if cluster.balance.hashes else None
             breaker = cluster.high if terms.is_high else cluster.breaker
-            limits, in_flight = breaker.limits, breaker.concurrency
+            in_flight, wait = breaker.concurrency, NO_WAIT
             timeout = per_try = None if request.streaming else terms.per_try_timeout
-            wait = NO_WAIT
             while wait is not None:
                 if wait:
                     yield Sleep(wait)
-                active = in_flight.active
-                if (
-                    active < limits.max_requests
-                    and active < breaker.connections
-                    and not breaker.waiting
+                if (in_flight.active >= breaker.room or breaker.waiting) and (
+                    refused := (yield from admitted(breaker, record, deadline, clock))
                 ):
-                    in_flight.active = active + 1
-                elif refused := (yield from admitted(breaker, record, deadline, clock)):
+                    outcome = yield from deliver(record, refused)
                     break
+                if deadline is not None:
+                    left = deadline - clock()
+                    timeout = left if per_try is None or left < per_try else per_try
+                endpoint = again.pick(key) if again else cluster.pick((), key)
+                if endpoint is None or (timeout is not None and timeout <= 0):
+                    refused = refusal(breaker, cluster, request, timeout)
+                    outcome = yield from deliver(record, refused)
+                    break
+                record.endpoint = endpoint
+                record.attempts += 1
+                endpoint.active += 1
+                in_flight.active += 1
                 try:
-                    if deadline is not None:
-                        timeout = time_left(deadline, per_try, clock)
-                    endpoint = None
-                    if timeout is None or timeout > 0:
-                        endpoint = again.pick(key) if again else cluster.pick((), key)
-                    if endpoint is None:
-                        refused = refusal(cluster, request, timeout)
-                        break
-                    record.endpoint = endpoint
-                    record.attempts += 1
-                    endpoint.active += 1
-                    try:
-                        sent = dressed(request, record) if terms.dresses else request
-                        answer = yield Send(sent, endpoint, timeout)
-                        wait = None
-                        if not terms.is_final(answer):
-                            again = again or Again(
-                                Call(request, record, terms, cluster, breaker, deadline, around)
-                            )
-                            wait = again.wait(answer, endpoint)
-                        if wait is None:
-                            outcome = answer = (yield Deliver(answer, record)) or answer
-                        cluster.observe(endpoint, answer)
-                    finally:
-                        endpoint.active -= 1
+                    sent = dressed(request, record) if terms.dresses else request
+                    answer = yield Send(sent, endpoint, timeout)
+                    wait = None
+                    if not terms.is_final(answer):
+                        again = again or Again.of(request, record, terms, deadline, around)
+                        wait = again.wait(answer, endpoint)
+                    if wait is None:
+                        outcome = answer = (yield Deliver(answer, record)) or answer
+                    cluster.observe(endpoint, answer)
                 finally:
-                    in_flight.active -= 1
-                    if breaker.waiting:
-                        breaker.next_turn()
-            if refused is not None:
-                outcome = yield from deliver(record, refused)
+                    release(endpoint, breaker)
             return outcome
         finally:
             if again is not None:
                 again.close()
-            if counted:
-                around.observe(CallEnded(record, outcome, clock() - record.started))
+            observe(CallEnded(record, outcome, clock() - record.started))
+
+
+def _counted_elsewhere(event: Event) -> None:
+    """The end of a call that others began is theirs to tell."""
 
 
 def _counted(
@@ -225,17 +199,20 @@ def _counted(
 def _tell_of_answers(
     request: Request, record: CallRecord, route: LiveRoute, destination: Destination
 ) -> None:
-    """What the route makes of response headers, before any filter does."""
+    """What the route makes of response headers, before any filter does.
+
+    Asked for when the filters let the call pass: an answer of theirs is none of the route's.
+    """
+    respond = destination.respond
+    if respond is not None:
+        record.responds_first(lambda headers: respond(request, record, headers))
     if route.attempt_counts[1]:
 
         def count(headers: Headers) -> Headers:
             others = tuple(item for item in headers if item[0] != ATTEMPT_COUNT)
             return (*others, (ATTEMPT_COUNT, str(record.attempts)))
 
-        record.responds(count)
-    respond = destination.respond
-    if respond is not None:
-        record.responds(lambda headers: respond(request, record, headers))
+        record.responds_first(count)
 
 
 def local_answer(

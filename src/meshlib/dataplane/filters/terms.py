@@ -1,12 +1,15 @@
 """What a route says of the attempts of its calls, read once and then at hand."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ...model import HedgePolicy, MaxStreamDuration, RetryPolicy
 from ..deadline import brought_forward, earlier
 from ..message import IDEMPOTENT, Outcome, Override, Request, Response
-from ..routing.table import LiveRoute
 from ..upstream.retry import NOTHING_PROCESSED, RetryRule
+
+if TYPE_CHECKING:
+    from ..routing.live_route import LiveRoute
 
 ASKED_FOR = RetryPolicy(retry_on=NOTHING_PROCESSED, previous_hosts=True)
 ASKED_FOR_SAFELY = replace(ASKED_FOR, retry_on=(*NOTHING_PROCESSED, "gateway-error", "reset"))
@@ -38,7 +41,7 @@ class Terms:
 
     def __init__(
         self,
-        route: LiveRoute,
+        route: "LiveRoute",
         retry: RetryRule | None,
         timeouts: tuple[float | None, float | None, float | None],
     ) -> None:
@@ -61,11 +64,11 @@ class Terms:
         )
 
     @staticmethod
-    def of(route: LiveRoute) -> "Terms":
+    def of(route: "LiveRoute") -> "Terms":
         return Terms(route, route.retry, route.timeouts)
 
     @staticmethod
-    def overridden(route: LiveRoute, override: Override, *, safe: bool) -> "Terms":
+    def overridden(route: "LiveRoute", override: Override, *, safe: bool) -> "Terms":
         """What holds where the application said otherwise; ``safe``: the method is idempotent."""
         limit = override.timeout
         timeouts = route.timeouts if limit is None else (limit or None,) * 3
@@ -89,8 +92,8 @@ class Terms:
         if not isinstance(outcome, Response):
             return False
         retry = self.retry
-        if retry is not None and self._reads_headers:
-            return not retry.wants(outcome)
+        if self._reads_headers:
+            return retry is None or not retry.wants(outcome)
         if outcome.grpc_status is None:
             return outcome.status not in self._retriable
         return outcome.grpc_status == 0 or retry is None or not retry.wants(outcome)
@@ -124,7 +127,7 @@ def _effective(hedge: HedgePolicy | None) -> HedgePolicy | None:
     return hedge if many or hedge.hedge_on_per_try_timeout else None
 
 
-def _offset(route: LiveRoute) -> float:
+def _offset(route: "LiveRoute") -> float:
     action = route.forward
     durations = (action.max_stream_duration if action is not None else None) or MaxStreamDuration()
     return durations.grpc_timeout_header_offset or 0.0

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 class LiveRoute:
     """``answer`` is for calls that no destination takes; ``hash_key`` for those that a ring or a
     table balances: call it once a call, since it may make a cookie. ``terms`` are for attempts.
-    ``attempt_counts``: shall the
-    request, shall the response tell of the attempts?
+    ``attempt_counts``: shall the request, shall the response tell of the attempts?
     """
 
     __slots__ = (

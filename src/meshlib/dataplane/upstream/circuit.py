@@ -14,10 +14,10 @@ class CircuitBreaker:
     ``concurrency.active`` are the calls that have a connection: one each, where ``connections``
     cannot be shared (HTTP/1.1), so that further calls line up. A turn that is granted is counted
     there already; who lined up goes on with it, and gives it back like any other. Who goes away
-    before its turn was taken up says so by :meth:`leave`.
+    before its turn was taken up says so by :meth:`leave`. ``room`` is the less of both limits.
     """
 
-    __slots__ = ("concurrency", "connections", "limits", "per_host", "waiting")
+    __slots__ = ("concurrency", "connections", "limits", "per_host", "room", "waiting")
 
     def __init__(self, limits: Thresholds, *, shared: bool = True, hosts: int = 1) -> None:
         self.concurrency = Concurrency()
@@ -36,6 +36,7 @@ class CircuitBreaker:
         self.connections = (
             sys.maxsize if shared else max(1, min(limits.max_connections, self.per_host * hosts))
         )
+        self.room = min(self.connections, limits.max_requests)
         self.next_turn()
 
     @property
@@ -80,11 +81,7 @@ class CircuitBreaker:
     def next_turn(self) -> None:
         """Let in who is first in line, as far as there is room."""
         concurrency = self.concurrency
-        while (
-            self.waiting
-            and concurrency.active < self.connections
-            and concurrency.active < self.limits.max_requests
-        ):
+        while self.waiting and concurrency.active < self.room:
             turn = self.waiting.popleft()
             concurrency.active += 1
             turn.grant()
