@@ -254,7 +254,7 @@ class _Call:
             Cause.DEADLINE, f"no answer from {self._request.target} in the caller's time"
         )
         while type(effect) is not Deliver:
-            answers = {Send: late, AwaitConfig: False}
+            answers = {Send: late, AwaitConfig: False, Race: Finish(0, late)}
             effect = self._runtime.step(self.steps, answers.get(type(effect)))
         self._runtime.finish(self.steps)
         self.discard()

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from meshlib.dataplane import CallEnded, Override, Response
+from meshlib.dataplane import (
+    CallEnded,
+    Cause,
+    Deliver,
+    Failure,
+    Finish,
+    Override,
+    Race,
+    Response,
+)
 from meshlib.model import (
     CircuitBreakers,
     HedgePolicy,
@@ -235,3 +244,18 @@ def test_the_report_knows_the_winner_and_all_attempts() -> None:
     assert isinstance(ended, CallEnded)
     report = ended.record.report(ended.outcome)
     assert (report.endpoint, report.attempts) == (B, 2)
+
+
+@pytest.mark.parametrize("number", [0, 1, 9])
+def test_a_caller_whose_own_time_is_over_ends_all_attempts(number: int) -> None:
+    mesh = hedging({A: ok(), B: ok()}, hedge=HedgePolicy(initial_requests=2))
+    steps = mesh.engine.outbound(GET)
+    late = Failure(Cause.DEADLINE, "the caller's time is over")
+    assert isinstance(steps.send(None), Race)
+    assert isinstance(steps.send(None), Race)
+    deliver = steps.send(Finish(number, late))
+    assert isinstance(deliver, Deliver)
+    assert deliver.outcome == late
+    with pytest.raises(StopIteration):
+        steps.send(None)
+    assert nothing_held(mesh)

@@ -208,10 +208,12 @@ class Hedge:
             self._plan(None)
 
     def _keep(self, number: int) -> None:
-        """One has won; the others are cancelled with its delivery."""
+        """One has won, or none; the others are cancelled with the delivery."""
         for other in [n for n in self.going if n != number]:
             self._release(self.going.pop(other))
-        self._winner = self._call.record.endpoint = self.going[number].endpoint
+        won = self.going.get(number)
+        if won is not None:
+            self._winner = self._call.record.endpoint = won.endpoint
 
     def _release(self, attempt: Going) -> None:
         self._call.breaker.concurrency.retries -= attempt.is_extra
