@@ -68,3 +68,42 @@ def test_wrong_usage_is_exit_code_2(mesh, run):
     assert run("explain", "GET", URL, "-H", "nothing", "--config", mesh).exit_code == 2
     assert run("explain", "GET", URL, "--config", "nowhere").exit_code == 2
     assert run("explain", "GET", URL).exit_code == 2
+
+
+def test_the_place_of_the_caller_decides_whom_it_calls(run, tmp_path) -> None:
+    (tmp_path / "mesh.yaml").write_text(ZONES)
+    said = run("compile", tmp_path, "--type", "eds", "--locality", "eu/b")
+    groups = json.loads(said.output)[0]["endpoints"]
+    assert {g["locality"]["zone"]: g.get("priority", 0) for g in groups} == {"a": 1, "b": 0}
+    url = "http://reviews:9080/"
+    assert run("explain", "GET", url, "--config", tmp_path, "--locality", "eu/b").exit_code == 0
+
+
+def test_a_place_that_is_none_is_refused(run, tmp_path) -> None:
+    (tmp_path / "mesh.yaml").write_text(ZONES)
+    said = run("compile", tmp_path, "--locality", "/a")
+    assert said.exit_code == 2
+    assert "is not region/zone/sub_zone" in said.output
+
+
+ZONES = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: reviews}
+spec:
+  hosts: [reviews.default.svc.cluster.local]
+  ports: [{number: 9080, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints:
+    - {address: 10.0.0.1, locality: eu/a}
+    - {address: 10.0.0.2, locality: eu/b}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews}
+spec:
+  host: reviews
+  trafficPolicy:
+    outlierDetection: {consecutive5xxErrors: 5}
+    loadBalancer: {localityLbSetting: {enabled: true}}
+"""

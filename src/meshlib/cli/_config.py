@@ -4,10 +4,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from ..controlplane import Scope, World
+    from ..model import Locality
+
+
+def _locality(ctx: click.Context, parameter: click.Parameter, value: str | None) -> "Locality":
+    from ..mesh.options import locality_of
+
+    try:
+        return locality_of(value or "")
+    except ConfigError as error:
+        raise click.BadParameter(f"{value!r} is not region/zone/sub_zone") from error
+
+
+locality_option = click.option(
+    "--locality",
+    envvar="MESHLIB_LOCALITY",
+    metavar="PLACE",
+    callback=_locality,
+    help="Where the caller stands: region/zone/sub_zone.",
+)
 
 
 def load(config: Path) -> "World":
@@ -21,7 +42,7 @@ def load(config: Path) -> "World":
     return world
 
 
-def scope_of(world: "World", name: str | None) -> "Scope":
+def scope_of(world: "World", name: str | None, locality: "Locality") -> "Scope":
     """Where ``service``, ``service.namespace`` or ``namespace/service`` stands.
 
     Its labels are those that the Service of that name selects, else ``app`` alone.
@@ -29,7 +50,7 @@ def scope_of(world: "World", name: str | None) -> "Scope":
     from ..controlplane import Scope
 
     if not name:
-        return Scope()
+        return Scope(locality=locality)
     if "/" in name:
         namespace, _, service = name.partition("/")
     else:
@@ -40,4 +61,4 @@ def scope_of(world: "World", name: str | None) -> "Scope":
     for manifest in world.services:
         if (manifest.name, manifest.namespace) == (service, namespace):
             labels = manifest.spec.selector or labels
-    return Scope(namespace=namespace, labels=tuple(sorted(labels.items())))
+    return Scope(namespace=namespace, labels=tuple(sorted(labels.items())), locality=locality)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._config import load, scope_of
+from ._config import load, locality_option, scope_of
 from ._output import console, example, output_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from ..model import Snapshot
+    from ..model import Locality, Snapshot
 
 ROOMS = {"lds": "listeners", "rds": "routes", "cds": "clusters", "eds": "endpoints"}
 
@@ -28,16 +28,22 @@ def _types(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 @click.option("--service", metavar="NAME", help="Only what calls to this service meet.")
 @click.option("--type", "types", callback=_types, metavar="lds,rds,cds,eds", help="Only these.")
 @click.option("--from", "source", metavar="SERVICE", help="As this service sees the mesh.")
+@locality_option
 @output_option("json")
 def compile_(
-    config: Path, service: str | None, types: tuple[str, ...], source: str | None, output: str
+    config: Path,
+    service: str | None,
+    types: tuple[str, ...],
+    source: str | None,
+    locality: "Locality",
+    output: str,
 ) -> None:
     """Print the xDS resources that manifests become, as proto-JSON."""
     from ..controlplane import compile_snapshot
     from ..xds.codec import encode_json
 
     world = load(config)
-    snapshot = compile_snapshot(world, scope_of(world, source))
+    snapshot = compile_snapshot(world, scope_of(world, source, locality))
     chosen = _of_service(snapshot, service) if service else snapshot
     rooms = {kind: getattr(chosen, ROOMS[kind]) for kind in types}
     if output == "json":

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._config import load, scope_of
+from ._config import load, locality_option, scope_of
 from ._output import console, example, output_option, print_json, print_table
 
 if TYPE_CHECKING:
     from ..controlplane import World
     from ..dataplane import Decision, Request
-    from ..model import RetryPolicy, Snapshot
+    from ..model import Locality, RetryPolicy, Snapshot
 
 
 def _headers(
@@ -61,18 +61,25 @@ def _url(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     help="The manifests; else MESHLIB_CONFIG.",
 )
 @click.option("--from", "source", metavar="SERVICE", help="Who calls: name or namespace/name.")
+@locality_option
 @output_option()
 def explain(
-    method: str, url: str, headers: dict[str, str], config: Path, source: str | None, output: str
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    config: Path,
+    source: str | None,
+    locality: "Locality",
+    output: str,
 ) -> None:
     """Say which rule a request meets, and what would happen to it."""
     from ..controlplane import compile_snapshot
     from ..mesh import request_for
 
     world = load(config)
-    snapshot = compile_snapshot(world, scope_of(world, source))
+    snapshot = compile_snapshot(world, scope_of(world, source, locality))
     request = request_for(method, url, headers)
-    decision = _decided(world, snapshot, request)
+    decision = _decided(world, snapshot, request, locality)
     if output == "json":
         print_json(decision.to_dict())
     else:
@@ -80,7 +87,9 @@ def explain(
     raise SystemExit(1 if decision.error else 0)
 
 
-def _decided(world: "World", snapshot: "Snapshot", request: "Request") -> "Decision":
+def _decided(
+    world: "World", snapshot: "Snapshot", request: "Request", locality: "Locality"
+) -> "Decision":
     from ..dataplane import Engine, Options, decide
     from ..xds.regex import finditer, fullmatch
 
@@ -88,7 +97,13 @@ def _decided(world: "World", snapshot: "Snapshot", request: "Request") -> "Decis
     engine = Engine(
         clock=lambda: 0.0,
         dice=lambda: 0.0,  # the first of weighted clusters; all of them are shown
-        options=Options(complete=True, passthrough=passthrough, regex=fullmatch, finditer=finditer),
+        options=Options(
+            complete=True,
+            passthrough=passthrough,
+            regex=fullmatch,
+            finditer=finditer,
+            locality=locality,
+        ),
     )
     engine.apply(snapshot)
     return decide(engine, request)

@@ -82,7 +82,7 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
         outbound_traffic_policy=outbound_traffic_policy,
         propagate=tuple(name.lower() for name in propagate),
         propagate_deadlines=propagate_deadlines,
-        locality=_locality(locality or environ.get("MESHLIB_LOCALITY") or ""),
+        locality=locality_of(locality or environ.get("MESHLIB_LOCALITY") or ""),
     )
     _check(chosen)
     return chosen
@@ -115,7 +115,7 @@ def _check(chosen: Options) -> None:
         )
 
 
-def _locality(text: str) -> Locality:
+def locality_of(text: str) -> Locality:
     """``region/zone/sub_zone``, as Istio writes it; what is left out is empty."""
     parts = text.split("/")
     if len(parts) > 3 or (text and not parts[0]):
