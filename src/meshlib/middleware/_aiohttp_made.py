@@ -88,6 +88,7 @@ def respond(answer: ClientResponse, change: Callable[[Headers], Headers]) -> Non
         (name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in shown.items()
     )
     answer._raw_cookie_headers = tuple(shown.getall("set-cookie", ()))  # noqa: SLF001
+    answer._cache.clear()  # noqa: SLF001 - what was read of the old ones is kept there
 
 
 async def make_response(response: Response, request: ClientRequest) -> ClientResponse:

@@ -478,3 +478,14 @@ def for_jason() -> tuple[Route, ...]:
         Route(name="jason", match=RouteMatch(headers=headers), action=action),
         Route(name="others", action=action),
     )
+
+
+async def test_headers_of_a_request_are_filled_in_from_it(mesh, servers, session, url):
+    seen = []
+    added = HeaderValueOption(name="x-copy", value="%REQ(x-in)%")
+    changes = HeaderMutations(request_headers_to_add=(added,))
+    route = Route(action=RouteAction(cluster="reviews"), headers=changes)
+    mesh.apply(await servers.named("a", seen), routes=(route,))
+    async with session.get(url, headers={"x-in": "1"}):
+        pass
+    assert seen[0].headers["x-copy"] == "1"

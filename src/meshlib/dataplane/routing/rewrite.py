@@ -1,7 +1,6 @@
 """What a route changes of a request on its way out."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...model import PathPrefix, PathSeparatedPrefix, RouteAction, RouteMatch
@@ -47,15 +46,17 @@ class Rewrite:
 
     def __call__(self, request: Request, record: "CallRecord | None" = None) -> Request:
         headers, authority, path = request.headers, request.authority, request.path
+
+        def facts(now: Headers) -> Facts:
+            so_far = request.altered(path=request.path, authority=authority, headers=now)
+            return Facts(so_far, record)
+
         for level in self._first:
-            headers = level(headers, lambda now: Facts(replace(request, headers=now), record))
+            headers = level(headers, facts)
         if self._weighted:
             authority = self._weighted
         for level in self._levels:
-            headers = level(
-                headers,
-                lambda now: Facts(replace(request, headers=now, authority=authority), record),
-            )
+            headers = level(headers, facts)
         if self._host is not None:
             host = self._host(request, headers)
             if host:
