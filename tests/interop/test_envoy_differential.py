@@ -36,6 +36,7 @@ from meshlib.testing.differential import (
     Verdict,
     case,
     engine,
+    found,
     judged,
     listener,
 )
@@ -72,6 +73,11 @@ async def test_every_request_goes_where_envoy_sends_it(fleet: Any) -> None:
     cases = [case(start + number, REQUESTS) for start in starts for number in range(share)]
     wrong = await fleet(cases)
     assert not wrong, "\n".join(wrong[:20])
+
+
+async def test_what_once_went_elsewhere_goes_where_envoy_sends_it(fleet: Any) -> None:
+    wrong = await fleet(found())
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.fixture
@@ -116,7 +122,8 @@ async def compare(each: Case, port: int, ours: Engine) -> list[str]:
                 # What is an exception to our callers is an answer of Envoy's to its own.
                 theirs = replace(theirs, headers=(), body="", failed=True)
             if theirs != mine:
-                wrong.append(f"seed {each.seed} request {number}: {sent}\n{told(theirs, mine)}")
+                where = f"{each.table.name}, seed {each.seed}, request {number}"
+                wrong.append(f"{where}: {sent}\n{told(theirs, mine)}")
     finally:
         connection.close()
     return wrong

@@ -70,7 +70,7 @@ def _tried(route: LiveRoute, outcome: str, reason: str) -> RuleTried:
 def _forwarded(
     found: Decision, route: LiveRoute, record: CallRecord, chosen: Destination
 ) -> Decision:
-    request = record.request
+    request, record.cluster = record.request, chosen.cluster
     sent = chosen.rewrite(request, record) if chosen.rewrite is not None else request
     # Here a cookie may be made, which tells by ``respond``.
     key = route.hash_key(request, record)

@@ -40,6 +40,19 @@ def test_a_path_becomes_what_envoy_makes_of_it(name: str, row: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/%41%7e%2f", "/A~%2f"),
+        ('/{"a"}', "/%7B%22a%22%7D"),
+        ("/%%41%zz", "/%A%zz"),
+        ("/ä", "/%C3%A4"),
+    ],
+)
+def test_nothing_is_escaped_but_what_has_to_be(path: str, expected: str) -> None:
+    assert canonical_path(path) == expected
+
+
+@pytest.mark.parametrize(
     ("path", "expected"), [("/a/..", "/"), ("/a/b/.", "/a/b/"), ("/..?x=/../y", "/?x=/../y")]
 )
 def test_dots_at_the_end_leave_a_folder_and_a_query_alone(path: str, expected: str) -> None:
@@ -62,6 +75,10 @@ def tidy_mesh(*, merge_slashes: bool = False) -> VirtualMesh:
             endpoints=plain.endpoints.values(),
         )
     )
+
+
+def test_a_path_of_slashes_alone_keeps_its_first_and_its_last() -> None:
+    assert merge_slashes("///?q=//") == "//?q=//"
 
 
 def test_a_listener_routes_and_sends_the_path_that_it_made() -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...clock import Clock, Dice
-from ...model import FilterConfig, GlobalRateLimit, HttpFilter, Overrides, RateLimit, Router
+from ...model import Cors, FilterConfig, GlobalRateLimit, HttpFilter, Overrides, RateLimit, Router
 from ..events import CallRecord
 from ..message import Outcome, Request
 from ..routing.matchers import Regex
@@ -115,13 +115,34 @@ def effective(
 
 
 def _within(outer: FilterConfig, inner: FilterConfig) -> FilterConfig:
-    """A rate limit that names no service to ask is one of the filter around it."""
+    """What a place says, and what it leaves to the places around it.
+
+    A rate limit that names no service to ask is one of the filter around it.
+    """
     if isinstance(outer, GlobalRateLimit) and isinstance(inner, GlobalRateLimit):
         if inner.cluster:
             return inner
         limits = inner.rate_limits or outer.rate_limits
         return replace(outer, domain=inner.domain or outer.domain, rate_limits=limits)
+    if isinstance(outer, Cors) and isinstance(inner, Cors):
+        return _policy_within(outer, inner)
     return inner
+
+
+def _policy_within(outer: Cors, inner: Cors) -> Cors:
+    """What a place does not say itself holds from the place around it, field by field."""
+    credentials = inner.allow_credentials
+    forwards = inner.forward_not_matching_preflights and outer.forward_not_matching_preflights
+    return replace(
+        inner,
+        allow_origins=inner.allow_origins or outer.allow_origins,
+        allow_methods=inner.allow_methods or outer.allow_methods,
+        allow_headers=inner.allow_headers or outer.allow_headers,
+        expose_headers=inner.expose_headers or outer.expose_headers,
+        max_age=inner.max_age or outer.max_age,
+        allow_credentials=outer.allow_credentials if credentials is None else credentials,
+        forward_not_matching_preflights=forwards,
+    )
 
 
 def stacked(filters: Sequence[Filter], innermost: Service) -> Service:

@@ -35,18 +35,15 @@ class CorsFilter:
 
     def _preflight(self, request: Request, origin: str) -> Headers:
         config = self._config
-        return _said(
-            (ORIGIN, origin),
-            ("access-control-allow-credentials", "true" if config.allow_credentials else ""),
-            (
-                "access-control-allow-methods",
-                _asked(config.allow_methods, request, "access-control-request-method"),
+        credentials = "true" if config.allow_credentials else ""
+        return (
+            *_said((ORIGIN, origin), ("access-control-allow-credentials", credentials)),
+            *_asked("method", config.allow_methods, request),
+            *_asked("headers", config.allow_headers, request),
+            *_said(
+                ("access-control-expose-headers", config.expose_headers if origin else ""),
+                ("access-control-max-age", config.max_age),
             ),
-            (
-                "access-control-allow-headers",
-                _asked(config.allow_headers, request, "access-control-request-headers"),
-            ),
-            ("access-control-max-age", config.max_age),
         )
 
     def _actual(self, origin: str) -> Headers:
@@ -62,9 +59,12 @@ def _is_preflight(request: Request) -> bool:
     return request.method == "OPTIONS" and bool(request.header("access-control-request-method"))
 
 
-def _asked(allowed: str, request: Request, name: str) -> str:
-    """``*`` allows whatever was asked for."""
-    return (request.header(name) or "") if allowed == "*" else allowed
+def _asked(what: str, allowed: str, request: Request) -> Headers:
+    """``*`` allows whatever was asked for, be it nothing."""
+    name = f"access-control-allow-{what.rstrip('s')}s"
+    if allowed != "*":
+        return _said((name, allowed))
+    return ((name, request.header(f"access-control-request-{what}") or ""),)
 
 
 def _said(*headers: tuple[str, str]) -> Headers:

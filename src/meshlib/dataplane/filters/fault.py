@@ -60,6 +60,7 @@ class FaultInjector:
                 if not counted:
                     active.number += 1
                     counted = True
+                _dress(request, record)
                 return (
                     yield from local_reply(
                         request, record, Cause.FAULT, status, ABORTED, grpc_status=grpc_status
@@ -140,6 +141,13 @@ def _capped(request: Request, name: str, percentage: Percentage) -> Percentage:
     if wanted is None or wanted >= percentage.numerator:
         return percentage
     return Percentage(numerator=wanted, denominator=percentage.denominator)
+
+
+def _dress(request: Request, record: CallRecord) -> None:
+    """An abort has the headers that the route gives to answers, as in Envoy."""
+    respond = record.destination.respond if record.destination is not None else None
+    if respond is not None:
+        record.responds_first(lambda headers: respond(request, record, headers))
 
 
 def fault(config: Fault, site: Site) -> Filter | None:

@@ -10,7 +10,10 @@ from ...errors import ConfigError, Problem
 from ...model import (
     ClusterHeader,
     ClusterWeight,
+    Cors,
+    DirectResponseAction,
     HeaderMutations,
+    RedirectAction,
     RequestMirrorPolicy,
     Route,
     RouteAction,
@@ -22,7 +25,7 @@ from ..filters.chain import Filter, filters_for
 from ..message import Request
 from ..upstream.cluster import UpstreamCluster
 from .formatting import first_value
-from .hash_policy import Hash, HashPolicies
+from .hash_policy import MASK, Hash, HashPolicies
 from .header_levels import request_levels, response_levels
 from .matchers import whole_number
 from .parts import Parts
@@ -74,9 +77,12 @@ class Place:
             rate_limits=limits or self.host.rate_limits,
         )
         levels = (choice.overrides, *overrides) if choice else overrides
+        # Envoy marks answers of others for browsers, not its own.
+        is_answered = isinstance(action, RedirectAction | DirectResponseAction)
         return tuple(
             (each.name, made)
             for each in parts.http_filters
+            if not (is_answered and isinstance(each.config, Cors))
             for made in filters_for((each,), levels, site)
         )
 
@@ -176,7 +182,7 @@ def _number(weighted: WeightedClusters, action: RouteAction, place: Place) -> Ha
     def number(request: Request, _record: "CallRecord | None") -> int | None:
         values = [value for key, value in request.headers if key == name]
         found = whole_number(values[0]) if len(values) == 1 else None
-        return found if found is not None and found >= 0 else None
+        return found if found is not None and 0 <= found <= MASK else None
 
     return number
 

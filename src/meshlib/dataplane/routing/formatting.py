@@ -201,10 +201,9 @@ def _route_name(facts: Facts) -> str | None:
 
 
 def _forwarded(facts: Facts) -> "CallRecord | None":
-    """``None``: no cluster is there to take the call."""
+    """``None``: the call has not come as far as its cluster."""
     record = facts.record
-    destination = None if record is None else record.destination
-    return None if destination is None or destination.cluster is None else record
+    return None if record is None or record.cluster is None else record
 
 
 def _virtual_cluster(facts: Facts) -> str | None:
@@ -218,8 +217,8 @@ def _virtual_cluster(facts: Facts) -> str | None:
 
 
 def _upstream_cluster(facts: Facts) -> str | None:
-    record = _forwarded(facts)
-    return None if record is None or record.destination is None else record.destination.name
+    destination = facts.record.destination if facts.record is not None else None
+    return None if destination is None or destination.cluster is None else destination.name
 
 
 def _upstream_host(facts: Facts) -> str | None:

@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Callable
+from string import ascii_letters, digits
 
 from ...model import HttpConnectionManager
 
 Normalizer = Callable[[str], str | None]
 """From a path with query to another; ``None``: the request is to be refused with 400."""
 
-_DOT = re.compile("%2e", re.IGNORECASE)
-_SLASHES = re.compile("//+")
+_ESCAPED = re.compile("%([0-9A-Fa-f]{2})")
+_UNSAFE = re.compile(r"[\x01-\x20\"<>^`{|}\x7f-\U0010ffff]")
+UNRESERVED = frozenset(f"{ascii_letters}{digits}-._~")
 
 
 def normalizer(config: HttpConnectionManager) -> Normalizer | None:
@@ -25,11 +27,15 @@ def normalizer(config: HttpConnectionManager) -> Normalizer | None:
 
 
 def canonical_path(path: str) -> str | None:
-    """Dots resolved and backslashes turned (RFC 3986, 6); ``None`` where there is a NUL."""
+    """Dots resolved, backslashes turned, and nothing escaped but what has to be (RFC 3986, 6).
+
+    ``None`` where there is a NUL.
+    """
     plain, mark, query = path.partition("?")
     if "%00" in plain or "\0" in plain:
         return None
-    segments = _DOT.sub(".", plain.replace("\\", "/")).removeprefix("/").split("/")
+    plain = _UNSAFE.sub(_escaped, _ESCAPED.sub(_unescaped, plain.replace("\\", "/")))
+    segments = plain.removeprefix("/").split("/")
     kept: list[str] = []
     for segment in segments:
         if segment == "..":
@@ -41,7 +47,23 @@ def canonical_path(path: str) -> str | None:
     return "/" + "/".join(kept) + mark + query
 
 
+def _unescaped(match: re.Match[str]) -> str:
+    character = chr(int(match[1], 16))
+    return character if character in UNRESERVED else match[0]
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
+
+
 def merge_slashes(path: str) -> str:
-    """Several slashes in a row are one; the query is left alone."""
+    """Several slashes in a row are one; the query is left alone.
+
+    A path of nothing but slashes keeps two: one that it begins with, and one that it ends with.
+    """
     plain, mark, query = path.partition("?")
-    return _SLASHES.sub("/", plain) + mark + query
+    if "//" not in plain:
+        return path
+    first, last = plain[0] == "/", plain[-1] == "/"
+    merged = "/".join(filter(None, plain.split("/")))
+    return f"{'/' * first}{merged}{'/' * last}{mark}{query}"

@@ -4,6 +4,7 @@ For tests that ask another implementation the same: everything follows from a se
 """
 
 from .case import CLUSTERS, UPSTREAM_HEADERS, Case, Sent, case, listener
+from .found import found
 from .ours import Verdict, engine, judged
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Verdict",
     "case",
     "engine",
+    "found",
     "judged",
     "listener",
 ]

@@ -12,6 +12,7 @@ from ...model import (
     RouteAction,
     WeightedClusters,
 )
+from .filters import overrides
 from .luck import Luck
 
 CLUSTERS = ("c0", "c1", "c2", "c3")
@@ -101,6 +102,7 @@ def clusters(luck: Luck) -> str | WeightedClusters | ClusterHeader:
             weight=luck.one((1, 1, 3, 0, 50)),
             headers=mutations(luck),
             host_rewrite_literal=luck.maybe(lambda: luck.one(HOSTS), 0.2, ""),
+            overrides=overrides(luck),
         )
         for name in CLUSTERS[: luck.number(2, 4)]
     )

@@ -17,6 +17,7 @@ from ...model import (
     VirtualHost,
 )
 from .actions import CLUSTERS, action, mutations
+from .filters import FILTERS, overrides
 from .luck import Luck
 from .matches import PATHS, VALUES, route_match
 
@@ -50,8 +51,28 @@ AUTHORITIES = (
     "x",
     ".example",
     "y:81",
+    "[::1]",
+    "[::1]:80",
+    "a.b.example",
+    "a.b.example:80",
 )
-QUERIES = ("", "", "?q=one", "?r=two&q=One", "?q", "?Q=&q=", "?x=1?q=one", "?q=%6Fne", "?")
+QUERIES = (
+    "",
+    "",
+    "?q=one",
+    "?r=two&q=One",
+    "?q",
+    "?Q=&q=",
+    "?x=1?q=one",
+    "?q=%6Fne",
+    "?",
+    "?q=two&q=one",
+)
+BIG = str(2**64 - 1)
+ENDINGS = (
+    *("", "", "", "", "/b", "/b", "/", "/", "x", "x", "//b", "/./b", "/../b", "/..", "/.", ";x=1"),
+    *("/%2e%2E/b", "/b%2fc", "/%41%7e", "/b%", "/%zz", "/b\\c", "/b|c", "/b{c}", "/...", "/.b"),
+)
 METHODS = ("GET", "GET", "POST", "DELETE", "HEAD")
 NAMED = Metadata((("some", Struct((("number", 4.0), ("text", "said")))),))
 VIRTUAL_CLUSTERS = (
@@ -85,7 +106,14 @@ def case(seed: int, requests: int) -> Case:
 
 def listener(case: Case) -> Listener:
     """Where somebody else may be asked."""
-    http = HttpConnectionManager(routes=case.table, stat_prefix=case.table.name)
+    tidy = case.seed % 2 == 0
+    http = HttpConnectionManager(
+        routes=case.table,
+        http_filters=FILTERS,
+        stat_prefix=case.table.name,
+        normalize_path=tidy,
+        merge_slashes=tidy,
+    )
     return Listener(name=case.table.name, http=http, address=Address("127.0.0.1", 0))
 
 
@@ -103,6 +131,7 @@ def _table(luck: Luck, name: str) -> RouteConfiguration:
         ignore_port_in_host_matching=luck.chance(0.3),
         headers=mutations(luck),
         most_specific_header_mutations_wins=luck.chance(0.5),
+        overrides=overrides(luck),
     )
 
 
@@ -117,6 +146,7 @@ def _host(luck: Luck, name: str, domains: tuple[str, ...]) -> VirtualHost:
         virtual_clusters=luck.maybe(lambda: VIRTUAL_CLUSTERS, 0.5, ()),
         include_request_attempt_count=luck.chance(0.2),
         include_attempt_count_in_response=luck.chance(0.2),
+        overrides=overrides(luck),
     )
 
 
@@ -127,6 +157,7 @@ def _route(luck: Luck, name: str) -> Route:
         action=action(luck),
         metadata=luck.maybe(lambda: NAMED, 0.5, Metadata()),
         headers=mutations(luck),
+        overrides=overrides(luck),
     )
 
 
@@ -144,6 +175,16 @@ def _request(luck: Luck) -> Sent:
         headers.append(("x-forwarded-host", luck.one(("a.example", "first", "first,a.example"))))
     if luck.chance(0.05):
         headers.append(("content-type", luck.one(("application/grpc+x", "text/plain"))))
-    headers.append(("x-number", str(luck.number(0, 60))))
-    path = luck.one(PATHS) + luck.one(("", "", "/b", "/", "x")) + luck.one(QUERIES)
-    return Sent(luck.one(METHODS), luck.one(AUTHORITIES), path, tuple(headers))
+    if luck.chance(0.3):
+        headers.append(("origin", luck.one(("https://one.example", "https://two.example", "x"))))
+    asks = luck.chance(0.1)
+    if asks:
+        headers.append(("access-control-request-method", "PUT"))
+    if luck.chance(0.1):
+        headers.append(("access-control-request-headers", "x-a,x-c"))
+    if luck.chance(0.1):
+        headers.append(("x-envoy-fault-abort-request", luck.one(("418", "99", "x"))))
+    headers.append(("x-number", luck.one((str(luck.number(0, 60)), BIG))))
+    path = luck.one(PATHS) + luck.one(ENDINGS) + luck.one(QUERIES)
+    method = "OPTIONS" if asks else luck.one(METHODS)
+    return Sent(method, luck.one(AUTHORITIES), path, tuple(headers))

@@ -4,6 +4,7 @@ from ...model import (
     Contains,
     Exact,
     HeaderMatcher,
+    MetadataMatcher,
     PathExact,
     PathMatcher,
     PathPrefix,
@@ -91,6 +92,15 @@ def route_match(luck: Luck) -> RouteMatch:
         query_parameters=luck.maybe(lambda: (query_matcher(luck),), 0.15, ()),
         runtime_fraction=luck.maybe(lambda: fraction(luck), 0.1, None),
         grpc=luck.chance(0.04),
+        dynamic_metadata=luck.maybe(lambda: (metadata_matcher(luck),), 0.05, ()),
+    )
+
+
+def metadata_matcher(luck: Luck) -> MetadataMatcher:
+    """Nobody says anything of the requests, which is to be matched too."""
+    matches: tuple[StringMatcher | Present | bool, ...] = (Present(), Exact("one"), True)
+    return MetadataMatcher(
+        filter="some", path=("key",), match=luck.one(matches), invert=luck.chance(0.5)
     )
 
 
