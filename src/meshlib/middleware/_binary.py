@@ -6,6 +6,9 @@ from ..model.load import LoadReport
 
 STATUS_DETAILS = "grpc-status-details-bin"
 LOAD_REPORT = "endpoint-load-metrics-bin"
+LOAD_REPORT_TEXT = "endpoint-load-metrics"
+"""The same for clients whose gRPC core keeps the former to itself, as Python's does (Envoy reads
+it, too): "BIN " and the message in base64."""
 
 
 class BinaryMetadata(Protocol):

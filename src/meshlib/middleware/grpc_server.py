@@ -7,8 +7,8 @@ import grpc
 import grpc.aio
 
 from ..dataplane import Deliver, Headers, Outcome, Race, Send, Serve, Spawn, Steps
-from ._binary import LOAD_REPORT
 from ._drive import Runtime
+from ._grpc_load import trailers_of
 from ._grpc_serve import (
     Admission,
     Enter,
@@ -146,7 +146,7 @@ def put_trailers(context: Any, more: tuple[tuple[str, str | bytes], ...]) -> Non
 
 def put_load(reporter: LoadReporter, context: Any, outcome: Outcome) -> None:
     """The load of this server goes with the answer."""
-    put_trailers(context, ((LOAD_REPORT, reporter.served(outcome)),))
+    put_trailers(context, trailers_of(reporter.served(outcome)))
 
 
 def is_there(context: Any) -> bool:
