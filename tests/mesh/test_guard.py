@@ -2,13 +2,18 @@
 
 import asyncio
 import threading
+import time
 import urllib.error
 
 import grpc
 import pytest
 
 import meshlib
+from meshlib import model
+from meshlib.dataplane import Engine, Options
 from meshlib.dataplane.upstream.half_open import HalfOpenBreaker, State
+from meshlib.middleware._drive import Runtime
+from meshlib.middleware.guard import guard
 from meshlib.testing import FakeClock
 
 HOST = "payments.example.com"
@@ -307,3 +312,69 @@ def test_only_so_many_probes_go_out_and_a_withdrawn_one_goes_out_again() -> None
 def test_a_breaker_that_makes_no_sense_is_refused(config) -> None:
     with pytest.raises(ValueError, match=next(iter(config))):
         meshlib.Breaker(**config)
+
+
+# --- hedged and mirrored hosts ---
+
+
+def special(action):
+    """A mesh of which one host is hedged or mirrored, as only xDS can say it."""
+    address = model.Address("127.0.0.1", 1)
+    group = model.LocalityLbEndpoints(lb_endpoints=(model.Endpoint(address=address),))
+    host = model.VirtualHost(name="all", domains=("*",), routes=(model.Route(action=action),))
+    table = model.RouteConfiguration(name="table", virtual_hosts=(host,))
+    engine = Engine(clock=time.monotonic, dice=lambda: 0.0, options=Options(complete=True))
+    engine.apply(
+        model.gather(
+            listeners=[
+                model.Listener(name="payments:80", http=model.HttpConnectionManager(routes=table))
+            ],
+            clusters=[model.Cluster(name="payments")],
+            endpoints=[model.ClusterLoadAssignment(cluster_name="payments", endpoints=(group,))],
+        )
+    )
+    return Runtime(engine, clock=time.monotonic, sleep=time.sleep)
+
+
+HEDGED = model.RouteAction(
+    cluster="payments",
+    timeout=0.0,
+    retry_policy=model.RetryPolicy(retry_on=("5xx",), num_retries=2, per_try_timeout=0.05),
+    hedge_policy=model.HedgePolicy(hedge_on_per_try_timeout=True),
+)
+
+
+@BOTH
+async def test_a_hedged_callable_is_called_again_beside_the_slow_one(awaiting) -> None:
+    runtime, calls = special(HEDGED), []
+    never = threading.Event()
+
+    def pay() -> str:
+        calls.append(1)
+        if len(calls) == 1:
+            never.wait()
+        return "paid"
+
+    async def apay() -> str:
+        calls.append(1)
+        if len(calls) == 1:
+            await asyncio.Event().wait()
+        return "paid"
+
+    decorate = guard(runtime, "payments:80", method="GET")
+    call = decorate(apay) if awaiting else decorate(pay)
+    assert await made(call, awaiting=awaiting) == "paid"
+    never.set()
+    assert len(calls) == 2
+    assert runtime.engine.clusters["payments"].breaker.concurrency.active == 0
+
+
+@BOTH
+async def test_a_callable_is_never_mirrored(awaiting) -> None:
+    mirrors = (model.RequestMirrorPolicy(cluster="payments"),)
+    runtime = special(model.RouteAction(cluster="payments", request_mirror_policies=mirrors))
+    pay = Failing()
+    decorate = guard(runtime, "payments:80")
+    call = decorate(pay.awaited) if awaiting else decorate(pay.__call__)
+    assert await made(call, awaiting=awaiting) == "paid"
+    assert pay.calls == 1

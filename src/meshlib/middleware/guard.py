@@ -4,16 +4,29 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import queue
 import socket
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 
-from ..dataplane import Cause, Deliver, Failure, Outcome, Request, Response, Send
+from ..dataplane import (
+    Cause,
+    Deliver,
+    Failure,
+    Finish,
+    Outcome,
+    Race,
+    Request,
+    Response,
+    Send,
+    Steps,
+)
 from ..dataplane.upstream.half_open import Breaker, HalfOpenBreaker
 from ..errors import CallError, CallReport
-from ._drive import Runtime, adrive, drive
+from ._drive import APerform, Perform, Runtime, adrive, drive
 from ._override import OVERRIDE
 
 P = ParamSpec("P")
@@ -196,7 +209,7 @@ def _call(rules: _Rules, function: Callable[[], object]) -> object:
     began, deliver = rules.runtime.clock(), None
     try:
         steps = rules.runtime.outbound(rules.request())
-        deliver = drive(rules.runtime, steps, attempt)
+        deliver = drive(rules.runtime, steps, attempt, beside=_Threads(rules.runtime, attempt))
         rules.runtime.finish(steps)
     finally:
         rules.observe(deliver.outcome if deliver is not None else None, began)
@@ -217,11 +230,13 @@ async def _acall(rules: _Rules, function: Callable[[], Awaitable[object]]) -> ob
 
     rules.admit()
     began, deliver = rules.runtime.clock(), None
+    tasks = _Tasks(rules.runtime, attempt)
     try:
         steps = rules.runtime.outbound(rules.request())
-        deliver = await adrive(rules.runtime, steps, attempt)
+        deliver = await adrive(rules.runtime, steps, attempt, beside=tasks)
         rules.runtime.finish(steps)
     finally:
+        tasks.cancel()
         rules.observe(deliver.outcome if deliver is not None else None, began)
     return rules.value_of(deliver)
 
@@ -230,6 +245,63 @@ def _wrapped(rules: _Rules, value: object) -> Outcome:
     outcome = rules.outcome_of(value)
     outcome.native = _Value(value)
     return outcome
+
+
+class _Threads:
+    """Hedged calls of a blocking callable; who loses runs on, and nobody hears of it.
+
+    A callable has no copy that could be sent elsewhere, so mirrors are left out.
+    """
+
+    def __init__(self, runtime: Runtime, attempt: Perform) -> None:
+        self._runtime = runtime
+        self._attempt = attempt
+        self._begun = 0
+        self._ended: queue.SimpleQueue[Finish] = queue.SimpleQueue()
+
+    def spawn(self, steps: Steps[Outcome]) -> None:
+        self._runtime.close(steps)
+
+    def race(self, effect: Race) -> Finish | None:
+        if effect.send is not None:
+            run = partial(contextvars.copy_context().run, self._one, self._begun, effect.send)
+            self._begun += 1
+            threading.Thread(target=run, name="meshlib-guarded", daemon=True).start()
+        try:
+            return self._ended.get(timeout=effect.timeout)
+        except queue.Empty:
+            return None
+
+    def _one(self, number: int, send: Send) -> None:
+        self._ended.put(Finish(number, self._attempt(send)))
+
+
+class _Tasks:
+    """Hedged calls of a coroutine function; who loses is cancelled."""
+
+    def __init__(self, runtime: Runtime, attempt: APerform) -> None:
+        self._runtime = runtime
+        self._attempt = attempt
+        self._tasks: list[asyncio.Task[Outcome]] = []
+        self._told: set[int] = set()
+
+    def spawn(self, steps: Steps[Outcome]) -> None:
+        self._runtime.close(steps)
+
+    async def race(self, effect: Race) -> Finish | None:
+        if effect.send is not None:
+            self._tasks.append(asyncio.ensure_future(self._attempt(effect.send)))
+        running = [task for number, task in enumerate(self._tasks) if number not in self._told]
+        await asyncio.wait(running, timeout=effect.timeout, return_when=asyncio.FIRST_COMPLETED)
+        for number, task in enumerate(self._tasks):
+            if number not in self._told and task.done():
+                self._told.add(number)
+                return Finish(number, task.result())
+        return None
+
+    def cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
 
 class _TooLateError(Exception):
