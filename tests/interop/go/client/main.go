@@ -1,0 +1,86 @@
+// A grpc-go client on xds:///, which knows nothing of meshlib.
+//
+// Usage: client TARGET; the bootstrap stands in GRPC_XDS_BOOTSTRAP_CONFIG. For each number read,
+// that many calls are made, a few at a time, and what came of them is printed.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	_ "google.golang.org/grpc/xds"
+
+	"meshlib/judges/internal/raw"
+)
+
+const (
+	timeout     = 20 * time.Second
+	concurrency = 4
+)
+
+func main() {
+	conn, err := grpc.NewClient(
+		os.Args[1],
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.ForceCodec(raw.Codec{})),
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	answers := json.NewEncoder(os.Stdout)
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		times, err := strconv.Atoi(lines.Text())
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := answers.Encode(calls(conn, times)); err != nil {
+			log.Fatal(err)
+		}
+	}
+}
+
+func calls(conn *grpc.ClientConn, times int) map[string]int {
+	var (
+		group  sync.WaitGroup
+		mutex  sync.Mutex
+		counts = map[string]int{}
+		work   = make(chan struct{})
+	)
+	for range concurrency {
+		group.Go(func() {
+			for range work {
+				answer := call(conn)
+				mutex.Lock()
+				counts[answer]++
+				mutex.Unlock()
+			}
+		})
+	}
+	for range times {
+		work <- struct{}{}
+	}
+	close(work)
+	group.Wait()
+	return counts
+}
+
+func call(conn *grpc.ClientConn) string {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	var question, answer []byte
+	if err := conn.Invoke(ctx, raw.Path, &question, &answer); err != nil {
+		said := status.Convert(err)
+		return fmt.Sprintf("failed: %s %s", said.Code(), said.Message())
+	}
+	return string(answer)
+}
