@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import ClientResponse
 
 from ..dataplane import Finish, Outcome, Race, Send, Steps
 from ._drive import Runtime, adrive
+from ._heats import Heats
 
 log = logging.getLogger("meshlib")
 
@@ -26,37 +27,31 @@ class Attempt(Protocol):
     answer: ClientResponse | None
     timer: asyncio.Timeout | None
 
-    async def perform(self, send: Send) -> Outcome: ...
+    def perform(self, send: Send) -> Coroutine[Any, Any, Outcome]: ...
 
     def discard(self) -> None: ...
 
 
-class Heats:
-    """The attempts of one hedged call, numbered as they were begun."""
+class Hedge:
+    """The attempts of one hedged call, each with a native request of its own."""
 
     def __init__(self, make: Callable[[], Attempt]) -> None:
         self._make = make
         self._attempts: list[Attempt] = []
-        self._tasks: list[asyncio.Task[Outcome]] = []
-        self._told: set[int] = set()
+        self._heats = Heats()
 
     async def race(self, effect: Race) -> Finish | None:
+        running = None
         if effect.send is not None:
             attempt = self._make()
             self._attempts.append(attempt)
-            self._tasks.append(asyncio.create_task(_run(attempt.perform(effect.send))))
-        running = [task for number, task in enumerate(self._tasks) if number not in self._told]
-        await asyncio.wait(running, timeout=effect.timeout, return_when=asyncio.FIRST_COMPLETED)
-        for number, task in enumerate(self._tasks):
-            if number not in self._told and task.done():
-                self._told.add(number)
-                return Finish(number, task.result())
-        return None
+            running = attempt.perform(effect.send)
+        return await self._heats.first(running, effect.timeout)
 
     def settle(self, native: object) -> Attempt | None:
         """The attempt whose answer this is; all others are given up."""
         winner = None
-        for attempt, task in zip(self._attempts, self._tasks, strict=True):
+        for attempt, task in zip(self._attempts, self._heats.tasks, strict=True):
             if native is not None and attempt.answer is native:
                 winner = attempt
             elif not task.done():
@@ -71,10 +66,6 @@ def _discard(attempt: Attempt, task: asyncio.Task[Outcome]) -> None:
     attempt.discard()
     if not task.cancelled():
         task.exception()  # nobody else will ask
-
-
-async def _run(performing: Awaitable[Outcome]) -> Outcome:
-    return await performing
 
 
 def mirror(runtime: Runtime, steps: Steps[Outcome], attempt: Attempt) -> None:

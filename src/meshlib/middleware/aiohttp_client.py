@@ -29,7 +29,7 @@ from ..dataplane import (
     Steps,
 )
 from ..dataplane.message import IDEMPOTENT, Cause
-from ._aiohttp_beside import MIRRORED_BODY, Heats, mirror
+from ._aiohttp_beside import MIRRORED_BODY, Hedge, mirror
 from ._aiohttp_body import hand_over
 from ._aiohttp_deadline import announce
 from ._aiohttp_errors import MeshTimeoutError, cause_of, error_of
@@ -118,7 +118,7 @@ class _Call:
         "_base",
         "_effect",
         "_handler",
-        "_heats",
+        "_hedge",
         "_req",
         "_request",
         "_runtime",
@@ -140,7 +140,7 @@ class _Call:
         self.answer: ClientResponse | None = None
         self.timer: asyncio.Timeout | None = None
         self._effect: Effect | None = None
-        self._heats: Heats | None = None
+        self._hedge: Hedge | None = None
         scheme = url.scheme
         target = f"{url.raw_host}:{url.port}"
         if runtime.propagation.outgoing():
@@ -194,26 +194,26 @@ class _Call:
                 effect = runtime.step(steps, await runtime.wait(effect))
 
     async def _race(self, effect: Race) -> Finish | None:
-        if self._heats is None:
-            self._heats = Heats(self._twin)
-        return await self._heats.race(effect)
+        if self._hedge is None:
+            self._hedge = Hedge(self._twin)
+        return await self._hedge.race(effect)
 
     def settle(self, delivery: Deliver) -> ClientResponse | None:
         """The answer to hand out; of several attempts beside each other, the winner's."""
-        if self._heats is not None:
-            winner = self._heats.settle(delivery.outcome.native)
+        if self._hedge is not None:
+            winner = self._hedge.settle(delivery.outcome.native)
             if winner is not None:
                 self.answer, self.timer = winner.answer, winner.timer
         return self.answer
 
     @property
     def is_raced(self) -> bool:
-        return self._heats is not None
+        return self._hedge is not None
 
     def give_up(self) -> None:
         """Whatever is under way beside this call ends with it."""
-        if self._heats is not None:
-            self._heats.settle(None)
+        if self._hedge is not None:
+            self._hedge.settle(None)
 
     def _mirror(self, steps: Steps[Outcome]) -> None:
         body = self._req.body

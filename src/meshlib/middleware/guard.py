@@ -7,7 +7,7 @@ import inspect
 import queue
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
@@ -26,7 +26,8 @@ from ..dataplane import (
 )
 from ..dataplane.upstream.half_open import Breaker, HalfOpenBreaker
 from ..errors import CallError, CallReport
-from ._drive import APerform, Perform, Runtime, adrive, drive
+from ._drive import Perform, Runtime, adrive, drive
+from ._heats import Heats
 from ._override import OVERRIDE
 
 P = ParamSpec("P")
@@ -279,29 +280,22 @@ class _Threads:
 class _Tasks:
     """Hedged calls of a coroutine function; who loses is cancelled."""
 
-    def __init__(self, runtime: Runtime, attempt: APerform) -> None:
+    def __init__(
+        self, runtime: Runtime, attempt: Callable[[Send], Coroutine[Any, Any, Outcome]]
+    ) -> None:
         self._runtime = runtime
         self._attempt = attempt
-        self._tasks: list[asyncio.Task[Outcome]] = []
-        self._told: set[int] = set()
+        self._heats = Heats()
 
     def spawn(self, steps: Steps[Outcome]) -> None:
         self._runtime.close(steps)
 
     async def race(self, effect: Race) -> Finish | None:
-        if effect.send is not None:
-            self._tasks.append(asyncio.ensure_future(self._attempt(effect.send)))
-        running = [task for number, task in enumerate(self._tasks) if number not in self._told]
-        await asyncio.wait(running, timeout=effect.timeout, return_when=asyncio.FIRST_COMPLETED)
-        for number, task in enumerate(self._tasks):
-            if number not in self._told and task.done():
-                self._told.add(number)
-                return Finish(number, task.result())
-        return None
+        running = None if effect.send is None else self._attempt(effect.send)
+        return await self._heats.first(running, effect.timeout)
 
     def cancel(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._heats.cancel()
 
 
 class _TooLateError(Exception):
