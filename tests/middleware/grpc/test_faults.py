@@ -14,7 +14,7 @@ from meshlib.dataplane import Cause
 from meshlib.model import RetryBackOff, RetryPolicy
 
 SOON = RetryBackOff(base_interval=0.001)
-HEADERS, RST_STREAM, SETTINGS = 1, 3, 4
+HEADERS, RST_STREAM, SETTINGS, GOAWAY = 1, 3, 4, 7
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -77,6 +77,12 @@ def refuse(connection, stream):
     connection.sendall(frame(RST_STREAM, 0, stream, struct.pack(">I", 7)))
 
 
+def go_away(connection, stream):
+    """With an error, after the call was taken up."""
+    connection.sendall(frame(GOAWAY, 0, 0, struct.pack(">II", stream, 2)))
+    connection.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.fixture
 def broken():
     made = []
@@ -91,7 +97,10 @@ def broken():
 
 
 @pytest.mark.parametrize("kind", ["unary", "down"])
-@pytest.mark.parametrize(("misdeed", "cause"), [(hang_up, Cause.RESET), (refuse, Cause.REFUSED)])
+@pytest.mark.parametrize(
+    ("misdeed", "cause"),
+    [(hang_up, Cause.RESET), (go_away, Cause.RESET), (refuse, Cause.REFUSED)],
+)
 async def test_a_broken_call_is_not_sent_again_by_itself(
     world, call_by, broken, start, echo, kind, misdeed, cause
 ):
@@ -107,7 +116,9 @@ async def test_a_broken_call_is_not_sent_again_by_itself(
     assert world.active == 0
 
 
-@pytest.mark.parametrize(("misdeed", "word"), [(hang_up, "reset"), (refuse, "refused-stream")])
+@pytest.mark.parametrize(
+    ("misdeed", "word"), [(hang_up, "reset"), (go_away, "reset"), (refuse, "refused-stream")]
+)
 async def test_a_policy_has_a_broken_call_sent_again(
     world, call_by, broken, start, echo, misdeed, word
 ):
