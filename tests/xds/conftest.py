@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -64,9 +65,23 @@ def world() -> World:
     return World()
 
 
+@pytest.fixture(params=["sotw", "delta"])
+def encoding(request: pytest.FixtureRequest) -> str:
+    """The two encodings of xDS: what holds of one holds of the other."""
+    return str(request.param)
+
+
 @pytest.fixture
-def pair() -> AdsPair:
-    return AdsPair()
+def a_pair(encoding: str) -> Callable[..., AdsPair]:
+    def make(**options: Any) -> AdsPair:
+        return AdsPair(delta=encoding == "delta", **options)
+
+    return make
+
+
+@pytest.fixture
+def pair(a_pair: Callable[..., AdsPair]) -> AdsPair:
+    return a_pair()
 
 
 @pytest.fixture

@@ -5,16 +5,24 @@ import pytest
 from meshlib.testing.ads import AdsPair, Bad, Named
 from meshlib.xds.ads import (
     Ads,
+    Answered,
     RequestSent,
-    SendRequest,
     StreamClosed,
     StreamOpened,
     SubscriptionChanged,
 )
 from meshlib.xds.backoff import Reconnects
+from meshlib.xds.bootstrap import Server
+from meshlib.xds.encodings import SendRequest
 from meshlib.xds.responses import RawResource, ResponseReceived
 from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from meshlib.xds.watches import ResourceState, Watches
+
+
+@pytest.fixture
+def encoding() -> str:
+    """What requests and absence mean in state-of-the-world; ``test_delta`` has the other."""
+    return "sotw"
 
 
 def test_s1_the_node_goes_with_the_first_request_of_each_stream_only(connected, world) -> None:
@@ -117,7 +125,10 @@ def an_ads(*names: str) -> Ads:
     def decode(type_url: str, value: bytes) -> Named:
         return Named(value.decode(), value)
 
-    ads = Ads(Watches(), decode, types=(CLUSTER, ENDPOINT), reconnects=Reconnects(lambda: 0.5))
+    watches = Watches()
+    for name in names:
+        watches.watch(ENDPOINT, name)
+    ads = Ads(watches, decode, types=(CLUSTER, ENDPOINT), reconnects=Reconnects(lambda: 0.5))
     ads.handle(SubscriptionChanged(ENDPOINT, names), 0)
     ads.handle(StreamOpened(), 0)
     return ads
@@ -132,7 +143,7 @@ def test_s8_a_response_in_flight_is_acked_after_its_names_were_unsubscribed() ->
     ads = an_ads("x")
     ads.handle(SubscriptionChanged(ENDPOINT, unsubscribe=("x",)), 1)
     answer = ads.handle(endpoints("1", "n1", "x"), 2)
-    assert answer == (SendRequest(ENDPOINT, (), version="1", nonce="n1"),)
+    assert answer == (SendRequest(ENDPOINT, (), version="1", nonce="n1"), Answered())
 
 
 def test_s9_a_type_begins_anew_after_its_last_name_went() -> None:
@@ -249,17 +260,21 @@ def test_an_error_that_is_no_config_error_refuses_only_its_resource() -> None:
     def explode(type_url: str, value: bytes) -> Named:
         raise ZeroDivisionError(value)
 
-    ads = Ads(Watches(), explode, types=(ENDPOINT,), reconnects=Reconnects(lambda: 0.5))
+    watches = Watches()
+    watches.watch(ENDPOINT, "x")
+    ads = Ads(watches, explode, types=(ENDPOINT,), reconnects=Reconnects(lambda: 0.5))
     ads.handle(SubscriptionChanged(ENDPOINT, ("x",)), 0)
     [request] = ads.handle(StreamOpened(), 0)
     ads.handle(RequestSent(request), 0)
-    [nack, report] = ads.handle(endpoints("1", "n1", "x"), 1)
+    [nack, _, report] = ads.handle(endpoints("1", "n1", "x"), 1)
     assert "cannot be decoded" in nack.error
     assert "ZeroDivisionError" in report.text
 
 
 @pytest.mark.parametrize("params", ["?b=2&a=1", "?a=1&b=2"])
-def test_names_equal_but_for_the_order_of_parameters_are_one_name(pair, world, params) -> None:
+def test_names_equal_but_for_the_order_of_parameters_are_one_name(world, params) -> None:
+    server = (Server(server_uri="one"),)
+    pair = AdsPair(servers={None: server, "here": server})
     pair.watch("xdstp://here/envoy.config.listener.v3.Listener/a?b=2&a=1")
     pair.connect()
     name = f"xdstp://here/envoy.config.listener.v3.Listener/a{params}"

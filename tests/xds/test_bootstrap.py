@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from meshlib.errors import ConfigError
-from meshlib.xds.bootstrap import Bootstrap
+from meshlib.xds.bootstrap import Bootstrap, CertificateProvider
 
+TEMPLATE = "client_default_listener_resource_name_template"
 INSECURE = [{"type": "insecure"}]
 SUPPORTED = "supported are insecure and tls"
 SERVER = {"server_uri": "cp:15010", "channel_creds": INSECURE}
@@ -32,7 +33,17 @@ def test_a_bootstrap_as_istio_writes_it_is_understood() -> None:
                 "metadata": {"GENERATOR": "grpc", "LABELS": {"app": "x"}},
                 "locality": {"region": "r", "zone": "z"},
             },
-            "certificate_providers": {"default": {"plugin_name": "file_watcher"}},
+            "certificate_providers": {
+                "default": {
+                    "plugin_name": "file_watcher",
+                    "config": {
+                        "certificate_file": "cert.pem",
+                        "private_key_file": "key.pem",
+                        "ca_certificate_file": "ca.pem",
+                        "refresh_interval": "900s",
+                    },
+                }
+            },
             "server_listener_resource_name_template": "xds.istio.io/grpc/lds/inbound/%s",
             "something_new": 1,
         }
@@ -45,10 +56,16 @@ def test_a_bootstrap_as_istio_writes_it_is_understood() -> None:
     assert server.server_features == ("xds_v3",)
     assert made.node.metadata["GENERATOR"] == "grpc"
     assert made.node.locality == {"region": "r", "zone": "z"}
-    assert made.certificate_providers["default"]["plugin_name"] == "file_watcher"
+    assert made.certificate_providers["default"] == CertificateProvider(
+        plugin_name="file_watcher",
+        certificate_file="cert.pem",
+        private_key_file="key.pem",
+        ca_certificate_file="ca.pem",
+        refresh_interval=900.0,
+    )
     assert made.client_default_listener_resource_name_template == "%s"
     assert made.ignored == (
-        "bootstrap: certificate_providers",
+        "bootstrap: certificate_providers.default",
         "bootstrap: server_listener_resource_name_template",
     )
 
@@ -84,13 +101,10 @@ def test_the_environment_names_a_file_first_and_a_text_second(tmp_path: Path) ->
         (
             {
                 "xds_servers": [SERVER],
-                "client_default_listener_resource_name_template": "xdstp://a/%s",
+                "client_default_listener_resource_name_template": "xdstp://a/t/%s",
             },
             [
-                (
-                    "bootstrap: client_default_listener_resource_name_template: "
-                    "only '%s' is supported yet"
-                )
+                f"bootstrap: {TEMPLATE}: there is no authority 'a'",
             ],
         ),
         ({"xds_servers": {}}, ["bootstrap: xds_servers: must be a list, not {}"]),

@@ -1,7 +1,7 @@
 import pytest
 
 from meshlib.errors import ConfigError
-from meshlib.xds.names import authority_of, canonical, listener_name, parse
+from meshlib.xds.names import authority, canonical, listener_name, parse
 
 TYPE = "envoy.config.listener.v3.Listener"
 
@@ -16,17 +16,18 @@ def test_o6_old_names_are_left_alone() -> None:
     for name in ("reviews:9080", "outbound|9080|v1|reviews.default.svc.cluster.local", ""):
         assert canonical(name) == name
         assert parse(name) is None
-        assert authority_of(name, {}) is None
+        assert authority(name) is None
 
 
-def test_o6_an_unknown_authority_is_an_error_and_not_the_default_server() -> None:
-    with pytest.raises(ConfigError, match="no authority 'there'"):
-        authority_of(f"xdstp://there/{TYPE}/x", {"here": {}})
-    assert authority_of(f"xdstp://here/{TYPE}/x", {"here": {}}) == "here"
+def test_o6_a_name_says_who_answers_for_it() -> None:
+    assert authority(f"xdstp://here/{TYPE}/x?a=1") == "here"
+    assert authority(f"xdstp:///{TYPE}/x") == ""
 
 
-def test_o6_the_empty_authority_is_one_too() -> None:
-    assert authority_of(f"xdstp:///{TYPE}/x", {"": {}}) == ""
+def test_o6_a_plus_is_a_plus_and_what_must_be_is_encoded() -> None:
+    name = f"xdstp://a/{TYPE}/x%20y?k=a+b&l=c%26d/e"
+    assert canonical(name) == name
+    assert parse(name).params == (("k", "a+b"), ("l", "c&d/e"))
 
 
 def test_o6_targets_are_percent_encoded_in_xdstp_templates_only() -> None:

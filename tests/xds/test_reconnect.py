@@ -124,7 +124,7 @@ def test_a_stream_is_not_wanted_twice_while_one_is_waited_for(pair) -> None:
     assert not pair.wants_stream
     pair.jump(1)
     pair.open()
-    assert pair.take()[-1].names == ("a", "b")
+    assert pair.take()[-1].asked == ("a", "b")
 
 
 def test_back_off_starts_over_when_reset() -> None:

@@ -12,7 +12,7 @@ from meshlib.model import (
     Snapshot,
     gather,
 )
-from meshlib.testing.ads import AdsPair, Bad
+from meshlib.testing.ads import Bad
 from meshlib.xds.responses import ResourceError
 from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from meshlib.xds.watches import NOT_FOUND, ResourceState
@@ -178,18 +178,20 @@ def test_with_nothing_older_a_tree_serves_without_the_cluster_that_has_a_passing
 def test_a_deleted_listener_serves_on(connected, world) -> None:
     pair = connected("a")
     pair.serve(world.chain("a", "x"))
-    pair.respond(LISTENER, version="2")
+    pair.delete(LISTENER, "a", version="2")
     assert pair.snapshot == world.chain("a", "x")
     assert pair.absent == frozenset()
     assert pair.reports == ["a: the control plane does not have it any more"]
 
 
-def test_a_deleted_listener_goes_where_the_server_asks_to_fail_on_data_errors(world) -> None:
-    pair = AdsPair(server_features=["fail_on_data_errors"])
+def test_a_deleted_listener_goes_where_the_server_asks_to_fail_on_data_errors(
+    a_pair, world
+) -> None:
+    pair = a_pair(server_features=["fail_on_data_errors"])
     pair.watch("a")
     pair.connect()
     pair.serve(world.chain("a", "x"))
-    pair.respond(LISTENER, version="2")
+    pair.delete(LISTENER, "a", version="2")
     assert (pair.snapshot, pair.absent) == (Snapshot(), {"a"})
     assert pair.names(CLUSTER) == ()
 
@@ -223,7 +225,7 @@ def test_many_new_references_are_asked_for_in_one_request(connected, world) -> N
     pair.take()
     pair.respond(ROUTE, world.table("ra", *"vwxyz"))
     asked = [request for request in pair.take() if request.type_url == CLUSTER]
-    assert [request.names for request in asked] == [tuple("vwxyz")]
+    assert [request.asked for request in asked] == [tuple("vwxyz")]
 
 
 def test_the_version_says_which_version_of_each_type_is_in_force(connected, world) -> None:

@@ -1,10 +1,11 @@
 import pytest
 
-from meshlib.xds.ads import SendRequest
 from meshlib.xds.bootstrap import Node
+from meshlib.xds.encodings import SendDelta, SendRequest
+from meshlib.xds.messages import GarbageError, decode_response, encode_request
 from meshlib.xds.protos import message_class
 from meshlib.xds.responses import RawResource, ResourceError
-from meshlib.xds.transport import OPTIONS, GarbageError, decode_response, encode_request
+from meshlib.xds.transport import KEEPALIVE, OPTIONS
 from meshlib.xds.types import LISTENER
 
 DISCOVERY = "envoy.service.discovery.v3"
@@ -13,6 +14,39 @@ DISCOVERY = "envoy.service.discovery.v3"
 def sent(request: SendRequest, node: Node | None = None):
     encoded = encode_request(request, node or Node())
     return message_class(f"{DISCOVERY}.DiscoveryRequest").FromString(encoded)
+
+
+def test_a_delta_request_says_what_changed() -> None:
+    request = SendDelta(LISTENER, ("a",), ("b",), {"a": "7"}, nonce="n", error="odd", first=True)
+    encoded = encode_request(request, Node(id="me"))
+    told = message_class(f"{DISCOVERY}.DeltaDiscoveryRequest").FromString(encoded)
+    assert (list(told.resource_names_subscribe), list(told.resource_names_unsubscribe)) == (
+        ["a"],
+        ["b"],
+    )
+    assert dict(told.initial_resource_versions) == {"a": "7"}
+    assert (told.type_url, told.response_nonce, told.node.id) == (LISTENER, "n", "me")
+    assert (told.error_detail.code, told.error_detail.message) == (3, "odd")
+
+
+def test_a_delta_response_is_taken_apart() -> None:
+    made = message_class(f"{DISCOVERY}.DeltaDiscoveryResponse")(
+        type_url=LISTENER, system_version_info="7", nonce="n", removed_resources=["gone"]
+    )
+    made.removed_resource_names.add(name="gone too")
+    made.resources.add(name="a", version="3").resource.CopyFrom(
+        message_class("google.protobuf.Any")(type_url=LISTENER, value=b"x")
+    )
+    made.resources.add(name="b", version="4").ttl.FromSeconds(5)
+    made.resource_errors.add().resource_name.name = "odd"
+    response = decode_response(made.SerializeToString(), delta=True)
+    assert (response.type_url, response.version, response.nonce) == (LISTENER, "7", "n")
+    assert response.resources == (
+        RawResource(LISTENER, b"x", name="a", version="3"),
+        RawResource("", None, name="b", ttl=5.0, version="4"),
+    )
+    assert response.removed == ("gone", "gone too")
+    assert response.errors == (ResourceError("odd", 0),)
 
 
 def a_response(**fields):
@@ -87,5 +121,5 @@ def test_garbage_is_known_as_such(garbage: bytes) -> None:
 
 def test_c6_a_silent_connection_is_pinged_so_that_a_dead_one_is_found_within_40_seconds() -> None:
     options = dict(OPTIONS)
-    assert options["grpc.keepalive_time_ms"] + options["grpc.keepalive_timeout_ms"] == 40_000
+    assert KEEPALIVE * 1000 + options["grpc.keepalive_timeout_ms"] == 40_000
     assert options["grpc.http2.max_pings_without_data"] == 0

@@ -40,7 +40,7 @@ def test_n1_the_timer_waits_for_the_connection(pair) -> None:
 def test_n1_the_timer_ends_with_the_resource(connected, world) -> None:
     pair = connected("a")
     pair.respond(LISTENER, world.listener("a"))
-    assert (LISTENER, "a") not in pair.discovery.ads._timers
+    assert (LISTENER, "a") not in pair.discovery.conversation(pair.servers[None][0])._timers
     pair.jump(60)
     assert pair.discovery.watches.get(LISTENER, "a").state is ResourceState.ACKED
 
@@ -151,20 +151,20 @@ def test_n4_a_cached_resource_is_kept_when_refused_or_deleted(cached) -> None:
 
 @pytest.mark.parametrize("code", [NOT_FOUND, PERMISSION_DENIED])
 def test_n4_fail_on_data_errors_drops_what_was_cached(code) -> None:
-    watches = Watches(fail_on_data_errors=True)
+    watches = Watches()
     watches.watch(LISTENER, "a")
     watches.accept(an_entry())
-    assert watches.receive_error(LISTENER, "a", code, "no") == (
+    assert watches.receive_error(LISTENER, "a", code, "no", drop=True) == (
         ResourceFailed(LISTENER, "a", "no"),
     )
     assert watches.get(LISTENER, "a").resource is None
 
 
 def test_n4_fail_on_data_errors_keeps_what_meets_a_passing_error() -> None:
-    watches = Watches(fail_on_data_errors=True)
+    watches = Watches()
     watches.watch(LISTENER, "a")
     watches.accept(an_entry())
-    [ambient] = watches.receive_error(LISTENER, "a", UNAVAILABLE, "later")
+    [ambient] = watches.receive_error(LISTENER, "a", UNAVAILABLE, "later", drop=True)
     assert ambient == AmbientError(LISTENER, "a", "later")
 
 
@@ -194,8 +194,10 @@ def test_n6_a_late_watcher_hears_that_there_is_no_connection(watches) -> None:
 
 
 @pytest.mark.parametrize("type_url", [LISTENER, CLUSTER])
-def test_n7_absence_deletes_listeners_and_clusters(connected, world, type_url) -> None:
-    pair = connected("a")
+def test_n7_absence_deletes_listeners_and_clusters(world, type_url) -> None:
+    pair = AdsPair()
+    pair.watch("a")
+    pair.connect()
     pair.serve(world.chain("a", "c"))
     pair.respond(type_url, version="2")
     name = {LISTENER: "a", CLUSTER: "c"}[type_url]

@@ -1,185 +1,57 @@
-"""The xDS client and a scripted control plane, joined in memory; time passes when it is told to.
+"""The xDS client and scripted control planes, joined in memory; time passes when it is told to.
 
-The control plane is a stickler: each request is held against the law of the protocol, so that
-every test which uses it checks the wire too.
+The control planes are sticklers: each request is held against the law of the protocol, so that
+every test which uses them checks the wire too.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import ConfigError, Problem
-from ..model import ClusterLoadAssignment, Snapshot
-from ..xds.ads import (
-    COMPLETE_TYPES,
-    OpenStream,
-    Report,
-    RequestSent,
-    SendRequest,
-    StreamClosed,
-    StreamOpened,
-)
+from ..model import Snapshot
+from ..xds.ads import OpenStream, Report, RequestSent, StreamClosed, StreamOpened
+from ..xds.authority import CloseStream, Errand
+from ..xds.bootstrap import Server
 from ..xds.discovery import TYPES, Discovery, Effect
+from ..xds.encodings import Request, SendDelta, SendRequest
 from ..xds.resolver import Update
 from ..xds.responses import RawResource, ResourceError, ResponseReceived
 from ..xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from ..xds.watches import NOT_FOUND
+from .ads_plane import Bad, Named, ProtocolLaw, Tokens
+
+__all__ = ["AdsPair", "Bad", "Named", "Plane", "ProtocolLaw", "Tokens", "rooms"]
 
 
-@dataclass(frozen=True, slots=True)
-class Bad:
-    """A resource that the client refuses; without ``name`` not even that can be read."""
+class Plane:
+    """One control plane: its stream, what was asked of it, and the law it holds up."""
 
-    name: str
-    what: str = "must not be"
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A decoded resource, as the codec gives it."""
-
-    name: str
-    resource: Any
-    ignored: tuple[str, ...] = ()
-
-
-class RefusedError(ConfigError):
-    def __init__(self, bad: Bad) -> None:
-        super().__init__(Problem(bad.name, bad.what))
-        self.name = bad.name
-
-
-class Tokens:
-    """A stand-in for the codec: what is sent is a token, and the value stays here."""
-
-    def __init__(self) -> None:
-        self._values: list[Any] = []
-
-    def pack(self, type_url: str, value: Any) -> RawResource:
-        self._values.append(value)
-        return RawResource(type_url, str(len(self._values) - 1).encode())
-
-    def decode(self, type_url: str, token: bytes) -> Named:
-        match self._values[int(token)]:
-            case Bad() as bad:
-                raise RefusedError(bad)
-            case Named() as named:
-                return named
-            case ClusterLoadAssignment() as assignment:
-                return Named(assignment.cluster_name, assignment)
-            case resource:
-                return Named(resource.name, resource)
-
-
-@dataclass(slots=True)
-class _Spoken:
-    """What was said about one type on one stream."""
-
-    nonce: str = ""
-    unanswered: str = ""
-    named: bool = False
-
-
-@dataclass(slots=True)
-class ProtocolLaw:
-    """What every client owes; raises ``AssertionError`` on a breach."""
-
-    accepted: dict[str, str] = field(default_factory=dict)
-    answers: list[tuple[str, str, bool]] = field(default_factory=list)
-    _types: dict[str, _Spoken] = field(default_factory=dict)
-    _greeted: bool = False
-    _offered: dict[str, str] = field(default_factory=dict)
-
-    def stream_opened(self) -> None:
-        self._types.clear()
-        self._greeted = False
-
-    def responded(self, type_url: str, version: str, nonce: str) -> None:
-        spoken = self._types.setdefault(type_url, _Spoken())
-        assert not spoken.unanswered, f"{spoken.unanswered} was neither ACKed nor NACKed"
-        spoken.nonce = spoken.unanswered = nonce
-        self._offered[type_url] = version
-
-    def requested(self, request: SendRequest) -> None:
-        assert request.first is not self._greeted, "the node goes with the first request, only"
-        self._greeted = True
-        spoken = self._types.setdefault(request.type_url, _Spoken())
-        assert request.nonce == spoken.nonce, "the nonce is the latest of this type and stream"
-        if spoken.unanswered:
-            self._answered(request)
-            spoken.unanswered = ""
-        else:
-            assert not request.error, "a NACK answers a response"
-        if not request.names:
-            assert spoken.named or request.type_url not in COMPLETE_TYPES, "asks for everything"
-        spoken.named = spoken.named or bool(request.names)
-        allowed = (self.accepted.get(request.type_url, ""), "")
-        assert request.version in allowed, "the version is one that was accepted, or none"
-        if not request.names:
-            self.accepted.pop(request.type_url, None)
-
-    def all_answered(self) -> bool:
-        return not any(spoken.unanswered for spoken in self._types.values())
-
-    def _answered(self, request: SendRequest) -> None:
-        self.answers.append((request.type_url, request.nonce, not request.error))
-        if not request.error:
-            self.accepted[request.type_url] = self._offered[request.type_url]
-            assert request.version == self._offered[request.type_url], "an ACK has the version"
-
-
-class AdsPair:
-    """``now`` is the clock of both ends; what the client does is kept in the lists."""
-
-    def __init__(self, *, server_features: Iterable[str] = (), luck: float = 0.5) -> None:
-        self.now = 0.0
-        self.tokens = Tokens()
+    def __init__(self, pair: "AdsPair", server: Server) -> None:
+        self.server = server
         self.law = ProtocolLaw()
-        self.discovery = Discovery(
-            self.tokens.decode, dice=lambda: luck, server_features=server_features
-        )
-        self.requests: list[SendRequest] = []
-        self.updates: list[Update] = []
-        self.reports: list[str] = []
+        self.requests: list[Request] = []
         self.opened: list[float] = []
-        self._asked_to_open = False
-        self._open = False
+        self.closed = 0
+        self.wants_stream = False
+        self.is_open = False
+        self.delta = False
+        self._pair = pair
         self._connected = False
-        self._unsent: list[SendRequest] = []
+        self._unsent: list[Request] = []
         self._nonces = 0
-
-    @property
-    def snapshot(self) -> Snapshot:
-        return self.updates[-1].snapshot if self.updates else Snapshot()
-
-    @property
-    def absent(self) -> frozenset[str]:
-        return self.updates[-1].absent if self.updates else frozenset()
-
-    @property
-    def is_open(self) -> bool:
-        return self._open
-
-    @property
-    def wants_stream(self) -> bool:
-        return self._asked_to_open
-
-    def watch(self, *listeners: str) -> None:
-        self._perform(self.discovery.watch(listeners, self.now))
 
     def open(self) -> None:
         """The stream exists; whether anything is connected is another question."""
-        assert self._asked_to_open, "the client does not want a stream now"
-        self._asked_to_open, self._open = False, True
+        assert self.wants_stream, "the client does not want a stream now"
+        self.wants_stream, self.is_open = False, True
         self.law.stream_opened()
-        self._perform(self.discovery.handle(StreamOpened(), self.now))
+        self._pair.happen(self, StreamOpened())
 
     def connect(self) -> None:
         """Open the stream if need be, and take what the client sends."""
-        if not self._open:
+        if not self.is_open:
             self.open()
         self._connected = True
-        self._flush()
+        self.flush()
 
     def respond(
         self,
@@ -187,24 +59,33 @@ class AdsPair:
         *resources: Any,
         version: str = "1",
         errors: Iterable[ResourceError] = (),
+        removed: Iterable[str] = (),
     ) -> str:
         """Send resources of the model, :class:`Bad`, :class:`Named` or raw ones; the nonce."""
         self._nonces += 1
         nonce = f"n{self._nonces}"
-        raw = (
-            r if isinstance(r, RawResource) else self.tokens.pack(type_url, r) for r in resources
-        )
+        raw = tuple(self._packed(type_url, each, version) for each in resources)
         response = ResponseReceived(
             type_url=type_url,
             version=version,
             nonce=nonce,
-            resources=tuple(raw),
+            resources=raw,
             errors=tuple(errors),
+            removed=tuple(removed),
         )
+        assert self.delta or not response.removed, "state of the world removes by silence"
         if type_url in TYPES:
-            self.law.responded(type_url, version, nonce)
-        self._perform(self.discovery.handle(response, self.now))
+            self.law.responded(type_url, version, nonce, raw)
+        self._pair.happen(self, response)
         return nonce
+
+    def _packed(self, type_url: str, resource: Any, version: str) -> RawResource:
+        if isinstance(resource, RawResource):
+            return resource
+        if not self.delta:
+            return self._pair.tokens.pack(type_url, resource)
+        name = getattr(resource, "name", "") or getattr(resource, "cluster_name", "")
+        return self._pair.tokens.pack(type_url, resource, name=name, version=version)
 
     def serve(self, snapshot: Snapshot, version: str = "1") -> None:
         """Answer whatever is asked from a snapshot, until nothing more is asked."""
@@ -224,14 +105,114 @@ class AdsPair:
                 ],
             )
 
+    def delete(self, type_url: str, *names: str, keep: Iterable[Any] = (), version: str) -> str:
+        """Take listeners or clusters back as the encoding does it: by name, or by silence."""
+        if self.delta:
+            return self.respond(type_url, version=version, removed=names)
+        return self.respond(type_url, *keep, version=version)
+
     def names(self, type_url: str) -> tuple[str, ...]:
         """What the client is subscribed to."""
-        return tuple(self.discovery.ads.types[type_url].names)
+        ads = self._pair.discovery.conversation(self.server)
+        return tuple(ads.types[type_url].names) if ads is not None else ()
 
-    def close(self, status: str = "gone") -> None:
-        self._open = self._connected = False
+    def close(self, status: str = "gone", *, unimplemented: bool = False) -> None:
+        self._forget()
+        self._pair.happen(self, StreamClosed(status, unimplemented))
+
+    def take(self) -> list[Any]:
+        """The requests since the last look."""
+        taken, self.requests = self.requests, []
+        return taken
+
+    def perform(self, errand: Errand) -> None:
+        match errand.action:
+            case OpenStream(delta):
+                assert not self.is_open, "one stream at a time"
+                self.wants_stream, self.delta = True, delta
+                self.opened.append(self._pair.now)
+            case SendRequest() | SendDelta() as request:
+                assert self.is_open, "no stream to send on"
+                assert isinstance(request, SendDelta) is self.delta, "the encoding of the stream"
+                self.law.requested(request)
+                self.requests.append(request)
+                self._unsent.append(request)
+            case CloseStream():
+                self.closed += 1
+                self._forget()
+
+    def flush(self) -> None:
+        while self._connected and self._unsent:
+            self._pair.happen(self, RequestSent(self._unsent.pop(0)))
+
+    def _forget(self) -> None:
+        self.is_open = self.wants_stream = self._connected = False
         self._unsent.clear()
-        self._perform(self.discovery.handle(StreamClosed(status), self.now))
+
+
+class AdsPair:
+    """``now`` is the clock of all ends; what the client does is kept in the lists.
+
+    With ``servers`` (of authorities, in order of preference) there are more than one control
+    plane: ask for one of them by :meth:`at`; what is asked of the pair itself is of the first.
+    """
+
+    def __init__(
+        self,
+        *,
+        server_features: Iterable[str] = (),
+        luck: float = 0.5,
+        delta: bool = False,
+        servers: Mapping[str | None, tuple[Server, ...]] | None = None,
+    ) -> None:
+        self.now = 0.0
+        self.tokens = Tokens()
+        features = tuple(server_features)
+        only = Server(server_uri="control-plane", server_features=features, delta=delta)
+        self.servers: Mapping[str | None, tuple[Server, ...]] = servers or {None: (only,)}
+        self.discovery = Discovery(self.tokens.decode, dice=lambda: luck, servers=self.servers)
+        self.updates: list[Update] = []
+        self.reports: list[str] = []
+        every = dict.fromkeys(each for group in self.servers.values() for each in group)
+        self._planes = {server.server_uri: Plane(self, server) for server in every}
+        first = self._first = self._planes[self.servers[None][0].server_uri]
+        self.open, self.connect, self.close = first.open, first.connect, first.close
+        self.respond, self.serve, self.delete = first.respond, first.serve, first.delete
+        self.names, self.take = first.names, first.take
+
+    def at(self, server_uri: str) -> Plane:
+        return self._planes[server_uri]
+
+    @property
+    def law(self) -> ProtocolLaw:
+        return self._first.law
+
+    @property
+    def opened(self) -> list[float]:
+        """When the client wanted a stream to the first control plane."""
+        return self._first.opened
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.updates[-1].snapshot if self.updates else Snapshot()
+
+    @property
+    def absent(self) -> frozenset[str]:
+        return self.updates[-1].absent if self.updates else frozenset()
+
+    @property
+    def is_open(self) -> bool:
+        return self._first.is_open
+
+    @property
+    def wants_stream(self) -> bool:
+        return self._first.wants_stream
+
+    def watch(self, *listeners: str) -> None:
+        self._perform(self.discovery.watch(listeners, self.now))
+
+    def happen(self, plane: Plane, event: Any) -> None:
+        self._perform(self.discovery.handle(plane.server, event, self.now))
 
     def jump(self, seconds: float) -> None:
         """Let time pass, each deadline at its moment."""
@@ -241,32 +222,17 @@ class AdsPair:
             self._perform(self.discovery.tick(self.now))
         self.now = end
 
-    def take(self) -> list[SendRequest]:
-        """The requests since the last look."""
-        taken, self.requests = self.requests, []
-        return taken
-
-    def _flush(self) -> None:
-        while self._connected and self._unsent:
-            self._perform(self.discovery.handle(RequestSent(self._unsent.pop(0)), self.now))
-
     def _perform(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
-                case OpenStream():
-                    assert not self._open, "one stream at a time"
-                    self._asked_to_open = True
-                    self.opened.append(self.now)
-                case SendRequest():
-                    assert self._open, "no stream to send on"
-                    self.law.requested(effect)
-                    self.requests.append(effect)
-                    self._unsent.append(effect)
+                case Errand(server):
+                    self._planes[server.server_uri].perform(effect)
                 case Report(text):
                     self.reports.append(text)
                 case Update():
                     self.updates.append(effect)
-        self._flush()
+        for plane in self._planes.values():
+            plane.flush()
 
 
 def rooms(snapshot: Snapshot) -> dict[str, dict[str, Any]]:

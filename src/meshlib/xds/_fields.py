@@ -17,6 +17,21 @@ class Fields:
     def blame(self, name: str, what: str) -> None:
         self._problems.append(Problem(self._path(name), what))
 
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._parsed)
+
+    def seconds(self, name: str, default: float) -> float:
+        """A duration as protobuf's JSON writes it: "600s"."""
+        text = self.text(name)
+        try:
+            seconds = float(text.removesuffix("s")) if text else default
+        except ValueError:
+            seconds = -1.0
+        if seconds > 0 and (not text or text.endswith("s")):
+            return seconds
+        self.blame(name, f'must be a duration like "600s", not {text!r}')
+        return default
+
     def text(self, name: str, default: str = "") -> str:
         value = self._parsed.get(name)
         if value is None:

@@ -1,14 +1,14 @@
 """The conversation with one control plane: subscriptions, versions, nonces, timers. No I/O.
 
-Events go in; actions come out, and notices of what is now known. The state of a type is the same
-for both encodings of xDS; only :meth:`Ads._request` knows that requests are state-of-the-world.
+Events go in; actions come out. What is known goes to the cache that all conversations share. The
+state of a type is the same for both encodings of xDS.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from .backoff import Reconnects
-from .names import canonical
+from .encodings import Change, Request, SendDelta, SendRequest, TypeState, encode
 from .responses import Decode, ResponseReceived, Verdict, judge
 from .types import CLUSTER, LISTENER
 from .watches import NOT_FOUND, Entry, Notice, ResourceState, Watches
@@ -29,32 +29,25 @@ class StreamOpened:
 
 
 @dataclass(frozen=True, slots=True)
-class SendRequest:
-    """``first`` asks for the node; ``error`` makes it a NACK."""
-
-    type_url: str
-    names: tuple[str, ...]
-    version: str = ""
-    nonce: str = ""
-    error: str = ""
-    first: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class RequestSent:
     """The request was really handed to a connected transport."""
 
-    request: SendRequest
+    request: Request
 
 
 @dataclass(frozen=True, slots=True)
 class StreamClosed:
+    """``unimplemented``: the server does not know the method of this encoding."""
+
     status: str
+    unimplemented: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """Open a stream now."""
+    """Open a stream now, in one of the two encodings."""
+
+    delta: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +57,29 @@ class Report:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The server is there: the first response of a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A stream ended without any response."""
+
+    status: str
+
+
 Event = SubscriptionChanged | StreamOpened | RequestSent | ResponseReceived | StreamClosed
-Action = OpenStream | SendRequest | Report | Notice
+Action = OpenStream | SendRequest | SendDelta | Report | Answered | Lost | Notice
 
 # In these two a state-of-the-world response is complete, so that absence means deletion.
 COMPLETE_TYPES = frozenset({LISTENER, CLUSTER})
-
-
-@dataclass(slots=True)
-class TypeState:
-    """``version`` survives the stream; ``nonce`` and ``requested`` do not."""
-
-    names: dict[str, None] = field(default_factory=dict)
-    version: str = ""
-    nonce: str = ""
-    requested: bool = False
-    error: str = ""
+FAIL_ON_DATA_ERRORS = "fail_on_data_errors"
+TIMER_IS_TRANSIENT = "resource_timer_is_transient_error"
 
 
 class Ads:
-    """One subscription state, whatever stream it is spoken on."""
+    """One subscription state, whatever stream it is spoken on, in whatever encoding."""
 
     def __init__(
         self,
@@ -92,13 +88,16 @@ class Ads:
         *,
         types: Collection[str],
         reconnects: Reconnects,
-        does_not_exist_timeout: float = 15.0,
+        server_features: Collection[str] = (),
+        delta: bool = False,
     ) -> None:
         self._watches = watches
         self._decode = decode
         self._types = {type_url: TypeState() for type_url in types}
         self._reconnects = reconnects
-        self._timeout = does_not_exist_timeout
+        self._drops = FAIL_ON_DATA_ERRORS in server_features
+        self._transient = TIMER_IS_TRANSIENT in server_features
+        self._timeout = 30.0 if self._transient else 15.0
         self._timers: dict[tuple[str, str], float] = {}
         self._reported: dict[str, str] = {}
         self._reopen_at: float | None = None
@@ -106,7 +105,9 @@ class Ads:
         self._open = False
         self._said_hello = False
         self._first_response: float | None = None
+        self.delta = delta
         self.connected = False
+        self.error = ""
         self.last_status = ""
 
     @property
@@ -123,97 +124,116 @@ class Ads:
                 return self._request_sent(request, now)
             case ResponseReceived():
                 return self._response_received(event, now)
-            case StreamClosed(status):
-                return self._stream_closed(status, now)
+            case StreamClosed():
+                return self._stream_closed(event, now)
 
     def deadline(self) -> float | None:
-        times = (*self._timers.values(), self._reopen_at, self._watches.next_expiry())
+        times = (*self._timers.values(), self._reopen_at)
         return min((time for time in times if time is not None), default=None)
 
     def tick(self, now: float) -> tuple[Action, ...]:
         actions: list[Action] = []
         if self._reopen_at is not None and self._reopen_at <= now:
             self._reopen_at = None
-            self._active = any(state.names for state in self._types.values())
-            actions += [OpenStream()] if self._active else []
+            self._active = self.has_names
+            actions += [OpenStream(self.delta)] if self._active else []
         for key in [key for key, due in self._timers.items() if due <= now]:
             del self._timers[key]
-            actions += self._watches.time_out(*key, self._timeout)
-        actions += self._watches.expire(now)
+            actions += self._watches.time_out(*key, self._timeout, transient=self._transient)
         return tuple(actions)
 
     # Subscriptions
 
+    @property
+    def has_names(self) -> bool:
+        return any(state.names for state in self._types.values())
+
     def _subscription_changed(self, event: SubscriptionChanged) -> tuple[Action, ...]:
         state = self._types[event.type_url]
-        before = tuple(state.names)
-        notices: list[Notice] = []
-        for name in map(canonical, event.subscribe):
-            state.names[name] = None
-            notices += self._watches.watch(event.type_url, name)
-        for name in map(canonical, event.unsubscribe):
-            state.names.pop(name, None)
+        new = tuple(dict.fromkeys(n for n in event.subscribe if n not in state.names))
+        state.names.update(dict.fromkeys(new))
+        gone = tuple(dict.fromkeys(n for n in event.unsubscribe if n in state.names))
+        for name in gone:
+            del state.names[name]
             self._timers.pop((event.type_url, name), None)
-            self._watches.unwatch(event.type_url, name)
-        if tuple(state.names) == before:
-            return tuple(notices)
-        actions = self._ask(event.type_url)
+        if not new and not gone:
+            return ()
+        actions = self._ask(event.type_url, Change(new, gone))
         if not state.names:
             state.version = state.error = ""
-        return (*actions, *notices)
+        return actions
 
-    def _ask(self, type_url: str) -> tuple[Action, ...]:
+    def _ask(self, type_url: str, change: Change) -> tuple[Action, ...]:
         """Say the names of a type, on a stream that is opened when there is none."""
         if self._open:
-            return (self._request(type_url),)
+            return (self._request(type_url, change),)
         if self._active or not self._types[type_url].names:
             return ()
         self._active = True
-        return (OpenStream(),)
+        return (OpenStream(self.delta),)
 
-    def _request(self, type_url: str, error: str = "") -> SendRequest:
+    def _request(self, type_url: str, change: Change) -> Request:
         state = self._types[type_url]
         first, self._said_hello = not self._said_hello, True
         state.requested = True
-        return SendRequest(
-            type_url, tuple(state.names), state.version, state.nonce, error, first=first
-        )
+        return encode(type_url, state, change, delta=self.delta, first=first)
 
     # The stream
 
     def _stream_opened(self) -> tuple[Action, ...]:
         self._open = True
         # An empty list would mean "everything" where no name was said before (legacy wildcard).
-        return tuple(self._request(type_url) for type_url, s in self._types.items() if s.names)
+        return tuple(
+            self._request(url, Change(tuple(state.names), versions=self._versions(url, state)))
+            for url, state in self._types.items()
+            if state.names
+        )
 
-    def _request_sent(self, request: SendRequest, now: float) -> tuple[Action, ...]:
+    def _versions(self, type_url: str, state: TypeState) -> dict[str, str]:
+        """Of the resources in use; one that the server disowned it is to send anew."""
+        if not self.delta:
+            return {}
+        entries = (self._watches.get(type_url, name) for name in state.names)
+        told = (ResourceState.ACKED, ResourceState.NACKED)
+        return {
+            entry.name: entry.version
+            for entry in entries
+            if entry is not None and entry.version and entry.resource is not None
+            if entry.state in told
+        }
+
+    def _request_sent(self, request: Request, now: float) -> tuple[Action, ...]:
         self.connected = True
-        for name in request.names:
+        for name in request.asked:
             key = (request.type_url, name)
             entry = self._watches.get(*key)
             if entry is not None and entry.is_unheard_of:
                 self._timers.setdefault(key, now + self._timeout)
         return ()
 
-    def _stream_closed(self, status: str, now: float) -> tuple[Action, ...]:
+    def _stream_closed(self, event: StreamClosed, now: float) -> tuple[Action, ...]:
         answered, self._first_response = self._first_response, None
         self._open = self._said_hello = self.connected = False
         self._timers.clear()
         for state in self._types.values():
             state.nonce, state.requested = "", False
-        self.last_status = status
+        self.last_status = event.status
         actions: list[Action] = []
-        if answered is None:
-            delay = self._reconnects.after_failure()
-            actions += self._report("stream", f"no answer from the control plane: {status}")
-            actions += self._watches.disconnect(status)
-        else:
+        if answered is not None:
             delay = self._reconnects.after_life(now - answered)
-        self._active = any(state.names for state in self._types.values())
+        elif self.delta and event.unimplemented:
+            self.delta, delay = False, 0.0
+            actions += self._report("delta", "the control plane speaks no delta xDS; using SotW")
+        else:
+            self.error = event.status
+            delay = self._reconnects.after_failure()
+            actions += self._report("stream", f"no answer from the control plane: {event.status}")
+            actions.append(Lost(event.status))
+        self._active = self.has_names
         if self._active and delay > 0:
             self._reopen_at = now + delay
         elif self._active:
-            actions.append(OpenStream())
+            actions.append(OpenStream(self.delta))
         return tuple(actions)
 
     # Responses
@@ -224,7 +244,8 @@ class Ads:
             self._first_response = now
             self._reconnects.answered()
             self._reported.pop("stream", None)
-            actions += self._watches.reconnect()
+            self.error = ""
+            actions.append(Answered())
         state = self._types.get(response.type_url)
         if state is None or not state.requested:
             text = f"ignored a response of {response.type_url!r}, which nobody asked for"
@@ -238,48 +259,72 @@ class Ads:
             state.error = ""
             state.version = response.version
             self._reported.pop(response.type_url, None)
-        actions.insert(0, self._request(response.type_url, verdict.error))
+        change = Change(answer=True, error=verdict.error)
+        actions.insert(0, self._request(response.type_url, change))
         if not state.names:
             state.version = ""
         return (*actions, *self._learn(response, verdict, now))
 
     def _learn(self, response: ResponseReceived, verdict: Verdict, now: float) -> list[Action]:
         actions: list[Action] = []
-        type_url = response.type_url
-        for name in self._types[type_url].names:
+        type_url, names = response.type_url, self._types[response.type_url].names
+        for name in filter(names.__contains__, verdict.names()):
+            self._timers.pop((type_url, name), None)
             actions += self._learn_one(response, verdict, name, now)
-            if verdict.mentions(name):
-                self._timers.pop((type_url, name), None)
+        for name in self._missing(type_url, verdict):
+            actions += self._deleted(type_url, name)
         return actions
 
     def _learn_one(
         self, response: ResponseReceived, verdict: Verdict, name: str, now: float
-    ) -> tuple[Action, ...]:
+    ) -> Iterable[Action]:
         type_url, watches = response.type_url, self._watches
         if (accepted := verdict.accepted.get(name)) is not None:
             fresh = Entry(
                 type_url=type_url,
                 name=name,
                 resource=accepted.decoded.resource,
-                version=response.version,
+                version=accepted.version,
                 ignored=accepted.decoded.ignored,
                 updated=now,
                 expires=_after(now, accepted.ttl),
             )
             self._reported.pop(f"{type_url} {name}", None)
             return (*watches.accept(fresh), *self._report_ignored(fresh))
-        if name in verdict.rejected:
-            return watches.reject(type_url, name, response.version, verdict.rejected[name])
+        if (rejected := verdict.rejected.get(name)) is not None:
+            version = response.version
+            return watches.reject(type_url, name, version, rejected, at=now, drop=self._drops)
         if name in verdict.heartbeats:
             watches.refresh(type_url, name, _after(now, verdict.heartbeats[name]))
             return ()
         if (failed := verdict.failed.get(name)) is not None:
-            notices = watches.receive_error(type_url, name, failed.code, failed.message)
-            return (*notices, *self._report_failure(type_url, name, failed.code))
-        if type_url in COMPLETE_TYPES and self._was_there(type_url, name, verdict):
-            notices = watches.delete(type_url, name)
-            return (*notices, *self._report_failure(type_url, name, NOT_FOUND))
-        return ()
+            code, text = failed.code, failed.message
+            notices = watches.receive_error(type_url, name, code, text, drop=self._drops)
+            return (*notices, *self._report_failure(type_url, name, code))
+        return self._deleted(type_url, name)
+
+    def _deleted(self, type_url: str, name: str) -> Iterable[Action]:
+        notices = self._watches.delete(type_url, name, drop=self._drops)
+        return (*notices, *self._report_failure(type_url, name, NOT_FOUND))
+
+    def _missing(self, type_url: str, verdict: Verdict) -> list[str]:
+        """Names that the server sent before, and does not have any more, as it does not say them.
+
+        A name that is new may not have reached it yet. A bad resource without a name may be any
+        of them, so then nothing is missing for sure; and an error that the server reported of a
+        resource holds until it says otherwise.
+        """
+        if self.delta or type_url not in COMPLETE_TYPES or verdict.unnamed:
+            return []
+        said, there = set(verdict.names()), (ResourceState.ACKED, ResourceState.NACKED)
+        return [
+            name
+            for name in self._types[type_url].names
+            if name not in said
+            if (entry := self._watches.get(type_url, name)) is not None and entry.state in there
+        ]
+
+    # What is told to people
 
     def _report_failure(self, type_url: str, name: str, code: int) -> tuple[Report, ...]:
         """Routine needs no word: an unknown host, or a cluster that goes before its routes."""
@@ -289,16 +334,6 @@ class Ads:
         if code == NOT_FOUND and is_kept is (type_url != LISTENER):
             return ()
         return self._report(f"{type_url} {name}", f"{name}: {entry.error}")
-
-    def _was_there(self, type_url: str, name: str, verdict: Verdict) -> bool:
-        """Did the server send it before? A name that is new may not have reached it yet.
-
-        A bad resource without a name may be any of them, so then nothing is missing for sure;
-        and an error that the server reported of a resource holds until it says otherwise.
-        """
-        entry = self._watches.get(type_url, name)
-        there = (ResourceState.ACKED, ResourceState.NACKED)
-        return entry is not None and entry.state in there and not verdict.unnamed
 
     def _report_ignored(self, entry: Entry) -> tuple[Report, ...]:
         said: list[Report] = []

@@ -1,4 +1,4 @@
-"""The gRPC xDS bootstrap: which control plane, and who we are to it (gRFC A27, A47, A65)."""
+"""The gRPC xDS bootstrap: which control plane, and who we are to it (gRFC A27, A47)."""
 
 import json
 import os
@@ -10,24 +10,15 @@ from typing import Any
 
 from ..errors import ConfigError, Problem
 from ._fields import Fields
+from .bootstrap_servers import CertificateProvider, Server, read_providers, read_servers
+from .names import SCHEME, canonical, listener_name, parse
+from .names import authority as authority_of
 
-SUPPORTED_CREDS = ("insecure", "tls")
+__all__ = ["Authority", "Bootstrap", "CertificateProvider", "Node", "Server"]
+
 DEFAULT_CLIENT_TEMPLATE = "%s"
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelCreds:
-    """``insecure`` or ``tls``; ``config`` is that of gRFC A65."""
-
-    type: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
-    server_uri: str
-    channel_creds: ChannelCreds = ChannelCreds("insecure")
-    server_features: tuple[str, ...] = ()
+INBOUND = "inbound"
+XDS = "xds://"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,21 +34,70 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """Who answers for ``xdstp://name/…`` (gRFC A47)."""
+
+    xds_servers: tuple[Server, ...]
+    client_listener_resource_name_template: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bootstrap:
-    """``certificate_providers`` and ``authorities`` are kept as they were written."""
+    """``xds_servers`` are in order of preference (gRFC A71), those of authorities too."""
 
     xds_servers: tuple[Server, ...]
     node: Node = Node()
-    certificate_providers: Mapping[str, Any] = field(default_factory=dict)
-    authorities: Mapping[str, Any] = field(default_factory=dict)
+    certificate_providers: Mapping[str, CertificateProvider] = field(default_factory=dict)
+    authorities: Mapping[str, Authority] = field(default_factory=dict)
     client_default_listener_resource_name_template: str = DEFAULT_CLIENT_TEMPLATE
     server_listener_resource_name_template: str = ""
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """The fields that are set and have no effect: servers get no configuration yet."""
-        names = ("certificate_providers", "server_listener_resource_name_template")
-        return tuple(f"bootstrap: {name}" for name in names if getattr(self, name))
+        """The fields that are set and have no effect."""
+        found = [f"certificate_providers.{name}" for name in self.certificate_providers]
+        if "%s" in self.server_listener_resource_name_template:
+            found.append("server_listener_resource_name_template")  # one listener for all ports
+        for index, server in enumerate(self.xds_servers):
+            found += [f"xds_servers[{index}].{path}" for path in server.ignored]
+        for name, authority in self.authorities.items():
+            for index, server in enumerate(authority.xds_servers):
+                where = f"authorities.{name}.xds_servers[{index}]"
+                found += [f"{where}.{path}" for path in server.ignored]
+        return tuple(f"bootstrap: {path}" for path in dict.fromkeys(found))
+
+    @property
+    def servers(self) -> dict[str | None, tuple[Server, ...]]:
+        """Of each authority; ``None`` is for names of the old style."""
+        found: dict[str | None, tuple[Server, ...]] = {None: self.xds_servers}
+        return found | {name: each.xds_servers for name, each in self.authorities.items()}
+
+    def listener_of(self, target: str) -> str:
+        """The name under which the control plane keeps the listener of a target.
+
+        Raises :class:`ConfigError` for a name of an authority that nobody can be asked for.
+        """
+        if target == INBOUND:
+            return self._inbound()
+        name = canonical(target)
+        if target.startswith(XDS):
+            asked, _, target = target.removeprefix(XDS).partition("/")
+            name = listener_name(self._authority(asked, target), target)
+        elif not target.startswith(f"{SCHEME}:"):
+            name = listener_name(self.client_default_listener_resource_name_template, target)
+        if (asked_of := authority_of(name)) is not None:
+            self._authority(asked_of, name)
+        return name
+
+    def _authority(self, asked: str, name: str) -> str:
+        """The template of an authority."""
+        if asked not in self.authorities:
+            raise ConfigError(f"{name!r}: the bootstrap has no authority {asked!r}")
+        return self.authorities[asked].client_listener_resource_name_template
+
+    def _inbound(self) -> str:
+        template = self.server_listener_resource_name_template
+        return INBOUND if not template or "%s" in template else canonical(template)
 
     @classmethod
     def load(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> "Bootstrap":
@@ -96,6 +136,7 @@ class Bootstrap:
         labels: Mapping[str, str] | None = None,
         service: str = "",
         locality: Mapping[str, str] | None = None,
+        delta: bool | None = None,
     ) -> "Bootstrap":
         """One plaintext server, and a node that tells what Istio's nodes tell of themselves."""
         metadata = {
@@ -110,7 +151,7 @@ class Bootstrap:
             metadata=metadata,
             locality=dict(locality or {}),
         )
-        return cls(xds_servers=(Server(server_uri=server_uri),), node=node)
+        return cls(xds_servers=(Server(server_uri=server_uri, delta=delta),), node=node)
 
 
 def _node_id(service: str, namespace: str) -> str:
@@ -135,47 +176,54 @@ def _json(text: str, where: str) -> Mapping[str, Any]:
 def _bootstrap(parsed: Mapping[str, Any], where: str) -> Bootstrap:
     problems: list[Problem] = []
     fields = Fields(parsed, f"{where}:", problems)
-    servers = tuple(_server(each) for each in fields.objects("xds_servers"))
+    servers = read_servers(fields)
     if not servers and not problems:
         fields.blame("xds_servers", "needs at least one server")
-    template = "client_default_listener_resource_name_template"
+    default_template = "client_default_listener_resource_name_template"
+    authorities = fields.child("authorities")
     made = Bootstrap(
         xds_servers=servers,
         node=_node(fields.child("node")),
-        certificate_providers=fields.object("certificate_providers"),
-        authorities=fields.object("authorities"),
-        client_default_listener_resource_name_template=fields.text(
-            template, DEFAULT_CLIENT_TEMPLATE
+        certificate_providers=read_providers(fields.child("certificate_providers")),
+        authorities={
+            name: _authority(name, authorities.child(name), servers) for name in authorities.names()
+        },
+        client_default_listener_resource_name_template=_template(
+            fields, default_template, DEFAULT_CLIENT_TEMPLATE
         ),
         server_listener_resource_name_template=fields.text(
             "server_listener_resource_name_template"
         ),
     )
-    if made.client_default_listener_resource_name_template != DEFAULT_CLIENT_TEMPLATE:
-        # Asking for the plain name instead would be asking for another listener.
-        fields.blame(template, f"only {DEFAULT_CLIENT_TEMPLATE!r} is supported yet")
+    asked = authority_of(made.client_default_listener_resource_name_template)
+    if asked is not None and asked not in made.authorities:
+        fields.blame(default_template, f"there is no authority {asked!r}")
     if problems:
         raise ConfigError(*problems)
     return made
 
 
-def _server(fields: Fields) -> Server:
-    return Server(
-        server_uri=fields.required_text("server_uri"),
-        channel_creds=_creds(fields),
-        server_features=fields.texts("server_features"),
+def _authority(name: str, fields: Fields, servers: tuple[Server, ...]) -> Authority:
+    """Without servers of its own an authority is answered by the default ones."""
+    start = f"{SCHEME}://{name}/"
+    key = "client_listener_resource_name_template"
+    template = _template(fields, key, f"{start}envoy.config.listener.v3.Listener/%s")
+    if not template.startswith(start):
+        fields.blame(key, f"must begin with {start!r}")
+    return Authority(
+        xds_servers=read_servers(fields) or servers,
+        client_listener_resource_name_template=template,
     )
 
 
-def _creds(fields: Fields) -> ChannelCreds:
-    """The first type in the list that we can do, as gRPC picks it."""
-    listed = fields.objects("channel_creds")
-    for each in listed:
-        if (kind := each.text("type")) in SUPPORTED_CREDS:
-            return ChannelCreds(kind, each.object("config"))
-    names = ", ".join(each.text("type") or "(none)" for each in listed) or "nothing"
-    fields.blame("channel_creds", f"lists {names}; supported are {' and '.join(SUPPORTED_CREDS)}")
-    return ChannelCreds("insecure")
+def _template(fields: Fields, key: str, default: str) -> str:
+    template = fields.text(key) or default
+    if template.startswith(f"{SCHEME}:"):
+        try:
+            parse(template)
+        except ConfigError as error:
+            fields.blame(key, str(error))
+    return template
 
 
 def _node(fields: Fields) -> Node:

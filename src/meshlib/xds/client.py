@@ -5,32 +5,24 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..clock import Clock, Dice
 from ..errors import ConfigError
 from ..model import Snapshot
-from .ads import OpenStream, Report, RequestSent, SendRequest, StreamClosed, StreamOpened
-from .bootstrap import Bootstrap, Node, Server
+from .ads import OpenStream, Report, RequestSent, StreamClosed, StreamOpened
+from .authority import CloseStream, Errand
+from .bootstrap import Bootstrap, Server
 from .codec import decode as decode_resource
-from .discovery import Discovery, Effect, TypeStatus
-from .names import authority_of, canonical
+from .discovery import Discovery, Effect
+from .encodings import SendDelta, SendRequest
+from .lines import CONNECT_TIMEOUT, Connect, Line, Lines, Wire
+from .messages import GarbageError, decode_response
 from .resolver import Update
 from .responses import Decode
-from .transport import (
-    Ended,
-    GarbageError,
-    News,
-    Received,
-    Sent,
-    Stream,
-    can_connect,
-    decode_response,
-)
-
-CONNECT_TIMEOUT = 5.0
-"""Seconds for a stream to take its first request."""
+from .status import status_of
+from .transport import Ended, News, Received, Sent, Stream, can_connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +34,7 @@ class XdsClient:
     """``on_update`` and ``on_problem`` are called from the client's own thread, without locks.
 
     Every method may be called from any thread. A child made by ``fork`` builds a client of its own.
+    ``wire`` hears all that is said, on the client's thread.
     """
 
     def __init__(
@@ -53,24 +46,22 @@ class XdsClient:
         clock: Clock,
         dice: Dice,
         decode: Decode = decode_resource,
-        connect: Callable[[Server, Node, Callable[[News], None]], Stream] = Stream,
+        connect: Connect = Stream,
+        wire: Wire | None = None,
     ) -> None:
         self._bootstrap = bootstrap
-        self._server = bootstrap.xds_servers[0]
         self._on_update = on_update
         self._on_problem = on_problem
         self._clock = clock
-        self._connect = connect
-        self._discovery = Discovery(decode, dice=dice, server_features=self._server.server_features)
+        self._discovery = Discovery(decode, dice=dice, servers=bootstrap.servers)
         self._mailbox: queue.SimpleQueue[News | _Wake] = queue.SimpleQueue()
-        self._watched: dict[str, None] = {}
+        self._lines = Lines(bootstrap.node, self._mailbox.put, connect, wire)
+        self._watched: dict[str, str] = {}  # targets, by the names of their listeners
         self._lock = threading.Lock()  # of the three below; never held across a call-back
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._closed = False
         self._unasked: list[str] = []
-        self._stream: Stream | None = None
-        self._connect_by: float | None = None
         self._last = Update(Snapshot(), frozenset())
 
     def start(self) -> None:
@@ -82,19 +73,20 @@ class XdsClient:
             self._pid = os.getpid()
             self._thread.start()
 
-    def watch(self, listener: str) -> None:
-        """Ask for a listener and all that it leads to; cheap when that was done before.
+    def watch(self, target: str) -> None:
+        """Ask for the listener of a target and all that it leads to; cheap when done before.
 
+        Updates call the listener by the name of its target, whatever the control plane calls it.
         Raises :class:`ConfigError` for a name of an authority that this client cannot ask.
         """
-        if listener in self._watched:
+        name = self._bootstrap.listener_of(target)
+        if name in self._watched:
             return
-        self._check_authority(listener)
         with self._lock:
-            if listener in self._watched:
+            if name in self._watched:
                 return
-            self._watched[listener] = None
-            self._unasked.append(listener)
+            self._watched[name] = target
+            self._unasked.append(name)
         self._mailbox.put(_Wake())
 
     def close(self) -> None:
@@ -108,11 +100,12 @@ class XdsClient:
             thread.join(timeout=5.0)
 
     def reach(self, timeout: float) -> bool:
-        """Block until the server can be connected to; ``False`` after ``timeout`` seconds."""
-        if self._discovery.ads.connected:
+        """Block until a server can be connected to; ``False`` after ``timeout`` seconds."""
+        if any(server.connected for server in self._discovery.servers()):
             return True
+        servers = self._bootstrap.xds_servers
         try:
-            return can_connect(self._server, timeout)
+            return any(can_connect(server, timeout / len(servers)) for server in servers)
         except ConfigError as error:
             self._on_problem(str(error))
             return False
@@ -120,7 +113,7 @@ class XdsClient:
     def is_ready(self) -> bool:
         """Is everything that was watched so far settled, one way or the other?"""
         last = self._last
-        names = map(canonical, tuple(self._watched))
+        names = tuple(self._watched)
         return all(name in last.snapshot.listeners or name in last.absent for name in names)
 
     def ignored(self) -> tuple[str, ...]:
@@ -133,44 +126,28 @@ class XdsClient:
 
         ``last_good_age`` is the age in seconds of the newest resource that was accepted.
         """
-        now, types = self._clock(), self._discovery.status()
-        entries = [entry for each in types for entry in each.resources]
-        updated = max((e.updated for e in entries if e.updated is not None), default=None)
-        return {
-            "server": self._server.server_uri,
-            "node": self._bootstrap.node.id,
-            "connected": self._discovery.ads.connected,
-            "error": self._discovery.watches.connection_error,
-            "last_stream_status": self._discovery.ads.last_status,
-            "version": self._last.snapshot.version,
-            "last_good_age": None if updated is None else now - updated,
-            "types": {each.type_url: _type_status(each) for each in types},
-        }
+        version = self._last.snapshot.version
+        node = self._bootstrap.node.id
+        return {"node": node, "version": version, **status_of(self._discovery, self._clock())}
 
     # The thread
 
     def _run(self) -> None:
-        self._warn_of_unused()
         while not self._closed:
             self._turn()
-        if self._stream is not None:
-            self._stream.close()
-
-    def _warn_of_unused(self) -> None:
-        others = [server.server_uri for server in self._bootstrap.xds_servers[1:]]
-        if others:
-            self._problem(f"fall-back servers are not used: {', '.join(others)}")
+        self._lines.close_all()
 
     def _turn(self) -> None:
+        news = None
         try:
             news = self._next()
             self._perform(self._step(news))
-            if isinstance(news, Received) and news.stream is self._stream:
+            if isinstance(news, Received) and self._lines.of(news.stream) is not None:
                 # Only now: a server must not send faster than its news are taken in.
                 news.stream.read()
         except Exception as error:  # noqa: BLE001 - no surprise may end the client
             self._problem(f"surprised by {error!r}")
-            self._perform(self._ended(f"surprised by {error!r}"))
+            self._give_up(news, f"surprised by {error!r}")
 
     def _next(self) -> News | _Wake | None:
         try:
@@ -178,105 +155,106 @@ class XdsClient:
         except queue.Empty:
             return None
 
-    def _step(self, news: News | _Wake | None) -> tuple[Effect, ...]:
-        now = self._clock()
-        match news:
-            case None:
-                return self._tick(now)
-            case _Wake():
-                with self._lock:
-                    names, self._unasked = self._unasked, []
-                return self._discovery.watch(names, now)
-            case Sent(stream, request) if stream is self._stream:
-                self._connect_by = None
-                return self._discovery.handle(RequestSent(request), now)
-            case Received(stream, message) if stream is self._stream:
-                return self._received(message, now)
-            case Ended(stream, status) if stream is self._stream:
-                return self._ended(status)
-        return ()
-
     def _patience(self) -> float | None:
-        times = [t for t in (self._connect_by, self._discovery.deadline()) if t is not None]
+        times = [t for t in (self._lines.deadline(), self._discovery.deadline()) if t is not None]
         return max(0.0, min(times) - self._clock()) if times else None
 
+    def _step(self, news: News | _Wake | None) -> tuple[Effect, ...]:
+        now = self._clock()
+        if news is None:
+            return self._tick(now)
+        if isinstance(news, _Wake):
+            with self._lock:
+                names, self._unasked = self._unasked, []
+            return self._discovery.watch(names, now)
+        line = self._lines.of(news.stream)
+        return () if line is None else self._heard(line, news, now)
+
+    def _heard(self, line: Line, news: News, now: float) -> tuple[Effect, ...]:
+        match news:
+            case Sent(_, request):
+                line.connect_by = None
+                return self._discovery.handle(line.server, RequestSent(request), now)
+            case Received(_, message):
+                return self._received(line, message, now)
+            case Ended(_, status, unimplemented, pings):
+                if pings:
+                    self._lines.ping_less(line.server)
+                return self._ended(line.server, status, unimplemented=unimplemented)
+
     def _tick(self, now: float) -> tuple[Effect, ...]:
-        if self._connect_by is not None and self._connect_by <= now:
-            return self._ended(f"no connection within {CONNECT_TIMEOUT:g} s")
-        return self._discovery.tick(now)
+        effects: list[Effect] = []
+        for line in self._lines.overdue(now):
+            effects += self._ended(line.server, f"no connection within {CONNECT_TIMEOUT:g} s")
+        return (*effects, *self._discovery.tick(now))
 
-    def _received(self, message: bytes, now: float) -> tuple[Effect, ...]:
+    def _received(self, line: Line, message: bytes, now: float) -> tuple[Effect, ...]:
         try:
-            response = decode_response(message)
+            response = decode_response(message, delta=line.delta)
         except GarbageError as error:
-            return self._ended(str(error))
-        return self._discovery.handle(response, now)
+            return self._ended(line.server, str(error))
+        self._lines.received(line, response)
+        return self._discovery.handle(line.server, response, now)
 
-    def _ended(self, status: str) -> tuple[Effect, ...]:
-        if self._stream is not None:
-            self._stream.close()
-        self._stream = self._connect_by = None
-        return self._discovery.handle(
-            StreamClosed(f"{self._server.server_uri}: {status}"), self._clock()
-        )
+    def _ended(
+        self, server: Server, status: str, *, unimplemented: bool = False
+    ) -> tuple[Effect, ...]:
+        self._lines.close(server, status)
+        event = StreamClosed(f"{server.server_uri}: {status}", unimplemented)
+        return self._discovery.handle(server, event, self._clock())
+
+    def _give_up(self, news: News | _Wake | None, status: str) -> None:
+        """Begin anew with the server whose news were a surprise, or with all."""
+        blamed = [] if news is None or isinstance(news, _Wake) else [self._lines.of(news.stream)]
+        servers = [line.server for line in blamed if line is not None]
+        for server in servers or [each.server for each in self._discovery.servers()]:
+            self._perform(self._ended(server, status))
 
     def _perform(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
             match effect:
-                case OpenStream():
-                    self._perform(self._open())
-                case SendRequest():
-                    if self._stream is not None:
-                        self._stream.send(effect)
+                case Errand():
+                    self._run_errand(effect)
                 case Report(text):
                     self._problem(text)
                 case Update():
                     self._publish(effect)
 
-    def _open(self) -> tuple[Effect, ...]:
-        try:
-            self._stream = self._connect(self._server, self._bootstrap.node, self._mailbox.put)
-        except (ConfigError, ValueError, OSError, RuntimeError) as error:
-            return self._ended(str(error))
+    def _run_errand(self, errand: Errand) -> None:
+        match errand.action:
+            case OpenStream(delta):
+                self._perform(self._open(errand.server, delta=delta))
+            case SendRequest() | SendDelta() as request:
+                self._lines.send(errand.server, request)
+            case CloseStream():
+                self._lines.close(errand.server, "not needed any more")
+
+    def _open(self, server: Server, *, delta: bool) -> tuple[Effect, ...]:
         now = self._clock()
-        self._connect_by = now + CONNECT_TIMEOUT
-        return self._discovery.handle(StreamOpened(), now)
+        try:
+            self._lines.open(server, now, delta=delta)
+        except (ConfigError, ValueError, OSError, RuntimeError) as error:
+            return self._ended(server, str(error))
+        return self._discovery.handle(server, StreamOpened(), now)
 
     def _publish(self, update: Update) -> None:
         self._last = update
+        snapshot, absent = update.snapshot, update.absent
         try:
-            self._on_update(update.snapshot, update.absent)
+            self._on_update(self._by_target(snapshot), frozenset(map(self._target, absent)))
         except Exception as error:  # noqa: BLE001 - what the listener does must not stop the news
-            self._problem(f"configuration {update.snapshot.version} cannot be applied: {error!r}")
+            self._problem(f"configuration {snapshot.version} cannot be applied: {error!r}")
+
+    def _target(self, name: str) -> str:
+        return self._watched.get(name, name)
+
+    def _by_target(self, snapshot: Snapshot) -> Snapshot:
+        if all(self._target(name) == name for name in snapshot.listeners):
+            return snapshot
+        targets = {self._target(name): each for name, each in snapshot.listeners.items()}
+        listeners = {name: replace(each, name=name) for name, each in targets.items()}
+        return replace(snapshot, listeners=listeners)
 
     def _problem(self, text: str) -> None:
         with contextlib.suppress(Exception):
             self._on_problem(f"{text} (node {self._bootstrap.node.id})")
-
-    def _check_authority(self, listener: str) -> None:
-        authority = authority_of(listener, self._bootstrap.authorities)
-        if authority is None:
-            return
-        if self._bootstrap.authorities[authority].get("xds_servers"):
-            raise ConfigError(
-                f"{listener!r}: authority {authority!r} has servers of its own; this client "
-                f"asks {self._server.server_uri} only"
-            )
-
-
-def _type_status(status: TypeStatus) -> dict[str, Any]:
-    return {
-        "version": status.version,
-        "nonce": status.nonce,
-        "error": status.error,
-        "resources": {
-            entry.name: {
-                "state": entry.state.value,
-                "cached": entry.resource is not None,
-                "version": entry.version,
-                "error": entry.error,
-                "ignored": list(entry.ignored),
-            }
-            for entry in status.resources
-        },
-    }

@@ -1,11 +1,13 @@
-"""The whole client without its wire: the conversation, the cache and the join, in step."""
+"""The whole client without its wire: the conversations, the cache and the join, in step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..clock import Dice
-from .ads import Action, Ads, Event, OpenStream, Report, SendRequest, SubscriptionChanged
+from .ads import Ads, Event, Report, SubscriptionChanged
+from .authority import Authorities, Errand, Servers
 from .backoff import Reconnects
+from .bootstrap import Server
 from .names import canonical
 from .resolver import Resolver, Update
 from .responses import Decode
@@ -13,10 +15,8 @@ from .types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from .watches import Entry, Watches
 
 TYPES = (LISTENER, ROUTE, CLUSTER, ENDPOINT)
-FAIL_ON_DATA_ERRORS = "fail_on_data_errors"
-TIMER_IS_TRANSIENT = "resource_timer_is_transient_error"
 
-Effect = OpenStream | SendRequest | Report | Update
+Effect = Errand | Report | Update
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,42 +30,69 @@ class TypeStatus:
     resources: tuple[Entry, ...]
 
 
-class Discovery:
-    """Events in, effects out: each batch of news makes one update at most."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerStatus:
+    """``authorities`` that ask this server; ``None`` is the default one."""
 
-    def __init__(self, decode: Decode, *, dice: Dice, server_features: Iterable[str] = ()) -> None:
-        features = frozenset(server_features)
-        transient = TIMER_IS_TRANSIENT in features
-        self.watches = Watches(
-            fail_on_data_errors=FAIL_ON_DATA_ERRORS in features, timer_is_transient=transient
-        )
-        self.ads = Ads(
-            self.watches,
-            decode,
-            types=TYPES,
-            reconnects=Reconnects(dice),
-            does_not_exist_timeout=30.0 if transient else 15.0,
-        )
+    server: Server
+    connected: bool
+    delta: bool
+    error: str
+    last_status: str
+    authorities: tuple[str | None, ...]
+
+
+class Discovery:
+    """Events in, effects out: each batch of news makes one update at most.
+
+    ``servers`` of each authority, in order of preference; ``None`` is the default authority.
+    """
+
+    def __init__(
+        self, decode: Decode, *, dice: Dice, servers: Mapping[str | None, Servers]
+    ) -> None:
+        self._decode = decode
+        self._dice = dice
+        self.watches = Watches()
+        self._authorities = Authorities(servers, self.watches, self._converse)
         self._resolver = Resolver(self.watches)
+
+    def _converse(self, server: Server) -> Ads:
+        return Ads(
+            self.watches,
+            self._decode,
+            types=TYPES,
+            reconnects=Reconnects(self._dice),
+            server_features=server.server_features,
+            delta=server.speaks_delta,
+        )
 
     def watch(self, listeners: Iterable[str], now: float) -> tuple[Effect, ...]:
         for name in listeners:
             self._resolver.watch(canonical(name))
         return self._settle((), now)
 
-    def handle(self, event: Event, now: float) -> tuple[Effect, ...]:
-        return self._settle(self.ads.handle(event, now), now)
+    def handle(self, server: Server, event: Event, now: float) -> tuple[Effect, ...]:
+        return self._settle(self._authorities.handle(server, event, now), now)
 
     def tick(self, now: float) -> tuple[Effect, ...]:
-        return self._settle(self.ads.tick(now), now)
+        return self._settle(self._authorities.tick(now), now)
 
     def deadline(self) -> float | None:
-        return self.ads.deadline()
+        return self._authorities.deadline()
+
+    @property
+    def relied_on(self) -> Server:
+        """The server whose word counts now for names without an authority."""
+        return self._authorities.relied_on()
+
+    def conversation(self, server: Server) -> Ads | None:
+        return self._authorities.conversations.get(server)
 
     @property
     def version(self) -> str:
         """``lds v3, rds v3, cds v3, eds v7``; just ``v3`` where all are of one version."""
-        versions = {label: self.ads.types[url].version for label, url in _LABELS}
+        versions = {label: self._said(url)[0] for label, url in _LABELS}
         known = {label: version for label, version in versions.items() if version}
         if len(set(known.values())) == 1:
             return next(iter(known.values()))
@@ -76,28 +103,51 @@ class Discovery:
         return tuple(
             TypeStatus(
                 type_url=url,
-                version=state.version,
-                nonce=state.nonce,
-                error=state.error,
+                version=version,
+                nonce=nonce,
+                error=error,
                 resources=tuple(entry for entry in entries if entry.type_url == url),
             )
-            for url, state in self.ads.types.items()
+            for url in TYPES
+            for version, nonce, error in [self._said(url)]
         )
 
-    def _settle(self, actions: tuple[Action, ...], now: float) -> tuple[Effect, ...]:
-        effects = _effects(actions)
+    def servers(self) -> tuple[ServerStatus, ...]:
+        """Those that are asked now."""
+        return tuple(
+            ServerStatus(
+                server=server,
+                connected=ads.connected,
+                delta=ads.delta,
+                error=ads.error,
+                last_status=ads.last_status,
+                authorities=self._authorities.users_of(server),
+            )
+            for server, ads in self._authorities.conversations.items()
+        )
+
+    def _said(self, type_url: str) -> tuple[str, str, str]:
+        """Version, nonce and error of a type; of several servers, all that they say."""
+        states = [ads.types[type_url] for ads in self._authorities.conversations.values()]
+        return (
+            _joined(state.version for state in states),
+            _joined(state.nonce for state in states),
+            _joined(state.error for state in states),
+        )
+
+    def _settle(self, news: Iterable[Errand | Report], now: float) -> tuple[Effect, ...]:
+        effects: list[Effect] = list(news)
         while changes := self._resolver.resolve():
             effects += self._apply(changes, now)
         update = self._resolver.update(self.version)
         return tuple(effects) if update is None else (*effects, update)
 
-    def _apply(self, changes: Iterable[SubscriptionChanged], now: float) -> list[Effect]:
-        return [e for change in changes for e in _effects(self.ads.handle(change, now))]
+    def _apply(self, changes: Iterable[SubscriptionChanged], now: float) -> list[Errand | Report]:
+        return [e for change in changes for e in self._authorities.change(change, now)]
 
 
 _LABELS = (("lds", LISTENER), ("rds", ROUTE), ("cds", CLUSTER), ("eds", ENDPOINT))
 
 
-def _effects(actions: Iterable[Action]) -> list[Effect]:
-    """Notices end here: the resolver reads what they tell from the cache."""
-    return [a for a in actions if isinstance(a, OpenStream | SendRequest | Report)]
+def _joined(texts: Iterable[str]) -> str:
+    return "+".join(dict.fromkeys(filter(None, texts)))

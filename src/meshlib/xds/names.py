@@ -1,8 +1,7 @@
 """Names of resources: old style, and ``xdstp://`` (gRFC A47, xRFC TP1)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import ConfigError
 
@@ -19,8 +18,8 @@ class ResourceName:
     params: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        query = "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in self.params)
-        path = f"{self.resource_type}/{quote(self.id, safe=_SAFE)}"
+        query = "&".join(f"{quote(k, safe=_QUERY)}={quote(v, safe=_QUERY)}" for k, v in self.params)
+        path = f"{self.resource_type}/{quote(self.id, safe=_PATH)}"
         return f"{SCHEME}://{self.authority}/{path}" + (f"?{query}" if query else "")
 
 
@@ -38,8 +37,13 @@ def parse(name: str) -> ResourceName | None:
     resource_type, slash, identity = parts.path.removeprefix("/").partition("/")
     if not (name.startswith(f"{SCHEME}://") and resource_type and slash):
         raise ConfigError(f"{name!r} is not xdstp://authority/type/id")
-    params = tuple(sorted(parse_qsl(parts.query, keep_blank_values=True)))
-    return ResourceName(parts.netloc, resource_type, unquote(identity), params)
+    return ResourceName(parts.netloc, resource_type, unquote(identity), _params(parts.query))
+
+
+def _params(query: str) -> tuple[tuple[str, str], ...]:
+    """Sorted; of a key that comes twice, the last. A "+" is a plus: these are no HTML forms."""
+    pairs = (pair.partition("=") for pair in query.split("&") if pair)
+    return tuple(sorted({unquote(key): unquote(value) for key, _, value in pairs}.items()))
 
 
 def canonical(name: str) -> str:
@@ -50,24 +54,19 @@ def canonical(name: str) -> str:
         return name
 
 
+def authority(name: str) -> str | None:
+    """Who answers for a canonical name; ``None`` is the bootstrap's own servers."""
+    if not name.startswith(f"{SCHEME}://"):
+        return None
+    return name.removeprefix(f"{SCHEME}://").partition("/")[0]
+
+
 def listener_name(template: str, target: str) -> str:
     """Fill a listener template; only ``xdstp`` templates take the target percent-encoded."""
     if template.startswith(f"{SCHEME}:"):
-        return canonical(template.replace("%s", quote(target, safe=_SAFE)))
+        return canonical(template.replace("%s", quote(target, safe=_PATH)))
     return template.replace("%s", target)
 
 
-def authority_of(name: str, authorities: Mapping[str, object]) -> str | None:
-    """The authority that answers for ``name``; ``None`` is the bootstrap's own servers.
-
-    An unknown authority is an error, not the default server (gRFC A47).
-    """
-    parsed = parse(name)
-    if parsed is None:
-        return None
-    if parsed.authority not in authorities:
-        raise ConfigError(f"{name!r}: the bootstrap has no authority {parsed.authority!r}")
-    return parsed.authority
-
-
-_SAFE = "/-._~!$&'()*+,;=:@"
+_PATH = "/-._~!$&'()*+,;=:@"
+_QUERY = "/-._~!$'()*+,;:@?"

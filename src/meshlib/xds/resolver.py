@@ -168,7 +168,7 @@ class Resolver:
     def _has_passing_error(self, entry: Entry) -> bool:
         if entry.resource is not None and entry.resource.load_assignment_name is not None:
             entry = self._entry(ENDPOINT, entry.resource.load_assignment_name)
-        return bool(entry.error or self._watches.connection_error)
+        return bool(entry.error or self._watches.connection_error_of(entry.name))
 
     # References
 

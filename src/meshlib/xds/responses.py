@@ -31,13 +31,14 @@ The error has the ``name`` of the resource where that could be read.
 class RawResource:
     """One resource as sent; ``name`` and ``ttl`` only come in a ``Resource`` message.
 
-    ``value`` ``None`` is a heartbeat: the resource is as it was.
+    ``value`` ``None`` is a heartbeat: the resource is as it was. ``version`` is its own (delta).
     """
 
     type_url: str
     value: bytes | None
     name: str = ""
     ttl: float | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +52,21 @@ class ResourceError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseReceived:
+    """``removed``: names that do not exist any more, or never did (delta)."""
+
     type_url: str
     version: str
     nonce: str
     resources: tuple[RawResource, ...] = ()
     errors: tuple[ResourceError, ...] = ()
+    removed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     decoded: Decoded
     ttl: float | None
+    version: str
 
 
 @dataclass(slots=True)
@@ -76,15 +81,17 @@ class Verdict:
     rejected: dict[str, str] = field(default_factory=dict)
     unnamed: list[str] = field(default_factory=list)
     failed: dict[str, ResourceError] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
 
     @property
     def error(self) -> str:
         """The text of the NACK: every bad resource; "" is an ACK."""
         return "; ".join([*self.rejected.values(), *self.unnamed])
 
-    def mentions(self, name: str) -> bool:
-        parts = (self.accepted, self.heartbeats, self.rejected, self.failed)
-        return any(name in part for part in parts)
+    def names(self) -> tuple[str, ...]:
+        """All that the response says something about."""
+        parts = (self.accepted, self.heartbeats, self.rejected, self.failed, self.removed)
+        return tuple(name for part in parts for name in part)
 
 
 def judge(response: ResponseReceived, decode: Decode) -> Verdict:
@@ -103,11 +110,17 @@ def judge(response: ResponseReceived, decode: Decode) -> Verdict:
             if decoded is None:
                 verdict.heartbeats[name] = raw.ttl
             else:
-                verdict.accepted[name] = Accepted(decoded, raw.ttl)
+                version = raw.version or response.version
+                verdict.accepted[name] = Accepted(decoded, raw.ttl, version)
         seen[name] += 1
     for name, times in seen.items():
         if name and times > 1:
             _refuse(verdict, 0, name, ConfigError(f"sent {times} times in one response"))
+    removed = dict.fromkeys(map(canonical, response.removed))
+    for name in filter(seen.__contains__, removed):
+        _refuse(verdict, 0, name, ConfigError("sent and removed in one response"))
+    verdict.removed = tuple(name for name in removed if name not in seen)
+    seen.update(verdict.removed)
     verdict.failed = {
         name: error for error in response.errors if (name := canonical(error.name)) not in seen
     }

@@ -4,29 +4,26 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf import json_format
-from google.protobuf.message import DecodeError
 
 from ..errors import ConfigError, Problem
-from .ads import SendRequest
 from .bootstrap import Node, Server
-from .protos import message_class
-from .responses import RawResource, ResourceError, ResponseReceived
+from .encodings import Request
+from .messages import encode_request
 
-METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
-DISCOVERY = "envoy.service.discovery.v3"
-RESOURCE = f"type.googleapis.com/{DISCOVERY}.Resource"
-CLIENT_FEATURES = ("envoy.lb.does_not_support_overprovisioning", "xds.config.resource-in-sotw")
-INVALID_ARGUMENT = 3
+SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService"
+METHODS = {
+    False: f"{SERVICE}/StreamAggregatedResources",
+    True: f"{SERVICE}/DeltaAggregatedResources",
+}
+
+KEEPALIVE = 30.0
+"""Seconds of silence after which a connection is asked whether it is alive."""
 
 OPTIONS = (
-    ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
@@ -37,16 +34,12 @@ OPTIONS = (
 )
 
 
-class GarbageError(Exception):
-    """What came is not a DiscoveryResponse."""
-
-
 @dataclass(frozen=True, slots=True)
 class Sent:
     """The request was taken by a connected transport."""
 
     stream: "Stream"
-    request: SendRequest
+    request: Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +50,12 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
+    """``unimplemented``: the server does not know the method; ``pings``: it had too many."""
+
     stream: "Stream"
     status: str
+    unimplemented: bool = False
+    pings: bool = False
 
 
 News = Sent | Received | Ended
@@ -71,18 +68,26 @@ class Stream:
     its own buffers.
     """
 
-    def __init__(self, server: Server, node: Node, post: Callable[[News], None]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        node: Node,
+        post: Callable[[News], None],
+        *,
+        delta: bool = False,
+        keepalive: float = KEEPALIVE,
+    ) -> None:
         self._node = node
         self._post = post
-        self._outbox: queue.SimpleQueue[SendRequest | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._turns: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._channel = open_channel(server)
-        stub: Any = self._channel.stream_stream(METHOD)  # no serializers: bytes both ways
+        self._channel = open_channel(server, keepalive)
+        stub: Any = self._channel.stream_stream(METHODS[delta])  # no serializers: bytes both ways
         self._call = stub(self._requests(), wait_for_ready=False)
         threading.Thread(target=self._receive, name="meshlib-ads-reader", daemon=True).start()
         self.read()
 
-    def send(self, request: SendRequest) -> None:
+    def send(self, request: Request) -> None:
         self._outbox.put(request)
 
     def read(self) -> None:
@@ -107,19 +112,26 @@ class Stream:
         except StopIteration:
             self._post(Ended(self, "the control plane ended the stream"))
         except grpc.RpcError as error:
-            self._post(Ended(self, _status(error)))
+            self._post(_ended(self, error))
 
 
-def _status(error: grpc.RpcError) -> str:
-    if isinstance(error, grpc.Call):
-        return f"{error.code().name}: {error.details()}"
-    return str(error)
+def _ended(stream: Stream, error: grpc.RpcError) -> Ended:
+    if not isinstance(error, grpc.Call):
+        return Ended(stream, str(error))
+    code, details = error.code(), error.details() or ""
+    return Ended(
+        stream,
+        f"{code.name}: {details}",
+        unimplemented=code is grpc.StatusCode.UNIMPLEMENTED,
+        pings="too_many_pings" in details,
+    )
 
 
-def open_channel(server: Server) -> grpc.Channel:
+def open_channel(server: Server, keepalive: float = KEEPALIVE) -> grpc.Channel:
     """Raises :class:`ConfigError` where a file of the credentials cannot be read."""
+    options = (*OPTIONS, ("grpc.keepalive_time_ms", round(keepalive * 1000)))
     if server.channel_creds.type == "insecure":
-        return grpc.insecure_channel(server.server_uri, OPTIONS)
+        return grpc.insecure_channel(server.server_uri, options)
     config = server.channel_creds.config
     # Read anew for each stream, so that rotated files are taken up.
     credentials = grpc.ssl_channel_credentials(
@@ -127,7 +139,28 @@ def open_channel(server: Server) -> grpc.Channel:
         private_key=_file(config, "private_key_file"),
         certificate_chain=_file(config, "certificate_file"),
     )
-    return grpc.secure_channel(server.server_uri, credentials, OPTIONS)
+    if server.token_file:
+        token = grpc.metadata_call_credentials(TokenFile(server.token_file))
+        credentials = grpc.composite_channel_credentials(credentials, token)
+    return grpc.secure_channel(server.server_uri, credentials, options)
+
+
+class TokenFile(grpc.AuthMetadataPlugin):
+    """The token that the file holds when a call begins, so that a rotated one is taken up."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __call__(self, context: Any, callback: Any) -> None:
+        try:
+            token = Path(self._path).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            callback((), error)
+            return
+        if not token:
+            callback((), ConfigError(Problem("call_creds.config.jwt_token_file", "is empty")))
+            return
+        callback((("authorization", f"Bearer {token}"),), None)
 
 
 def can_connect(server: Server, timeout: float) -> bool:
@@ -147,70 +180,3 @@ def _file(config: Any, name: str) -> bytes | None:
         return Path(config[name]).read_bytes()
     except OSError as error:
         raise ConfigError(Problem(f"channel_creds.config.{name}", str(error))) from error
-
-
-def encode_request(request: SendRequest, node: Node) -> bytes:
-    message: Any = message_class(f"{DISCOVERY}.DiscoveryRequest")()
-    message.type_url = request.type_url
-    message.resource_names.extend(request.names)
-    message.version_info = request.version
-    message.response_nonce = request.nonce
-    if request.first:
-        json_format.ParseDict(_node(node), message.node)
-    if request.error:
-        message.error_detail.code = INVALID_ARGUMENT
-        message.error_detail.message = request.error
-    encoded: bytes = message.SerializeToString(deterministic=True)
-    return encoded
-
-
-def _node(node: Node) -> dict[str, Any]:
-    return {
-        "id": node.id,
-        "cluster": node.cluster,
-        "metadata": dict(node.metadata),
-        "locality": dict(node.locality),
-        "user_agent_name": node.user_agent_name,
-        "user_agent_version": node.user_agent_version or _version(),
-        "client_features": list(CLIENT_FEATURES),
-    }
-
-
-@cache
-def _version() -> str:
-    try:
-        return version("meshlib-proxyless")
-    except PackageNotFoundError:  # run from its sources
-        return ""
-
-
-def decode_response(message: bytes) -> ResponseReceived:
-    """Raises :class:`GarbageError` for bytes that are no DiscoveryResponse."""
-    try:
-        response: Any = message_class(f"{DISCOVERY}.DiscoveryResponse").FromString(message)
-    except DecodeError as error:
-        raise GarbageError(f"the control plane sent garbage: {error}") from error
-    return ResponseReceived(
-        type_url=response.type_url,
-        version=response.version_info,
-        nonce=response.nonce,
-        resources=tuple(map(_resource, response.resources)),
-        errors=tuple(
-            ResourceError(e.resource_name.name, e.error_detail.code, e.error_detail.message)
-            for e in response.resource_errors
-        ),
-    )
-
-
-def _resource(packed: Any) -> RawResource:
-    if packed.type_url != RESOURCE:
-        return RawResource(packed.type_url, packed.value)
-    try:
-        outer: Any = message_class(f"{DISCOVERY}.Resource").FromString(packed.value)
-    except DecodeError:
-        return RawResource(packed.type_url, packed.value)  # refused by its type
-    ttl = outer.ttl.ToNanoseconds() / 1e9 if outer.HasField("ttl") else None
-    name = outer.name or outer.resource_name.name
-    if not outer.HasField("resource"):
-        return RawResource("", None, name, ttl)
-    return RawResource(outer.resource.type_url, outer.resource.value, name, ttl)

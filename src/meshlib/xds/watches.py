@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from .names import authority
+
 
 class ResourceState(StrEnum):
     """``ClientResourceStatus`` of CSDS; "but cached" is an entry that still has its resource."""
@@ -34,6 +36,7 @@ class Entry:
     error: str = ""
     transient: bool = False
     rejected_version: str = ""
+    rejected_at: float | None = None
     updated: float | None = None
     expires: float | None = None
 
@@ -85,15 +88,22 @@ PERMISSION_DENIED = 7
 
 
 class Watches:
-    """Entries by (type URL, name). Entries are immutable, so any thread may read them."""
+    """Entries by (type URL, name). Entries are immutable, so any thread may read them.
 
-    def __init__(
-        self, *, fail_on_data_errors: bool = False, timer_is_transient: bool = False
-    ) -> None:
-        self._fail_on_data_errors = fail_on_data_errors
-        self._timer_is_transient = timer_is_transient
+    ``drop``: a server that asks for it (``fail_on_data_errors``) takes back what it disowns.
+    """
+
+    def __init__(self) -> None:
         self._entries: dict[Key, Entry] = {}
-        self.connection_error = ""
+        self._lost: dict[str | None, str] = {}
+
+    @property
+    def connection_error(self) -> str:
+        """Of the authority that answers nobody, if any; the default one first."""
+        return self._lost.get(None) or next(iter(self._lost.values()), "")
+
+    def connection_error_of(self, name: str) -> str:
+        return self._lost.get(authority(name), "") if self._lost else ""
 
     def get(self, type_url: str, name: str) -> Entry | None:
         return self._entries.get((type_url, name))
@@ -104,7 +114,7 @@ class Watches:
     def watch(self, type_url: str, name: str) -> tuple[Notice, ...]:
         """Begin to watch; a late watcher gets the resource first, then the current error."""
         entry = self._entries.setdefault((type_url, name), Entry(type_url=type_url, name=name))
-        error = entry.error or self.connection_error
+        error = entry.error or self.connection_error_of(name)
         if entry.resource is None:
             return (_failed(entry, error),) if error else ()
         changed = ResourceChanged(type_url, name, entry.resource)
@@ -121,31 +131,49 @@ class Watches:
             return (ResourceChanged(fresh.type_url, fresh.name, fresh.resource),)
         return (AmbientError(fresh.type_url, fresh.name, ""),) if entry.error else ()
 
-    def reject(self, type_url: str, name: str, version: str, error: str) -> tuple[Notice, ...]:
+    def reject(
+        self,
+        type_url: str,
+        name: str,
+        version: str,
+        error: str,
+        *,
+        at: float | None = None,
+        drop: bool = False,
+    ) -> tuple[Notice, ...]:
         """The server sent a resource that this client refuses (NACK)."""
-        entry = replace(self._entries[type_url, name], rejected_version=version)
-        return self._fail(entry, ResourceState.NACKED, error)
+        entry = replace(self._entries[type_url, name], rejected_version=version, rejected_at=at)
+        return self._fail(entry, ResourceState.NACKED, error, drop=drop)
 
     def receive_error(
-        self, type_url: str, name: str, code: int, message: str
+        self, type_url: str, name: str, code: int, message: str, *, drop: bool = False
     ) -> tuple[Notice, ...]:
         """The server said what is wrong with a resource (xRFC TP3)."""
         missing = code == NOT_FOUND
         state = ResourceState.DOES_NOT_EXIST if missing else ResourceState.RECEIVED_ERROR
         transient = code not in (NOT_FOUND, PERMISSION_DENIED)
         text = message or f"the control plane reports code {code}"
-        return self._fail(self._entries[type_url, name], state, text, transient=transient)
-
-    def delete(self, type_url: str, name: str) -> tuple[Notice, ...]:
         entry = self._entries[type_url, name]
-        error = "the control plane does not have it any more"
+        return self._fail(entry, state, text, transient=transient, drop=drop)
+
+    def delete(self, type_url: str, name: str, *, drop: bool = False) -> tuple[Notice, ...]:
+        entry = self._entries[type_url, name]
+        more = " any more" if entry.updated is not None else ""
+        error = f"the control plane does not have it{more}"
+        return self._fail(entry, ResourceState.DOES_NOT_EXIST, error, drop=drop)
+
+    def disown(self, type_url: str, name: str, error: str) -> tuple[Notice, ...]:
+        """Nobody can be asked for it."""
+        entry = self._entries[type_url, name]
         return self._fail(entry, ResourceState.DOES_NOT_EXIST, error)
 
-    def time_out(self, type_url: str, name: str, seconds: float) -> tuple[Notice, ...]:
+    def time_out(
+        self, type_url: str, name: str, seconds: float, *, transient: bool = False
+    ) -> tuple[Notice, ...]:
         """Asked for on a connected stream, and not heard of since."""
         entry = self._entries[type_url, name]
         error = f"the control plane sent nothing for it within {seconds:g} s"
-        if self._timer_is_transient:
+        if transient:
             return self._fail(entry, ResourceState.TIMEOUT, error, transient=True)
         return self._fail(entry, ResourceState.DOES_NOT_EXIST, error)
 
@@ -168,30 +196,43 @@ class Watches:
             error = "its time to live ran out"
             yield from self._fail(gone, ResourceState.DOES_NOT_EXIST, error)
 
-    def disconnect(self, error: str) -> Iterator[Notice]:
-        """No word from the server: what is known stays known, in every state."""
-        if error == self.connection_error:
-            return
-        self.connection_error = error
-        for entry in self.entries():
-            if entry.resource is not None:
-                yield AmbientError(entry.type_url, entry.name, error)
-            elif not entry.error:
-                yield ResourceFailed(entry.type_url, entry.name, error, transient=True)
+    def disconnect(self, error: str, asked: str | None = None) -> tuple[Notice, ...]:
+        """No word from any server of an authority: what is known stays known, in every state."""
+        if error == self._lost.get(asked):
+            return ()
+        self._lost = {**self._lost, asked: error}
+        return tuple(
+            AmbientError(entry.type_url, entry.name, error)
+            if entry.resource is not None
+            else ResourceFailed(entry.type_url, entry.name, error, transient=True)
+            for entry in self._entries_of(asked)
+            if entry.resource is not None or not entry.error
+        )
 
-    def reconnect(self) -> Iterator[Notice]:
-        if not self.connection_error:
-            return
-        self.connection_error = ""
-        for entry in self.entries():
-            if entry.resource is not None:
-                yield AmbientError(entry.type_url, entry.name, entry.error)
+    def reconnect(self, asked: str | None = None) -> tuple[Notice, ...]:
+        if asked not in self._lost:
+            return ()
+        self._lost = {name: error for name, error in self._lost.items() if name != asked}
+        return tuple(
+            AmbientError(entry.type_url, entry.name, entry.error)
+            for entry in self._entries_of(asked)
+            if entry.resource is not None
+        )
+
+    def _entries_of(self, asked: str | None) -> list[Entry]:
+        return [entry for entry in self.entries() if authority(entry.name) == asked]
 
     def _fail(
-        self, entry: Entry, state: ResourceState, error: str, *, transient: bool = False
+        self,
+        entry: Entry,
+        state: ResourceState,
+        error: str,
+        *,
+        transient: bool = False,
+        drop: bool = False,
     ) -> tuple[Notice, ...]:
         before = self._entries[entry.type_url, entry.name]
-        keep = entry.resource is not None and (transient or not self._fail_on_data_errors)
+        keep = entry.resource is not None and (transient or not drop)
         failed = replace(
             entry,
             state=state,
