@@ -1,14 +1,22 @@
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.dataplane import CallEnded, Choice, Options, decide
+from meshlib.dataplane import CallEnded, Choice, Copy, Options, decide
 from meshlib.model import (
+    CORS,
+    FAULT,
     ClusterWeight,
+    Cors,
     DirectResponseAction,
     Exact,
+    FilterOverride,
+    HashCookie,
+    HashHeader,
     HeaderMatcher,
     HeaderMutations,
     HeaderValueOption,
@@ -16,16 +24,22 @@ from meshlib.model import (
     NonForwardingAction,
     PathExact,
     PathPrefix,
+    Percentage,
     RedirectAction,
+    RequestMirrorPolicy,
     RetryPolicy,
     Route,
     RouteAction,
+    RouteConfiguration,
     RouteMatch,
     RuntimeFraction,
+    Snapshot,
     Static,
+    VirtualCluster,
     WeightedClusters,
     sourced,
 )
+from meshlib.model.filter import ROUTER
 from meshlib.testing import (
     REVIEWS,
     A,
@@ -116,6 +130,60 @@ def test_what_the_mesh_answers_by_itself_is_shown() -> None:
     served = Route(action=NonForwardingAction())
     decision = decide(VirtualMesh(one_service(routes=(served,))).engine, get(REVIEWS))
     assert decision.response is None
+
+
+def altered(snapshot: Snapshot, http: dict[str, Any], **host: Any) -> Snapshot:
+    """With other fields of the connection manager and of the virtual host."""
+    (listener,) = snapshot.listeners.values()
+    routes = listener.http.routes
+    assert isinstance(routes, RouteConfiguration)
+    hosts = tuple(replace(each, **host) for each in routes.virtual_hosts)
+    manager = replace(listener.http, routes=replace(routes, virtual_hosts=hosts), **http)
+    return replace(snapshot, listeners={listener.name: replace(listener, http=manager)})
+
+
+def test_a_decision_tells_what_else_becomes_of_such_a_call() -> None:
+    told = HeaderValueOption(name="x-told", value="%UPSTREAM_CLUSTER% for %REQ(x-new)%")
+    new = HeaderValueOption(name="x-new", value="1")
+    policy = Cors(allow_origins=(Exact("*"),))
+    route = Route(
+        action=RouteAction(
+            cluster="reviews",
+            hash_policy=(HashHeader(header_name="x-new"), HashCookie(name="u", ttl=0.0)),
+            request_mirror_policies=(
+                RequestMirrorPolicy(cluster="shadow", runtime_fraction=Percentage(numerator=5)),
+            ),
+        ),
+        headers=HeaderMutations(request_headers_to_add=(new,), response_headers_to_add=(told,)),
+        overrides=(FilterOverride(name=CORS.name, config=policy),),
+    )
+    gets = VirtualCluster(name="gets", headers=(HeaderMatcher(name=":method"),))
+    filters = {"http_filters": (CORS, FAULT, ROUTER)}
+    snapshot = altered(one_service(routes=(route,)), filters, virtual_clusters=(gets,))
+    decision = decide(VirtualMesh(snapshot).engine, get(REVIEWS))
+    assert decision.virtual_cluster == "gets"
+    assert decision.mirrors == (Copy(cluster="shadow", share=0.05),)
+    assert decision.filters == (CORS.name,)
+    assert decision.hash_key is not None
+    names = [name for name, _ in decision.response_headers]
+    assert names == ["x-told", "set-cookie"]
+    assert decision.response_headers[0][1] == "reviews for 1"
+
+
+def test_a_host_that_requires_tls_is_explained_by_its_redirect() -> None:
+    snapshot = altered(one_service(), {}, require_tls="all")
+    decision = decide(VirtualMesh(snapshot).engine, get(REVIEWS))
+    assert decision.response is not None
+    assert decision.response.headers == (("location", "https://reviews:9080/"),)
+    assert [tried.outcome for tried in decision.trace][:1] == ["matched"]
+
+
+def test_a_path_that_means_nothing_is_explained_as_a_bad_request() -> None:
+    engine = VirtualMesh(altered(one_service(), {"normalize_path": True})).engine
+    assert decide(engine, get(REVIEWS, "/a/../b")).path == "/b"
+    refused = decide(engine, get(REVIEWS, "/%00"))
+    assert refused.response is not None
+    assert refused.response.status == 400
 
 
 def test_a_request_that_leads_nowhere_says_why() -> None:

@@ -98,6 +98,37 @@ def test_bare_routes_are_those_of_whatever_host_is_asked_for() -> None:
     assert decide([table], url="http://anything/", dice=always(0.5)).cluster == "b"
 
 
+def test_the_runtime_says_other_fractions() -> None:
+    table = route_table("canary")
+    (host,) = table["virtual_hosts"]  # type: ignore[misc]
+    fraction = {"default_value": {"numerator": 0}, "runtime_key": "canary"}
+    host["routes"][0]["match"]["runtime_fraction"] = fraction
+    assert decide([table]).error == "no route matches"
+    assert decide([table], runtime={"canary": 50}).cluster == "canary"
+    assert decide([table], runtime={"canary": 50}, dice=always(0.5)).cluster is None
+
+
+def test_what_filters_and_the_caller_would_have_said_can_be_given() -> None:
+    table = route_table("a")
+    (host,) = table["virtual_hosts"]  # type: ignore[misc]
+    path = [{"key": "user"}, {"key": "id"}]
+    host["routes"][0]["match"]["dynamic_metadata"] = [
+        {"filter": "jwt", "path": path, "value": {"string_match": {"exact": "joe"}}}
+    ]
+    host["request_headers_to_add"] = [
+        {
+            "header": {
+                "key": "x",
+                "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DYNAMIC_METADATA(jwt:roles)%",
+            }
+        }
+    ]
+    said = {"jwt": {"user": {"id": "joe"}, "roles": ["a", 1, None, True]}}
+    decision = decide([table], dynamic_metadata=said, remote_address="10.0.0.1:80")
+    assert decision.request_headers == (("x", '10.0.0.1 ["a",1,null,true]'),)
+    assert decide([table]).error == "no route matches"
+
+
 def test_resources_with_listeners_are_taken_as_they_are() -> None:
     router = {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
     manager = {
@@ -129,3 +160,32 @@ def test_what_would_be_refused_is_refused() -> None:
     unknown = {**ROUTES, "spec": {"hosts": ["reviews"], "htpp": []}}
     with pytest.raises(ConfigError, match="htpp"):
         decide([SERVICE, unknown])
+
+
+WILD = [
+    {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": name},
+        "spec": {
+            "hosts": [host],
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+            "resolution": "NONE",
+        },
+    }
+    for name, host in (("all", "*.example.org"), ("api", "*.api.example.org"))
+]
+
+
+@pytest.mark.parametrize(
+    ("host", "cluster"),
+    [
+        ("www.example.org", "outbound|80||*.example.org"),
+        ("v1.api.example.org", "outbound|80||*.api.example.org"),
+        ("api.example.org", "outbound|80||*.example.org"),
+        ("example.org", "PassthroughCluster"),
+        ("example.com", "PassthroughCluster"),
+    ],
+)
+def test_a_wildcard_host_answers_for_every_name_below_it(host: str, cluster: str) -> None:
+    assert decide(WILD, url=f"http://{host}/").cluster == cluster

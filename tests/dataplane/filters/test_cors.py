@@ -62,6 +62,7 @@ def test_a_preflight_is_answered(with_policy) -> None:
             ("access-control-allow-credentials", "true"),
             ("access-control-allow-methods", "GET,POST"),
             ("access-control-allow-headers", "x-a"),
+            ("access-control-expose-headers", "x-b"),
             ("access-control-max-age", "86400"),
             ("content-length", "0"),
         ),

@@ -2,7 +2,7 @@ import pytest
 
 from meshlib.dataplane import Headers, Request, Whereabouts
 from meshlib.dataplane.routing.header_levels import request_levels
-from meshlib.dataplane.routing.regex_rewrite import python_finditer
+from meshlib.dataplane.routing.regex_rewrite import python_finditer, replacing
 from meshlib.dataplane.routing.rewrite import Rewrite
 from meshlib.model import (
     HeaderMutations,
@@ -12,9 +12,11 @@ from meshlib.model import (
     PathPrefix,
     PathRegex,
     PathSeparatedPrefix,
+    RegexRewrite,
     RouteAction,
     RouteMatch,
 )
+from meshlib.xds.regex import finditer as re2_finditer
 
 
 def rewritten(path: PathMatcher, prefix: str, sent: str, *, case_sensitive: bool = True) -> str:
@@ -120,3 +122,106 @@ def test_what_the_call_itself_is_made_of_stays_as_it_is(name: str) -> None:
     given = ((name.lower(), "1"),)
     removal = HeaderMutations(request_headers_to_remove=(name,))
     assert headers_after(removal, add(name, "9"), given=given) == given
+
+
+def rewritten_by(action: RouteAction, request: Request, *levels: HeaderMutations) -> Request:
+    acting = request_levels(levels, Whereabouts())
+    return Rewrite(RouteMatch(path=PathPrefix("/api")), action, acting, python_finditer)(request)
+
+
+CALL = Request("reviews:9080", "GET", "/api/v1/x?q=1", headers=(("x-to", "there"), ("x-to", "b")))
+
+
+@pytest.mark.parametrize(
+    ("action", "authority"),
+    [
+        (RouteAction(cluster="c", host_rewrite_literal="new"), "new"),
+        (RouteAction(cluster="c", host_rewrite_header="X-To"), "there"),
+        (RouteAction(cluster="c", host_rewrite_header="x-none"), ""),
+        (
+            RouteAction(
+                cluster="c",
+                host_rewrite_path_regex=RegexRewrite(
+                    pattern="^/api/(v[0-9])/.*$", substitution=r"\1.shop"
+                ),
+            ),
+            "v1.shop",
+        ),
+    ],
+)
+def test_a_host_is_rewritten_by_what_the_route_says(action: RouteAction, authority: str) -> None:
+    made = rewritten_by(action, CALL)
+    assert made.authority == authority
+    assert made.header("x-envoy-original-host") == ("reviews:9080" if authority else None)
+
+
+def test_a_path_is_rewritten_by_a_regex_and_its_query_is_left_alone() -> None:
+    rewrite = RegexRewrite(pattern="/(v[0-9])/", substitution=r"/\\\1/")
+    made = rewritten_by(RouteAction(cluster="c", regex_rewrite=rewrite), CALL)
+    assert made.path == "/api/\\v1/x?q=1"
+    assert made.header("x-envoy-original-path") == "/api/v1/x?q=1"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((), "reviews:9080"),
+        ((("x-forwarded-host", "a"),), "a,reviews:9080"),
+        ((("x-forwarded-host", "a,reviews:9080"),), "a,reviews:9080"),
+    ],
+)
+def test_the_old_host_is_told_where_that_is_asked_for(before: Headers, after: str) -> None:
+    action = RouteAction(cluster="c", host_rewrite_literal="new", append_x_forwarded_host=True)
+    request = Request("reviews:9080", "GET", "/api", headers=before)
+    assert rewritten_by(action, request).header("x-forwarded-host") == after
+    stays = RouteAction(cluster="c", host_rewrite_header="x-none", append_x_forwarded_host=True)
+    assert rewritten_by(stays, request).headers == before
+
+
+def test_values_tell_of_the_old_host_and_path() -> None:
+    action = RouteAction(cluster="c", host_rewrite_literal="new", prefix_rewrite="/v2")
+    level = add("x", "%REQ(:authority)%%REQ(:path)%")
+    assert rewritten_by(action, CALL, level).header("x") == "reviews:9080/api/v1/x?q=1"
+
+
+def test_a_value_is_filled_in_when_the_level_has_removed_and_not_yet_added() -> None:
+    options = (
+        HeaderValueOption(name="a", value="%REQ(b)%|%REQ(a)%"),
+        HeaderValueOption(name="c", value="%REQ(a)%", keep_empty_value=True),
+    )
+    level = HeaderMutations(request_headers_to_remove=("a",), request_headers_to_add=options)
+    assert headers_after(level) == (("b", "2"), ("a", "2|"), ("c", ""))
+
+
+def test_what_replaces_comes_before_what_is_added() -> None:
+    options = (
+        HeaderValueOption(name="a", value="8", append_action="append_if_exists_or_add"),
+        HeaderValueOption(name="a", value="9", append_action="overwrite_if_exists_or_add"),
+    )
+    level = HeaderMutations(request_headers_to_add=options)
+    assert headers_after(level) == (("b", "2"), ("a", "9"), ("a", "8"))
+
+
+def test_the_headers_and_host_of_a_weight_come_first() -> None:
+    own = request_levels((add("x", "%REQ(:authority)%"),), Whereabouts())
+    around = request_levels((add("x", "%REQ(:authority)%"),), Whereabouts())
+    action = RouteAction(cluster="c")
+    rewrite = Rewrite(RouteMatch(), action, around, python_finditer, (own, "canary"))
+    made = rewrite(CALL)
+    assert made.authority == "canary"
+    assert made.headers[2:] == (("x", "reviews:9080"), ("x", "canary"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "substitution", "expected"),
+    [
+        ("a*", "x", "xbxcx"),  # RE2 finds no empty text right after what it has found
+        ("(a)(z)?", r"[\2\1\0]", "b[aa][aa]c"),
+        ("c", r"\\", "baa\\"),
+        ("z", "-", "baac"),
+    ],
+)
+def test_every_match_is_replaced(pattern: str, substitution: str, expected: str) -> None:
+    rewrite = RegexRewrite(pattern=pattern, substitution=substitution)
+    for finditer in (python_finditer, re2_finditer):
+        assert replacing(rewrite, finditer)("baac") == expected

@@ -1,31 +1,39 @@
-from collections import Counter
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.dataplane import Request, python_regex
+from meshlib.dataplane import Request, Response, python_regex
 from meshlib.dataplane.routing.matchers import path_of
 from meshlib.dataplane.routing.table import Parts, RouteTable
+from meshlib.errors import ConfigError
 from meshlib.model import (
-    ClusterWeight,
     Exact,
     HeaderMatcher,
+    HeaderMutations,
+    HeaderValueOption,
+    Metadata,
+    MetadataMatcher,
     PathExact,
     PathMatcher,
     PathPrefix,
     PathRegex,
     PathSeparatedPrefix,
+    Present,
+    Range,
     RetryPolicy,
     Route,
     RouteAction,
     RouteConfiguration,
     RouteMatch,
     RuntimeFraction,
+    Struct,
+    Value,
+    VirtualCluster,
     VirtualHost,
-    WeightedClusters,
 )
-from meshlib.testing import always, scripted, seeded
+from meshlib.testing import always, scripted
 
 EVERYTHING = PathPrefix("")
 CALL = Request("reviews:9080", "GET", "/")
@@ -124,38 +132,105 @@ def test_a_route_inherits_the_retry_policy_of_its_host() -> None:
     assert (first.retry.policy, second.retry.policy) == (policy, own)
 
 
-def weighted(*weights: int) -> RouteTable:
-    clusters = tuple(ClusterWeight(name=str(i), weight=w) for i, w in enumerate(weights))
-    return table(Route(action=RouteAction(cluster=WeightedClusters(clusters=clusters))))
+def test_one_roll_is_for_all_the_fractions_that_a_call_meets() -> None:
+    half, rest = RuntimeFraction(numerator=50), RuntimeFraction(numerator=50)
+    dice = scripted([0.4, 0.6])
+    routes = table(
+        to("half", runtime_fraction=half), to("never", runtime_fraction=rest), to("all"), dice=dice
+    )
+    assert [found(routes, "/") for _ in range(2)] == ["half", "all"]
 
 
-def shares(weights: tuple[int, ...], seed: int, calls: int) -> Counter[str]:
-    route = weighted(*weights).find(Request("reviews:9080", "GET", "/"))
-    assert route is not None
-    dice = seeded(seed)
-    return Counter(route.choose(dice, CALL).name for _ in range(calls))
-
-
-@settings(max_examples=8, deadline=None)
-@given(
-    weights=st.lists(st.integers(0, 100), min_size=1, max_size=5).filter(any).map(tuple),
-    seed=st.integers(0, 2**32),
-)
-def test_traffic_splits_by_weight_within_one_per_cent(weights: tuple[int, ...], seed: int) -> None:
-    calls = 100_000
-    got = shares(weights, seed, calls)
-    for index, weight in enumerate(weights):
-        assert abs(got[str(index)] / calls - weight / sum(weights)) < 0.01
-        assert weight or not got[str(index)]
+def test_a_runtime_key_says_another_fraction() -> None:
+    fraction = RuntimeFraction(numerator=0, runtime_key="canary")
+    host = VirtualHost(name="h", domains=("*",), routes=(to("canary", runtime_fraction=fraction),))
+    config = RouteConfiguration(name="table", virtual_hosts=(host,))
+    for runtime, route in (({}, None), ({"canary": 100}, "canary"), ({"other": 100}, None)):
+        parts = Parts({}, python_regex, always(0.5), runtime=runtime)
+        assert found(RouteTable(config, parts), "/") == route
 
 
 @pytest.mark.parametrize(
-    ("roll", "cluster"), [(0.0, "0"), (0.2999, "0"), (0.3, "1"), (0.5999, "1"), (0.6, "2")]
+    ("asks", "headers", "scheme", "moved"),
+    [
+        ("none", (), "http", False),
+        ("all", (), "http", True),
+        ("all", (), "https", False),
+        ("all", (("x-forwarded-proto", "https"),), "http", False),
+        ("all", (("x-forwarded-proto", "http"),), "https", True),
+        ("all", (("x-envoy-internal", "true"),), "http", True),
+        ("external_only", (), "http", True),
+        ("external_only", (("x-envoy-internal", "true"),), "http", False),
+    ],
 )
-def test_a_roll_chooses_by_the_running_sum_of_weights(roll: float, cluster: str) -> None:
-    route = weighted(30, 30, 40).find(Request("reviews:9080", "GET", "/"))
-    assert route is not None
-    assert route.choose(always(roll), CALL).name == cluster
+def test_a_host_that_requires_tls_sends_others_there(
+    asks: str, headers: tuple[tuple[str, str], ...], scheme: str, moved: bool
+) -> None:
+    routes = table(to("a"), require_tls=asks)
+    request = Request("shop:80", "GET", "/x?q", "shop:80", scheme, headers=headers)
+    for _ in range(2):  # what is remembered is no different
+        plain = routes.find(Request("shop:80", "GET", "/x?q", "shop:80", "https"))
+        assert plain is not None
+        assert plain.config.name == "a"
+        route = routes.find(request)
+        assert route is not None
+        assert (route.config.name != "a") is moved
+    if moved:
+        answer = route.answer(request, None)
+        assert answer == Response(301, (("location", "https://shop:80/x?q"),))
+
+
+def test_calls_have_the_name_of_the_first_virtual_cluster_that_they_match() -> None:
+    gets = HeaderMatcher(name=":method", match=Exact("GET"))
+    named = (
+        VirtualCluster(name="below-a", headers=(gets, HeaderMatcher(name="x"))),
+        VirtualCluster(name="gets", headers=(gets,)),
+    )
+    routes = table(to("all"), virtual_clusters=named)
+    live = routes.find(CALL)
+    assert live is not None
+    assert live.virtual_cluster(CALL) == "gets"
+    assert live.virtual_cluster(Request("r:80", "GET", "/", headers=(("x", ""),))) == "below-a"
+    assert live.virtual_cluster(Request("r:80", "POST", "/")) == "other"
+
+
+def test_what_filters_say_of_a_call_is_matched_and_not_remembered() -> None:
+    def said(value: Value) -> Metadata:
+        return Metadata((("ns", Struct((("key", Struct((("deep", value),))),))),))
+
+    def goes(match: Any, metadata: Metadata | None, *, invert: bool = False) -> bool:
+        matcher = MetadataMatcher(filter="ns", path=("key", "deep"), match=match, invert=invert)
+        routes = table(to("yes", dynamic_metadata=(matcher,)), to("no"))
+        route = routes.find(Request("r:80", "GET", "/", dynamic_metadata=metadata))
+        assert route is not None
+        return route.config.name == "yes"
+
+    assert goes(Exact("a"), said("a"))
+    assert not goes(Exact("a"), said("b"))
+    assert not goes(Exact("a"), said(1.0))
+    assert not goes(Exact("a"), None)
+    assert goes(Exact("a"), None, invert=True)
+    assert goes(Range(1, 3), said(2.5))
+    assert not goes(Range(1, 3), said(True))
+    assert goes(True, said(True))
+    assert not goes(True, said(1.0))
+    assert goes(None, said(None))
+    assert not goes(None, None)
+    assert goes(Present(), said(None))
+    assert goes(Present(False), Metadata())
+
+
+def test_a_format_that_is_not_supported_is_refused_with_its_place() -> None:
+    option = HeaderValueOption(name="x", value="%CEL(1)%")
+    route = Route(
+        name="r",
+        action=RouteAction(cluster="a"),
+        headers=HeaderMutations(response_headers_to_add=(option,)),
+    )
+    with pytest.raises(ConfigError) as refused:
+        table(route)
+    assert "virtual_hosts[host].routes[r]" in str(refused.value)
+    assert "%CEL%" in str(refused.value)
 
 
 SEGMENTS = st.lists(st.sampled_from(["a", "b", "A", ""]), max_size=3).map("/".join)
