@@ -13,6 +13,7 @@ from meshlib.dataplane import (
     Send,
     python_regex,
 )
+from meshlib.dataplane.engine import ADOPTED
 from meshlib.errors import ConfigError
 from meshlib.model import (
     CircuitBreakers,
@@ -365,3 +366,16 @@ def test_listeners_limit_the_streams_of_a_table_that_they_share() -> None:
     cut = play(mesh, get("short:80"))
     assert isinstance(cut.outcome, Failure)
     assert (cut.outcome.cause, cut.elapsed) == (Cause.TIMEOUT, 2.0)
+
+
+def test_names_below_a_wildcard_are_remembered_but_not_without_end() -> None:
+    engine = Engine(clock=FakeClock(), dice=always(0.0), options=Options(complete=True))
+    engine.apply(one_service([A], target="*.example.org:80"))
+    for number in range(ADOPTED + 10):
+        assert engine.knows(f"n{number}.example.org:80")
+        assert not engine.is_foreign(f"n{number}.example.org:80")
+    assert len(engine.listeners) == ADOPTED + 1
+    assert engine.listener("another.example.org:80") is not None
+    assert engine.listener("example.org:80") is None
+    engine.apply(one_service([A]))
+    assert engine.is_foreign("n1.example.org:80")

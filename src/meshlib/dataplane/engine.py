@@ -3,24 +3,17 @@
 import re
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from ..clock import Clock, Dice
-from ..errors import ConfigError, Problem
 from ..model import (
     Cluster,
-    ClusterLoadAssignment,
     GlobalRateLimit,
     HttpFilter,
-    Listener,
     Locality,
-    LogicalDns,
     RouteConfiguration,
     Snapshot,
-    Static,
-    StrictDns,
 )
-from ..model import Router as RouterConfig
 from ..model.snapshot import referenced_clusters
 from .deadline import earlier
 from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
@@ -34,16 +27,19 @@ from .routing.formatting import Whereabouts
 from .routing.matchers import Regex
 from .routing.regex_rewrite import Finditer, python_finditer
 from .routing.table import Parts, RouteTable
+from .snapshots import TableKey, assignment_of, routes_of, table_key, wildcards
 from .steps import AwaitConfig, Effect, Send, Steps, deliver
 from .upstream.cluster import UpstreamCluster
-from .upstream.dns import Addresses, resolved
+from .upstream.dns import Addresses
 from .upstream.upstreams import Balances, prepare_clusters
 
 CONFIG_TIMEOUT = 15.0
 """Seconds that a call without deadline waits for the first configuration of its target."""
 
-TableKey = tuple[str, float | None, tuple[HttpFilter, ...]]
-"""The name of a route table, and what the listeners that use it say of all their calls."""
+OnNoConfig = Literal["wait", "fail", "direct"]
+
+ADOPTED = 4096
+"""Names at most that stand beside the listeners because a wildcard covers them."""
 
 
 def _deaf(event: Event) -> None:
@@ -65,6 +61,8 @@ class Options:
     the event loop of the call in hand is late (asked on its very thread), 0 where there is none.
     ``runtime``: keys of runtime fractions and what they say instead, in per cent. ``wall``: the
     time of day in seconds since 1970, for servers that name the moment of a second try.
+    ``on_no_config``: what becomes of a call to a host that nothing is known of while nobody can be
+    asked either: it waits, fails at once, or is made without the mesh.
     """
 
     complete: bool = False
@@ -78,6 +76,7 @@ class Options:
     runtime: Mapping[str, int] = field(default_factory=dict)
     whereabouts: Whereabouts = Whereabouts()
     wall: Clock = float
+    on_no_config: OnNoConfig = "wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +110,7 @@ class Engine:
         self.absent: frozenset[str] = frozenset()
         self.clusters: dict[str, UpstreamCluster] = {}
         self.listeners: dict[str, LiveListener] = {}
+        self._wildcards: tuple[tuple[str, LiveListener], ...] = ()
         self._tables: dict[TableKey, RouteTable] = {}
         self._kept = Kept()
         self._addresses: dict[str, Addresses] = {}
@@ -142,9 +142,7 @@ class Engine:
                 continue
             router = Router(tables[key], self.around)
             listeners[listener.name] = LiveListener(listener, router, self.around)
-        return Prepared(
-            snapshot, frozenset(absent), clusters, balances, listeners, tables, kept
-        )
+        return Prepared(snapshot, frozenset(absent), clusters, balances, listeners, tables, kept)
 
     def _cluster(self, kind: type[UpstreamCluster], config: Cluster) -> UpstreamCluster:
         around = self.around
@@ -192,6 +190,7 @@ class Engine:
             cluster.commit(balance)
         self.clusters = prepared.clusters
         self.listeners = prepared.listeners
+        self._wildcards = wildcards(prepared.listeners)
         self.absent = prepared.absent
         self.snapshot = prepared.snapshot
         self._tables = prepared.tables
@@ -256,11 +255,44 @@ class Engine:
 
     def knows(self, target: str) -> bool:
         """Is it settled whether this target is of the mesh?"""
-        return target in self.listeners or self.is_foreign(target)
+        return self._lists(target) or self.is_foreign(target)
+
+    def _lists(self, target: str) -> bool:
+        """Is there a listener of this name, or of a wildcard that covers it?
+
+        The latter is found once, and stands beside the others from then on.
+        """
+        if target in self.listeners:
+            return True
+        for suffix, listener in self._wildcards:
+            if target.endswith(suffix) and len(target) > len(suffix):
+                if len(self.listeners) < len(self.snapshot.listeners) + ADOPTED:
+                    self.listeners[target] = listener
+                return True
+        return False
+
+    def listener(self, target: str) -> LiveListener | None:
+        """The listener of this name, or of the longest wildcard that covers it."""
+        if not self._lists(target):
+            return None
+        found = self.listeners.get(target)
+        if found is not None:
+            return found
+        return next(one for suffix, one in self._wildcards if target.endswith(suffix))
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Is it no use to wait for configuration?"""
+        return bool(self.around.outage) and self.options.on_no_config != "wait"
+
+    @property
+    def goes_direct(self) -> bool:
+        """Are hosts that nothing is known of called as they would be without the mesh, for now?"""
+        return self.is_cut_off and self.options.on_no_config == "direct"
 
     def is_foreign(self, target: str) -> bool:
         """Is it certain that this host is not of the mesh?"""
-        if target in self.listeners:
+        if self._lists(target):
             return False
         return self.options.complete or target in self.absent
 
@@ -272,7 +304,7 @@ class Engine:
         listener = None
         try:
             settled = self.knows(request.target) or (yield from self._wait(record))
-            listener = self.listeners.get(request.target)
+            listener = self.listener(request.target)
             if listener is None:
                 outcome = yield from self._unlisted(record, settled=settled)
                 return outcome
@@ -290,13 +322,13 @@ class Engine:
             limit = min(limit, deadline)
         while not self.knows(request.target):
             left = limit - clock()
-            if left <= 0 or not (yield AwaitConfig(request.target, left)):
+            if left <= 0 or self.is_cut_off or not (yield AwaitConfig(request.target, left)):
                 return self.knows(request.target)
         return True
 
     def _unlisted(self, record: CallRecord, *, settled: bool) -> Steps[Outcome]:
         request = record.request
-        if not settled:
+        if not settled and not self.goes_direct:
             missing = Failure(Cause.NO_CONFIG, self._missing(request.target))
             return (yield from deliver(record, missing))
         if not self.options.passthrough:
@@ -313,7 +345,8 @@ class Engine:
     def _missing(self, target: str) -> str:
         reason = self.around.blame()
         why = f": {reason}" if reason else ""
-        return f"no configuration for listener {target!r} in time{why}"
+        in_time = "" if self.is_cut_off else " in time"
+        return f"no configuration for listener {target!r}{in_time}{why}"
 
 
 def _asked(filters: tuple[HttpFilter, ...]) -> set[str]:
@@ -326,40 +359,3 @@ def _asked_for(request: Request, started: float) -> float | None:
     if request.override is None:
         return request.deadline
     return earlier(request.deadline, started, request.override.timeout or None)
-
-
-def table_key(listener: Listener) -> TableKey:
-    http = listener.http
-    filters = tuple(f for f in http.http_filters if not isinstance(f.config, RouterConfig))
-    name = listener.route_config_name or f"listener/{listener.name}"
-    return name, http.max_stream_duration, filters
-
-
-def routes_of(listener: Listener, snapshot: Snapshot) -> RouteConfiguration:
-    """The route table of a listener, wherever it is written."""
-    routes = listener.http.routes
-    if isinstance(routes, RouteConfiguration):
-        return routes
-    name = routes.route_config_name
-    if name not in snapshot.routes:
-        where = f"listeners/{listener.name}: rds"
-        raise ConfigError(Problem(where, f"no route configuration {name!r}"))
-    return snapshot.routes[name]
-
-
-def assignment_of(
-    config: Cluster,
-    endpoints: Mapping[str, ClusterLoadAssignment],
-    addresses: Mapping[str, Addresses],
-) -> ClusterLoadAssignment:
-    """The endpoints of a cluster, wherever they are written; names as far as they are known."""
-    match config.discovery:
-        case StrictDns(load_assignment):
-            return resolved(load_assignment, addresses.get(config.name, {}))
-        case Static(load_assignment) | LogicalDns(load_assignment):
-            return load_assignment
-        case _:
-            pass
-    name = config.load_assignment_name
-    empty = ClusterLoadAssignment(cluster_name=config.name)
-    return endpoints.get(name, empty) if name is not None else empty

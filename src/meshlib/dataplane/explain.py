@@ -14,7 +14,7 @@ from .routing.table import Destination, LiveHost, LiveRoute
 
 def decide(engine: Engine, request: Request) -> Decision:
     """Route a request and say so, without sending it. Rolls the dice as a call would."""
-    listener = engine.listeners.get(request.target)
+    listener = engine.listener(request.target)
     if listener is None:
         return _unlisted(engine, request)
     tidied = listener.tidy(request)
@@ -110,7 +110,7 @@ def _local(route: LiveRoute, request: Request, record: CallRecord) -> LocalRespo
 
 
 def _unlisted(engine: Engine, request: Request) -> Decision:
-    if not engine.is_foreign(request.target):
+    if not engine.is_foreign(request.target) and not engine.goes_direct:
         return _untouched(request, error=f"no configuration for {request.target!r} yet")
     if engine.options.passthrough:
         return replace(_untouched(request), cluster="PassthroughCluster")

@@ -1,7 +1,6 @@
 """A call on its way out: find its listener, enter the listener's router."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ..model import Listener
 from .events import CallEnded, CallRecord
@@ -32,7 +31,9 @@ class LiveListener:
         path = request.path if self._normalize is None else self._normalize(request.path)
         if path is None:
             return None
-        return request if path == request.path else replace(request, path=path)
+        if path == request.path:
+            return request
+        return request.altered(path=path, authority=request.authority, headers=request.headers)
 
     def _tidied(self, request: Request) -> Steps[Outcome]:
         made = self.tidy(request)

@@ -96,7 +96,7 @@ class Pool(Generic[C]):
     def offered(self) -> list[Member[C]]:
         """Channels to some endpoints of each cluster that the host's routes lead to."""
         engine = self._engine
-        listener = engine.listeners.get(self._target.listener or "")
+        listener = engine.listener(self._target.listener or "")
         if listener is None:
             known = engine.is_foreign(self._target.listener or "")
             return [self._of(None, self._authority)] if known else []

@@ -56,9 +56,13 @@ def guard(
     judge: Judge | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator for ``def`` and ``async def``: see :meth:`meshlib.Mesh.guard`."""
+    if not isinstance(host, str):
+        raise TypeError(f'the host of a guard is missing: @mesh.guard("host"), not {host!r}')
     rules = _Rules(runtime, host, method.upper(), path, breaker, judge)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{function!r} is a generator: its calls end before they begin")
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -114,7 +118,7 @@ class _Rules:
         self.runtime.start()
         snapshot = self.runtime.engine.snapshot
         if self._found[0] is not snapshot:
-            names = (name.rpartition(":") for name in self.runtime.engine.listeners)
+            names = (name.rpartition(":") for name in self.runtime.engine.snapshot.listeners)
             ports = [int(port) for name, _, port in names if name == host and port.isdecimal()]
             self._found = snapshot, f"{host}:{min(ports, default=80)}"
         return self._found[1]

@@ -96,8 +96,8 @@ def _shadowed(world: World) -> Iterator[Finding]:
                 "info",
                 service.manifest.place_of("hosts"),
                 resource,
-                f"wildcard host {service.host} cannot be asked for by name: "
-                "it stands in the tables of its ports only",
+                f"wildcard host {service.host} is known where manifests are compiled in process: "
+                "over xDS nobody can ask for it by name",
             )
         winner = first.setdefault(service.host, resource)
         if winner != resource:

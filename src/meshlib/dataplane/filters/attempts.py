@@ -32,6 +32,8 @@ class Surroundings:
     version: str = ""
     blame: Callable[[], str] = str
     """Why configuration may be missing, in the words of its source."""
+    outage: str = ""
+    """Why nobody can be asked for configuration now; "" while somebody can."""
     mirrored: int = field(default=0)
 
 
