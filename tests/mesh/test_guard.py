@@ -241,6 +241,24 @@ def test_a_guarded_function_keeps_its_name_and_arguments() -> None:
         assert (pay.__name__, pay.__doc__) == ("pay", "Pay.")
 
 
+def test_a_guard_without_a_host_is_refused() -> None:
+    with mesh() as member, pytest.raises(TypeError, match=r'guard\("host"\)'):
+        member.guard(lambda: "paid")  # type: ignore[arg-type]
+
+
+def test_what_yields_instead_of_returning_is_refused() -> None:
+    def pages():
+        yield "one"
+
+    async def apages():
+        yield "one"
+
+    with mesh() as member:
+        for function in (pages, apages):
+            with pytest.raises(TypeError, match="generator"):
+                member.guard(HOST)(function)
+
+
 def test_an_override_of_less_than_nothing_is_refused() -> None:
     with (
         pytest.raises(ValueError, match="timeout must not be less than 0"),

@@ -57,6 +57,7 @@ def test_a_rate_is_a_bucket(rate, burst, bucket) -> None:
         ({"rate": "1/y"}, "s, m, h or d"),
         ({"rate": "-1/s"}, "such as '100/s'"),
         ({"rate": "1/s", "burst": 0}, "burst must be at least 1"),
+        ({"rate": "1/s", "burst": 1.5}, "burst must be at least 1"),
         ({"rate": "1/s", "key": "user"}, "'header:x-user' or 'peer'"),
         ({"rate": "1/s", "key": "header:"}, "'header:x-user' or 'peer'"),
     ],
@@ -145,9 +146,19 @@ async def shop():
     async def teapot(request: web.Request) -> web.Response:
         raise AssertionError("never reached")
 
+    @meshlib.rate_limit("3/h")
+    class Page(web.View):
+        @meshlib.rate_limit("1/h")
+        async def post(self) -> web.Response:
+            return web.Response(text="post")
+
+        async def get(self) -> web.Response:
+            return web.Response(text="get")
+
     app = web.Application()
     for handler in (scarce, other, each, peers, teapot):
         app.router.add_get(f"/{handler.__name__}", handler)
+    app.router.add_view("/page", Page)
     mesh = meshlib.Mesh("shop", config=[])
     mesh.aiohttp.setup(app)
     async with mesh, TestClient(TestServer(app)) as client:
@@ -168,6 +179,11 @@ async def test_callers_are_told_apart(shop, path) -> None:
     answers = [await shop.get(path, headers={"x-user": caller}) for caller in callers]
     expected = [200, 200, 429] if path == "/each" else [200, 429, 429]
     assert [answer.status for answer in answers] == expected
+
+
+async def test_a_view_and_its_methods_have_marks_of_their_own(shop) -> None:
+    answers = [await shop.request(method, "/page") for method in ("POST", "POST", "GET", "GET")]
+    assert [answer.status for answer in answers] == [200, 429, 200, 429]
 
 
 async def test_a_web_handler_fails_on_purpose(shop) -> None:

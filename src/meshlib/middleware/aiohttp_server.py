@@ -1,5 +1,7 @@
 """The server hook: one aiohttp middleware around all handlers of an application."""
 
+from collections.abc import Sequence
+
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
@@ -17,6 +19,7 @@ from ..dataplane import (
     Spawn,
     Steps,
 )
+from ..model import HttpFilter
 from . import _deadline
 from ._aiohttp_deadline import expected
 from ._aiohttp_message import NativeRequest, NativeResponse, changed, lower_case
@@ -45,8 +48,7 @@ def server_middleware(runtime: Runtime) -> Middleware:
         if limit is not None:
             incoming.deadline = runtime.clock() + limit
         receipt = _deadline.receive(runtime, incoming.deadline)
-        marks = getattr(request.match_info.handler, "__meshlib_filters__", ())
-        steps = runtime.inbound(incoming, marks)
+        steps = runtime.inbound(incoming, _marks(request))
         try:
             effect = runtime.step(steps, None)
             while type(effect) is not Deliver:
@@ -65,6 +67,16 @@ def server_middleware(runtime: Runtime) -> Middleware:
         return _reply(runtime, steps, effect)
 
     return mesh
+
+
+def _marks(request: web.Request) -> Sequence[HttpFilter]:
+    """Those of the handler; where it is a view, then those of the method that is to answer."""
+    handler = request.match_info.handler
+    marks: Sequence[HttpFilter] = getattr(handler, "__meshlib_filters__", ())
+    if isinstance(handler, type):
+        method = getattr(handler, request.method.lower(), None)
+        return (*marks, *getattr(method, "__meshlib_filters__", ()))
+    return marks
 
 
 async def respond(request: web.Request, response: web.StreamResponse) -> None:

@@ -58,8 +58,8 @@ def rate_limit(rate: str, *, burst: int | None = None, key: str | None = None) -
     read = RATE.fullmatch(rate)
     if read is None or not int(read[1]):
         raise ValueError(f"{rate!r} is no rate such as '100/s' (s, m, h or d; at least 1)")
-    if burst is not None and burst < 1:
-        raise ValueError(f"burst must be at least 1, is {burst!r}")
+    if burst is not None and (burst < 1 or burst != int(burst)):
+        raise ValueError(f"burst must be at least 1, and whole, is {burst!r}")
     number, interval = int(read[1]), UNITS[read[2]]
     bucket = TokenBucket(max_tokens=burst or number, tokens_per_fill=number, fill_interval=interval)
     config = LocalRateLimit(
