@@ -30,13 +30,13 @@ from meshlib.model import (
 )
 from meshlib.testing.differential import (
     CLUSTERS,
+    FOUND,
     UPSTREAM_HEADERS,
     Case,
     Sent,
     Verdict,
     case,
     engine,
-    found,
     judged,
     listener,
 )
@@ -76,7 +76,7 @@ async def test_every_request_goes_where_envoy_sends_it(fleet: Any) -> None:
 
 
 async def test_what_once_went_elsewhere_goes_where_envoy_sends_it(fleet: Any) -> None:
-    wrong = await fleet(found())
+    wrong = await fleet(list(FOUND))
     assert not wrong, "\n".join(wrong)
 
 

@@ -4,18 +4,18 @@ For tests that ask another implementation the same: everything follows from a se
 """
 
 from .case import CLUSTERS, UPSTREAM_HEADERS, Case, Sent, case, listener
-from .found import found
+from .found import FOUND
 from .ours import Verdict, engine, judged
 
 __all__ = [
     "CLUSTERS",
+    "FOUND",
     "UPSTREAM_HEADERS",
     "Case",
     "Sent",
     "Verdict",
     "case",
     "engine",
-    "found",
     "judged",
     "listener",
 ]
