@@ -29,7 +29,7 @@ from ..xds.codec import decode
 from ..xds.protos import from_json
 from ..xds.types import LISTENER, ROUTE
 from .compile.filters import filters_for
-from .compile.inbound import INBOUND, bare_inbound
+from .compile.inbound import INBOUND, bare_inbound, is_inbound
 from .manifests.envoy_filter import EnvoyConfigObjectPatch, EnvoyFilter
 from .manifests.manifest import Manifest
 from .scope import Scope
@@ -176,11 +176,11 @@ def _insert(filters: list[HttpFilter], made: HttpFilter, patch: EnvoyConfigObjec
 
 def _fits_listener(patch: EnvoyConfigObjectPatch, listener: Listener) -> bool:
     wanted = patch.match.listener
-    if listener.name == INBOUND:
+    if is_inbound(listener):
         return patch.is_for_inbound
     if not patch.is_for_outbound:
         return False
-    port = listener.name.rpartition(":")[2]
+    port = str(listener.address.port) if listener.address else listener.name.rpartition(":")[2]
     said = str(wanted.port_number or "") or wanted.name.rpartition("_")[2]
     return said in {"", port}
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..model import Locality
-from .scope import Scope
+from .scope import Scope, Sidecar
 
 
 class ClientKind(StrEnum):
@@ -19,7 +19,8 @@ class ClientKind(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """``namespace`` and ``labels`` are the NAMESPACE and LABELS of its metadata, as Istio's say;
-    ``locality`` is where it stands, as its node says."""
+    ``locality`` is where it stands, as its node says. ``sidecar``, which counts for Envoys, comes
+    from MESHLIB_LISTEN_ADDRESS and MESHLIB_INBOUND_ADDRESS of the metadata."""
 
     id: str
     cluster: str = ""
@@ -28,6 +29,7 @@ class Node:
     user_agent_name: str = ""
     user_agent_version: str = ""
     locality: Locality = Locality()
+    sidecar: Sidecar = Sidecar()
 
     @property
     def kind(self) -> ClientKind:
@@ -41,4 +43,5 @@ class Node:
 
     @property
     def scope(self) -> Scope:
-        return Scope(namespace=self.namespace, labels=self.labels, locality=self.locality)
+        sidecar = self.sidecar if self.kind is ClientKind.ENVOY else None
+        return Scope(self.namespace, self.labels, self.locality, sidecar)

@@ -2,15 +2,17 @@
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterator
 
 from ... import model
 from ..scope import Scope
 from ..world import World
 from .clusters import black_hole, clusters_of, passthrough
 from .filters import filters_for
-from .inbound import inbound_listener
 from .names import BLACK_HOLE, cluster_name, host_forms
+from .servers import server_listeners
 from .services import MeshPort, MeshService
+from .sidecar import inbound_of, outbound_listeners
 from .tables import port_table, service_table, virtual_host
 from .view import View
 
@@ -40,15 +42,29 @@ def snapshot_of(world: World, scope: Scope) -> model.Snapshot:
                     metadata=model.sourced(service.manifest.place),
                 )
                 listeners.setdefault(listener.name, listener)
-    own = inbound_listener(view)
-    if own is not None:
-        listeners[own.name] = own
+    listeners.update((one.name, one) for one in server_listeners(view))
     registry_only = world.mesh_config.outbound_traffic_policy == "REGISTRY_ONLY"
     tables += (port_table(n, by_port[n], registry_only=registry_only) for n in sorted(by_port))
     clusters, endpoints = _upstreams(view, tables)
+    for listener, cluster in _sidecar(view, tables):
+        listeners[listener.name] = listener
+        clusters += cluster
     return model.gather(
         listeners=listeners.values(), routes=tables, clusters=clusters, endpoints=endpoints
     )
+
+
+def _sidecar(
+    view: View, tables: list[model.RouteConfiguration]
+) -> Iterator[tuple[model.Listener, tuple[model.Cluster, ...]]]:
+    sidecar = view.scope.sidecar
+    if sidecar is None:
+        return
+    by_name = {table.name: table for table in tables}
+    for listener in outbound_listeners(view, sidecar, by_name):
+        yield listener, ()
+    for listener, cluster in inbound_of(view, sidecar):
+        yield listener, (cluster,)
 
 
 def _http(

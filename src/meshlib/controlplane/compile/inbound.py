@@ -13,6 +13,7 @@ from .services import MeshService
 from .view import View
 
 INBOUND = "inbound"
+SERVED = model.Route(match=ANY_PATH, action=model.NonForwardingAction(), name="default")
 
 
 def inbound_listener(view: View) -> model.Listener | None:
@@ -31,24 +32,37 @@ def bare_inbound(
     routes: tuple[model.Route, ...] = (),
     filters: tuple[model.HttpFilter, ...] = (model.ROUTER,),
 ) -> model.Listener:
-    served = model.NonForwardingAction()
-    rest = model.Route(match=ANY_PATH, action=served, name="default")
-    host = model.VirtualHost(name=INBOUND, domains=("*",), routes=(*routes, rest))
-    table = model.RouteConfiguration(name=INBOUND, virtual_hosts=(host,))
+    return inbound_to(INBOUND, mesh, (*routes, SERVED), filters)
+
+
+def inbound_to(
+    name: str,
+    mesh: MeshSettings,
+    routes: tuple[model.Route, ...],
+    filters: tuple[model.HttpFilter, ...] = (model.ROUTER,),
+    address: model.Address | None = None,
+) -> model.Listener:
+    """A listener of a server; its one table, ``inbound``, comes with it."""
+    host = model.VirtualHost(name=INBOUND, domains=("*",), routes=routes)
     http = model.HttpConnectionManager(
-        routes=table,
+        routes=model.RouteConfiguration(name=INBOUND, virtual_hosts=(host,)),
         http_filters=filters,
         stat_prefix=INBOUND,
         normalize_path=mesh.normalize_path,
         merge_slashes=mesh.merge_slashes,
     )
-    return model.Listener(name=INBOUND, http=http)
+    return model.Listener(name=name, http=http, address=address)
+
+
+def is_inbound(listener: model.Listener) -> bool:
+    routes = listener.http.routes
+    return isinstance(routes, model.RouteConfiguration) and routes.name == INBOUND
 
 
 def _routes(view: View) -> Iterator[model.Route]:
     """Rules before the first with CORS are kept: they may take a request away from it."""
     for service in view.services.values():
-        manifest = view.virtual_service_for(service.host) if _is_mine(service, view) else None
+        manifest = view.virtual_service_for(service.host) if is_mine(service, view) else None
         rules = () if manifest is None else tuple(view.http_rules(manifest))
         if not any(rule.route.cors_policy for rule in rules):
             continue
@@ -80,7 +94,7 @@ def _overrides(route: HTTPRoute) -> model.Overrides:
     return (model.FilterOverride(name=model.CORS.name, config=cors(route.cors_policy)),)
 
 
-def _is_mine(service: MeshService, view: View) -> bool:
+def is_mine(service: MeshService, view: View) -> bool:
     """Does the service select this member of the mesh?"""
     if service.namespace != view.scope.namespace:
         return False

@@ -1,0 +1,36 @@
+"""The listeners of those who serve: meshlib's "inbound", and gRPC's by template (gRFC A36)."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+from ... import model
+from ..manifests.common import is_ip
+from .inbound import SERVED, inbound_listener, inbound_to
+from .view import View
+
+BY_TEMPLATE = re.compile(r"(?:(?:^|/)inbound/|[?&]xds\.resource\.listening_address=)([^/?&]+)$")
+
+
+def server_listeners(view: View) -> Iterator[model.Listener]:
+    own = inbound_listener(view)
+    if own is not None:
+        yield own
+    for name in view.scope.server_listeners:
+        address = served_address(name)
+        if address is not None:
+            yield inbound_to(name, view.mesh, (SERVED,), address=address)
+
+
+def served_address(listener: str) -> model.Address | None:
+    """Where a gRPC server listens that asks for this listener, if it is one that does.
+
+    ``xds.istio.io/grpc/lds/inbound/10.0.0.1:80``, as any template that ends in ``/inbound/%s``
+    or ``?xds.resource.listening_address=%s`` makes it.
+    """
+    found = BY_TEMPLATE.search(listener)
+    host, _, port = unquote(found[1]).rpartition(":") if found else ("", "", "")
+    host = host.removeprefix("[").removesuffix("]")
+    if not is_ip(host) or not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+        return None
+    return model.Address(host, int(port))
