@@ -60,7 +60,7 @@ class World:
         )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def world() -> World:
     return World()
 

@@ -39,9 +39,11 @@ def a_resource(type_url: str, name: str, to: str) -> object:
 class Conversation(RuleBasedStateMachine):
     """:class:`AdsPair` asserts the law at each request; here it meets every interleaving."""
 
+    delta = False
+
     def __init__(self) -> None:
         super().__init__()
-        self.pair = AdsPair()
+        self.pair = AdsPair(delta=self.delta)
         self.versions = 0
         self.responses = 0
         self.served: set[str] = set()
@@ -77,8 +79,9 @@ class Conversation(RuleBasedStateMachine):
         bad=st.lists(st.sampled_from(["a", "b", ""]), max_size=1),
         failed=st.lists(st.tuples(NAMES, st.sampled_from([5, 7, 14])), max_size=1),
         heartbeats=st.lists(NAMES, max_size=1),
+        removed=st.lists(NAMES, max_size=1),
     )
-    def respond(self, type_url, good, bad, failed, heartbeats) -> None:
+    def respond(self, type_url, good, bad, failed, heartbeats, removed) -> None:
         if not self.pair.names(type_url):
             return
         self.versions += 1
@@ -90,6 +93,7 @@ class Conversation(RuleBasedStateMachine):
             *(RawResource("", None, name=name) for name in heartbeats),
             version=str(self.versions),
             errors=[ResourceError(name, code) for name, code in failed],
+            removed=removed if self.delta else (),
         )
 
     @invariant()
@@ -122,7 +126,11 @@ class Conversation(RuleBasedStateMachine):
         self.served = now
 
 
-Conversation.TestCase.settings = settings(
-    max_examples=120, stateful_step_count=40, deadline=None, derandomize=True
-)
+class DeltaConversation(Conversation):
+    delta = True
+
+
+SETTINGS = settings(max_examples=120, stateful_step_count=40, deadline=None, derandomize=True)
+Conversation.TestCase.settings = DeltaConversation.TestCase.settings = SETTINGS
 TestConversation = Conversation.TestCase
+TestDeltaConversation = DeltaConversation.TestCase

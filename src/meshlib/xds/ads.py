@@ -89,12 +89,14 @@ class Ads:
         types: Collection[str],
         reconnects: Reconnects,
         server_features: Collection[str] = (),
+        source: str = "",
         delta: bool = False,
     ) -> None:
         self._watches = watches
         self._decode = decode
         self._types = {type_url: TypeState() for type_url in types}
         self._reconnects = reconnects
+        self._source = source
         self._drops = FAIL_ON_DATA_ERRORS in server_features
         self._transient = TIMER_IS_TRANSIENT in server_features
         self._timeout = 30.0 if self._transient else 15.0
@@ -190,7 +192,10 @@ class Ads:
         )
 
     def _versions(self, type_url: str, state: TypeState) -> dict[str, str]:
-        """Of the resources in use; one that the server disowned it is to send anew."""
+        """Of the resources in use; what it disowned the server is to send anew.
+
+        So is what another server sent: its versions mean nothing here.
+        """
         if not self.delta:
             return {}
         entries = (self._watches.get(type_url, name) for name in state.names)
@@ -199,7 +204,7 @@ class Ads:
             entry.name: entry.version
             for entry in entries
             if entry is not None and entry.version and entry.resource is not None
-            if entry.state in told
+            if entry.state in told and entry.source == self._source
         }
 
     def _request_sent(self, request: Request, now: float) -> tuple[Action, ...]:
@@ -285,6 +290,7 @@ class Ads:
                 name=name,
                 resource=accepted.decoded.resource,
                 version=accepted.version,
+                source=self._source,
                 ignored=accepted.decoded.ignored,
                 updated=now,
                 expires=_after(now, accepted.ttl),

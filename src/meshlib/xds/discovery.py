@@ -64,6 +64,7 @@ class Discovery:
             types=TYPES,
             reconnects=Reconnects(self._dice),
             server_features=server.server_features,
+            source=server.server_uri,
             delta=server.speaks_delta,
         )
 

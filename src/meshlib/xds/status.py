@@ -50,6 +50,7 @@ def _resource(entry: Entry, now: float) -> dict[str, Any]:
         "state": entry.state.value,
         "cached": entry.resource is not None,
         "version": entry.version,
+        "server": entry.source,
         "age": None if entry.updated is None else now - entry.updated,
         "error": entry.error,
         "rejected_version": entry.rejected_version,

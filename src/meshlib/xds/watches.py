@@ -25,13 +25,17 @@ class ResourceState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One watched resource. ``updated`` and ``expires`` are readings of the client's clock."""
+    """One watched resource. ``updated`` and ``expires`` are readings of the client's clock.
+
+    ``source`` is the address of the server that sent what is cached.
+    """
 
     type_url: str
     name: str
     state: ResourceState = ResourceState.REQUESTED
     resource: Any = None
     version: str = ""
+    source: str = ""
     ignored: tuple[str, ...] = ()
     error: str = ""
     transient: bool = False
