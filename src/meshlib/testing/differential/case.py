@@ -1,6 +1,6 @@
 """A route table and requests for it, all of one seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...model import (
     Address,
@@ -12,6 +12,7 @@ from ...model import (
     Prefix,
     Route,
     RouteConfiguration,
+    RouteMatch,
     Struct,
     VirtualCluster,
     VirtualHost,
@@ -123,7 +124,7 @@ def _table(luck: Luck, name: str) -> RouteConfiguration:
     for index in range(luck.number(1, 4)):
         taken = [domains.pop(luck.number(0, len(domains) - 1)) for _ in range(luck.number(1, 2))]
         hosts.append(_host(luck, f"host-{index}", tuple(taken)))
-    if "*" in domains and luck.chance(0.7):
+    if "*" in domains and luck.chance(0.95):
         hosts.append(_host(luck, "rest", ("*",)))
     return RouteConfiguration(
         name=name,
@@ -137,12 +138,14 @@ def _table(luck: Luck, name: str) -> RouteConfiguration:
 
 def _host(luck: Luck, name: str, domains: tuple[str, ...]) -> VirtualHost:
     routes = [_route(luck, f"{name}-{index}") for index in range(luck.number(2, 7))]
+    if luck.chance(0.85):
+        routes.append(replace(_route(luck, f"{name}-rest"), match=RouteMatch()))
     return VirtualHost(
         name=name,
         domains=domains,
         routes=tuple(routes),
         headers=mutations(luck),
-        require_tls=luck.one(("none",) * 8 + ("all", "external_only")),
+        require_tls=luck.one(("none",) * 28 + ("all", "external_only")),
         virtual_clusters=luck.maybe(lambda: VIRTUAL_CLUSTERS, 0.5, ()),
         include_request_attempt_count=luck.chance(0.2),
         include_attempt_count_in_response=luck.chance(0.2),
