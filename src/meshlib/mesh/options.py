@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError, Problem
 from ..model import Locality
+from .start_policy import MAX_AGE, start_policy
 
 MTLS_MODES = ("auto", "strict", "off")
 SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:")
@@ -33,6 +34,9 @@ class Options:
     propagate: tuple[str, ...] = ()
     propagate_deadlines: bool = True
     locality: Locality = Locality()
+    last_known_good: Path | None = None
+    last_known_good_max_age: float = MAX_AGE
+    on_no_config: str = "wait"
 
     @property
     def all_labels(self) -> dict[str, str]:
@@ -55,6 +59,9 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
     propagate: Sequence[str],
     propagate_deadlines: bool = True,
     locality: str | None = None,
+    last_known_good: str | Path | None = None,
+    last_known_good_max_age: float | None = None,
+    on_no_config: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Options:
     """Arguments win over environment; an explicit source silences the environment's.
@@ -83,6 +90,7 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
         propagate=tuple(name.lower() for name in propagate),
         propagate_deadlines=propagate_deadlines,
         locality=locality_of(locality or environ.get("MESHLIB_LOCALITY") or ""),
+        **start_policy(last_known_good, last_known_good_max_age, on_no_config, environ),
     )
     _check(chosen)
     return chosen
@@ -113,6 +121,9 @@ def _check(chosen: Options) -> None:
         raise ConfigError(
             Problem("Mesh: outbound_traffic_policy", f"{policy!r} is none of {known}")
         )
+    if policy == "REGISTRY_ONLY" and chosen.on_no_config == "direct":
+        said = "'direct' calls hosts that nothing is known of, and REGISTRY_ONLY forbids that"
+        raise ConfigError(Problem("Mesh: on_no_config (MESHLIB_ON_NO_CONFIG)", said))
 
 
 def locality_of(text: str) -> Locality:

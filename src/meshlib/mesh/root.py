@@ -8,11 +8,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from ..dataplane import Decision, Engine, Observer, Whereabouts, decide
 from ..dataplane import Options as EngineOptions
+from ..dataplane.engine import OnNoConfig
 from ..middleware._deadline import INCOMING
 from ..middleware._drive import Runtime
 from ..middleware._loop_lag import LoopLag
@@ -49,6 +51,14 @@ class Mesh:
     ``MESHLIB_LOCALITY``): calls stay near if the configuration says so. ``propagate_deadlines``:
     calls made while serving a call must end before it has to.
 
+    ``on_no_config`` (else ``MESHLIB_ON_NO_CONFIG``) is what becomes of calls to hosts that nothing
+    is known of while the control plane cannot be reached: they "wait" until their deadline, "fail"
+    at once, or are made "direct", without the mesh. With "last_good" the configuration of an
+    earlier life is taken from the folder ``last_known_good`` (else ``MESHLIB_LAST_KNOWN_GOOD``),
+    where this member keeps it, unless it is older than ``last_known_good_max_age`` seconds (else
+    ``MESHLIB_LAST_KNOWN_GOOD_MAX_AGE``, else a day), and calls to other hosts wait. That is what
+    is done wherever the folder is given; without it, "wait" is.
+
     The constructor does no I/O and starts no thread: ``with mesh``, ``async with mesh``,
     :meth:`start` or the first call do. Safe from any thread and any number of event loops; a
     forked child begins anew by itself (as far as gRPC core allows: fork while no gRPC call is in
@@ -72,6 +82,9 @@ class Mesh:
         propagate: Sequence[str] = (),
         propagate_deadlines: bool = True,
         locality: str | None = None,
+        last_known_good: str | Path | None = None,
+        last_known_good_max_age: float | None = None,
+        on_no_config: str | None = None,
     ) -> None:
         self.options = _options.options(
             service=service,
@@ -86,6 +99,9 @@ class Mesh:
             propagate=propagate,
             propagate_deadlines=propagate_deadlines,
             locality=locality,
+            last_known_good=last_known_good,
+            last_known_good_max_age=last_known_good_max_age,
+            on_no_config=on_no_config,
         )
         self.recorder = Recorder()
         self._engine = _engine(self.options, self.recorder)
@@ -299,7 +315,7 @@ class Mesh:
             "service": self.options.service,
             "namespace": self.options.namespace,
             "version": self._engine.snapshot.version,
-            "listeners": sorted(self._engine.listeners),
+            "listeners": sorted(self._engine.snapshot.listeners),
             "source": source.status() if source is not None else {"kind": "not started"},
             "calls": self.recorder.snapshot(),
         }
@@ -325,9 +341,19 @@ def _engine(options: _options.Options, observe: Observer) -> Engine:
             service=options.service,
             locality=options.locality,
             loop_lag=LoopLag(),
+            on_no_config=_without(options.on_no_config),
             wall=time.time,  # noqa: TID251 - handed on, as a clock
         ),
     )
+
+
+def _without(on_no_config: str) -> OnNoConfig:
+    """What the engine has to know of it: a configuration on disk is none to the engine."""
+    match on_no_config:
+        case "fail" | "direct":
+            return on_no_config
+        case _:
+            return "wait"
 
 
 def _begin_anew_after_fork(mesh: Mesh) -> None:

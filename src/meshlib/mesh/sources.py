@@ -1,17 +1,13 @@
 """Where a mesh gets its configuration from: nowhere, a folder, or a control plane."""
 
 import logging
-import os
-import random  # noqa: TID251 - the one floor where luck comes in
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..dataplane import Engine
 from ..errors import ConfigError
-from ..model import Snapshot
 from .options import Options
 from .upkeep import Upkeep
 
@@ -45,6 +41,8 @@ def source_for(options: Options, engine: Engine, upkeep: Upkeep) -> Source:
     if options.config is not None:
         return Embedded(options, engine, upkeep)
     if options.control_plane is not None or options.bootstrap is not None:
+        from .remote import Remote
+
         return Remote(options, engine, upkeep)
     return Nowhere()
 
@@ -163,75 +161,6 @@ class Embedded:
 
     def ignored(self) -> tuple[str, ...]:
         return self._ignored
-
-
-class Remote:
-    """A control plane, ours or another's, over ADS."""
-
-    def __init__(self, options: Options, engine: Engine, upkeep: Upkeep) -> None:
-        from ..xds.bootstrap import Bootstrap
-        from ..xds.client import XdsClient
-
-        if options.control_plane is not None:
-            bootstrap = Bootstrap.for_server(
-                options.control_plane,
-                node_id=f"{options.service or 'meshlib'}-{os.getpid()}.{options.namespace}",
-                namespace=options.namespace,
-                labels=options.all_labels,
-                service=options.service,
-                locality={name: place for name, place in asdict(options.locality).items() if place},
-            )
-        else:
-            assert options.bootstrap is not None
-            bootstrap = Bootstrap.load(options.bootstrap)
-        self._engine = engine
-        self._upkeep = upkeep
-        self._bootstrap_ignored = bootstrap.ignored
-        self._last_problem = ""
-        engine.around.blame = self._blame
-        self._client = XdsClient(
-            bootstrap,
-            on_update=self._update,
-            on_problem=self._problem,
-            clock=time.monotonic,
-            dice=random.random,
-        )
-
-    def start(self) -> None:
-        self._client.start()
-
-    def _update(self, snapshot: Snapshot, absent: frozenset[str]) -> None:
-        self._upkeep.apply(snapshot, absent)
-
-    def _problem(self, text: str) -> None:
-        self._last_problem = text
-        log.warning("control plane: %s", text)
-
-    def _blame(self) -> str:
-        """Why a listener may be missing: no connection, or what was wrong with an answer."""
-        status = self._client.status()
-        server = f"control plane {status['server']}"
-        if not status["connected"]:
-            return f"{server} is not connected: {status['error'] or 'no answer yet'}"
-        return f"{server}: {self._last_problem}" if self._last_problem else f"{server} sent none"
-
-    def close(self) -> None:
-        self._client.close()
-
-    def want(self, listener: str) -> None:
-        self._client.watch(listener)
-
-    def reach(self, timeout: float) -> bool:
-        return self._client.reach(timeout)
-
-    def is_ready(self) -> bool:
-        return self._client.is_ready()
-
-    def status(self) -> dict[str, Any]:
-        return {"kind": "xds", **self._client.status()}
-
-    def ignored(self) -> tuple[str, ...]:
-        return (*self._bootstrap_ignored, *self._client.ignored())
 
 
 def _documents(config: object) -> Sequence[Mapping[str, Any]] | None:

@@ -72,6 +72,10 @@ class Upkeep:
         self._tell()
         self._follow()
 
+    def contact(self, outage: str) -> None:
+        """Say whether somebody can be asked for configuration, and if not, why."""
+        self._runtime.contact(outage)
+
     def resolved(self, cluster: str, addresses: Mapping[str, tuple[str, ...]]) -> None:
         """Put in force what the names of a cluster stand for."""
         with self._applying:

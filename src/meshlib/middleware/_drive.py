@@ -205,21 +205,31 @@ class Runtime:
             self.engine.commit(prepared)
         self._news.announce()
 
+    def contact(self, outage: str) -> None:
+        """Say whether somebody can be asked for configuration, and if not, why."""
+        with self.lock:
+            self.engine.around.outage = outage
+        self._news.announce()
+
     def reset(self) -> None:
         """Begin anew in a forked child: locks, waiters and connections are the parent's."""
         self.lock = threading.Lock()
         self._news = News()
         self._dropped = deque()
+        self.engine.around.outage = ""
         for reset in self.resets:
             reset()
 
     def await_config(self, effect: AwaitConfig) -> bool:
         self.want(effect.listener)
-        return self._news.wait(lambda: self.engine.knows(effect.listener), effect.timeout)
+        return self._news.wait(partial(self._is_over, effect), effect.timeout)
 
     async def aawait_config(self, effect: AwaitConfig) -> bool:
         self.want(effect.listener)
-        return await self._news.await_(lambda: self.engine.knows(effect.listener), effect.timeout)
+        return await self._news.await_(partial(self._is_over, effect), effect.timeout)
+
+    def _is_over(self, effect: AwaitConfig) -> bool:
+        return self.engine.knows(effect.listener) or self.engine.is_cut_off
 
     def block(self, effect: Pause) -> object:
         """Do what every call waits for alike, and give the answer to it."""

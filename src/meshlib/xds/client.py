@@ -34,15 +34,17 @@ class XdsClient:
     """``on_update`` and ``on_problem`` are called from the client's own thread, without locks.
 
     Every method may be called from any thread. A child made by ``fork`` builds a client of its own.
-    ``wire`` hears all that is said, on the client's thread.
+    ``wire`` hears all that is said, on the client's thread. ``on_contact`` hears why no server
+    answers, and "" when one does again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it hears with, and what it is made of
         self,
         bootstrap: Bootstrap,
         *,
         on_update: Callable[[Snapshot, frozenset[str]], None],
         on_problem: Callable[[str], None],
+        on_contact: Callable[[str], None] = lambda _outage: None,
         clock: Clock,
         dice: Dice,
         decode: Decode = decode_resource,
@@ -52,6 +54,8 @@ class XdsClient:
         self._bootstrap = bootstrap
         self._on_update = on_update
         self._on_problem = on_problem
+        self._on_contact = on_contact
+        self._outage = ""
         self._clock = clock
         self._discovery = Discovery(decode, dice=dice, servers=bootstrap.servers)
         self._mailbox: queue.SimpleQueue[News | _Wake] = queue.SimpleQueue()
@@ -142,12 +146,19 @@ class XdsClient:
         try:
             news = self._next()
             self._perform(self._step(news))
+            self._tell_contact()
             if isinstance(news, Received) and self._lines.of(news.stream) is not None:
                 # Only now: a server must not send faster than its news are taken in.
                 news.stream.read()
         except Exception as error:  # noqa: BLE001 - no surprise may end the client
             self._problem(f"surprised by {error!r}")
             self._give_up(news, f"surprised by {error!r}")
+
+    def _tell_contact(self) -> None:
+        outage = self._discovery.watches.connection_error
+        if outage != self._outage:
+            self._outage = outage
+            self._on_contact(outage)
 
     def _next(self) -> News | _Wake | None:
         try:

@@ -1,0 +1,157 @@
+"""A control plane, ours or another's, as the source of configuration."""
+
+import logging
+import os
+import random  # noqa: TID251 - the one floor where luck comes in
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from ..dataplane import Engine
+from ..errors import ConfigError
+from ..model import Snapshot
+from ..xds.bootstrap import Bootstrap
+from ..xds.client import XdsClient
+from ..xds.last_known_good import Saved, Store
+from .last_good import Earlier, Keeper, read
+from .options import Options
+from .upkeep import Upkeep
+
+log = logging.getLogger("meshlib")
+
+
+class Remote:
+    """Asks over ADS, and hands on what it is told.
+
+    While nobody can be asked, calls to unknown hosts are what the start policy makes of them.
+    """
+
+    def __init__(self, options: Options, engine: Engine, upkeep: Upkeep) -> None:
+        bootstrap = _bootstrap(options)
+        self._options = options
+        self._engine = engine
+        self._upkeep = upkeep
+        self._bootstrap_ignored = bootstrap.ignored
+        self._last_problem = ""
+        self._outage = ""
+        self._has_heard = False
+        self._earlier = Earlier(time.monotonic)
+        self._store: Store | None = None
+        self._keeper: Keeper | None = None
+        if options.last_known_good is not None:
+            identity = _identity(options, bootstrap)
+            self._store = Store(options.last_known_good, identity, wall=_wall)
+            self._keeper = Keeper(self._store)
+        engine.around.blame = self._blame
+        self._client = XdsClient(
+            bootstrap,
+            on_update=self._update,
+            on_problem=self._problem,
+            on_contact=self._contact,
+            clock=time.monotonic,
+            dice=random.random,
+        )
+
+    def start(self) -> None:
+        self._client.start()
+        snapshot, absent = self._engine.snapshot, self._engine.absent
+        if snapshot.listeners or absent:
+            self._has_heard = True
+            self._go_on(Saved(snapshot, absent, 0.0))
+
+    def _update(self, snapshot: Snapshot, absent: frozenset[str]) -> None:
+        self._has_heard = True
+        if self._keeper is not None:
+            self._keeper.remember(snapshot, absent)
+        self._upkeep.apply(*self._earlier.beside(snapshot, absent))
+
+    def _problem(self, text: str) -> None:
+        self._last_problem = text
+        log.warning("control plane: %s", text)
+
+    def _contact(self, outage: str) -> None:
+        if self._keeper is not None:
+            self._keeper.contact(outage)
+        if outage and not self._outage:
+            self._without(outage)
+        self._outage = outage
+        self._upkeep.contact(outage)
+
+    def _without(self, outage: str) -> None:
+        """The control plane cannot be asked, and did not say so before: what is done then."""
+        options = self._options
+        if options.on_no_config == "direct":
+            log.warning("hosts that nothing is known of are called without the mesh: %s", outage)
+        elif options.on_no_config == "last_good" and not self._has_heard:
+            self._has_heard = True  # by the disk, and once
+            assert self._store is not None, "the options say so"
+            saved = read(self._store, options.last_known_good_max_age, outage)
+            if saved is not None:
+                self._upkeep.apply(saved.snapshot, saved.absent)
+                self._go_on(saved, is_of_disk=True)
+
+    def _go_on(self, saved: Saved, *, is_of_disk: bool = False) -> None:
+        """Ask for all that is in force without being asked for in this life."""
+        self._earlier.take(saved, is_of_disk=is_of_disk)
+        for target in (*saved.snapshot.listeners, *saved.absent):
+            with suppress(ConfigError):  # of an authority that the bootstrap has no more
+                self.want(target)
+
+    def _blame(self) -> str:
+        """Why a listener may be missing: no connection, or what was wrong with an answer."""
+        status = self._client.status()
+        server = f"control plane {status['server']}"
+        if not status["connected"]:
+            return f"{server} is not connected: {status['error'] or 'no answer yet'}"
+        return f"{server}: {self._last_problem}" if self._last_problem else f"{server} sent none"
+
+    def close(self) -> None:
+        self._client.close()
+        if self._keeper is not None:
+            self._keeper.close()
+        self._upkeep.contact("")
+
+    def want(self, listener: str) -> None:
+        self._client.watch(listener)
+
+    def reach(self, timeout: float) -> bool:
+        return self._client.reach(timeout)
+
+    def is_ready(self) -> bool:
+        return self._client.is_ready()
+
+    def status(self) -> dict[str, Any]:
+        return {"kind": "xds", **self._client.status(), **self._earlier.status()}
+
+    def ignored(self) -> tuple[str, ...]:
+        return (*self._bootstrap_ignored, *self._client.ignored())
+
+
+def _wall() -> float:
+    return time.time()  # noqa: TID251 - the one floor where clocks come in
+
+
+def _bootstrap(options: Options) -> Bootstrap:
+    if options.control_plane is None:
+        assert options.bootstrap is not None, "else there is no control plane"
+        return Bootstrap.load(options.bootstrap)
+    return Bootstrap.for_server(
+        options.control_plane,
+        node_id=f"{options.service or 'meshlib'}-{os.getpid()}.{options.namespace}",
+        namespace=options.namespace,
+        labels=options.all_labels,
+        service=options.service,
+        locality={name: place for name, place in asdict(options.locality).items() if place},
+    )
+
+
+def _identity(options: Options, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Who is told the same in another life: all that a control plane can tell apart.
+
+    An id of our own making names the process, so that it tells nothing.
+    """
+    said = asdict(bootstrap.node)
+    if options.control_plane is not None:
+        del said["id"]
+    return {"node": said, "servers": [server.server_uri for server in bootstrap.xds_servers]}
