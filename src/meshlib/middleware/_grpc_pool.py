@@ -9,9 +9,10 @@ from typing import Any, Generic, TypeVar
 from ..dataplane import Engine, Send, UpstreamEndpoint
 from ..model import Address
 from ..model.snapshot import referenced_clusters
-from ._grpc_options import Term, cluster_of, connection_options, term_of
+from ._grpc_options import connection_options
 from ._grpc_status import is_ip
 from ._target import Target
+from ._terms import Term, cluster_of, term_of
 
 C = TypeVar("C")
 Options = Sequence[tuple[str, Any]]

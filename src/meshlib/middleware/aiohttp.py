@@ -6,9 +6,10 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from ._aiohttp_connector import MeshConnector
 from ._aiohttp_errors import MeshConnectionError, MeshTimeoutError
 from ._drive import Runtime
-from .aiohttp_client import MeshConnector, Middleware, client_middleware
+from .aiohttp_client import Middleware, client_middleware
 from .aiohttp_server import respond, server_middleware
 
 __all__ = ["AiohttpHooks", "MeshConnectionError", "MeshTimeoutError"]
@@ -46,7 +47,7 @@ class AiohttpHooks:
 
     def connector(self, **kw: Any) -> aiohttp.TCPConnector:
         """The connections of one session; how many is for the circuit breakers to say."""
-        return MeshConnector(**{"limit": 0, **kw})
+        return MeshConnector(self._runtime, **{"limit": 0, **kw})
 
     def setup(self, app: web.Application) -> None:
         """Make an application a server of the mesh; a second time does nothing."""

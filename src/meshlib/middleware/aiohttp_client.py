@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from copy import copy
 from dataclasses import replace
-from typing import Any
-from weakref import WeakSet
 
 import aiohttp
 from aiohttp import ClientRequest, ClientResponse
@@ -31,6 +29,7 @@ from ..dataplane import (
 from ..dataplane.message import IDEMPOTENT, Cause
 from ._aiohttp_beside import MIRRORED_BODY, Hedge, mirror
 from ._aiohttp_body import hand_over
+from ._aiohttp_connector import ENDPOINT, MeshConnector
 from ._aiohttp_deadline import announce
 from ._aiohttp_errors import MeshTimeoutError, cause_of, error_of
 from ._aiohttp_made import make_response, respond
@@ -41,9 +40,6 @@ from ._override import OVERRIDE
 
 Handler = Callable[[ClientRequest], Awaitable[ClientResponse]]
 Middleware = Callable[[ClientRequest, Handler], Awaitable[ClientResponse]]
-
-CONNECT_TIMEOUT = "meshlib_connect_timeout"
-"""Where a native request carries how long its endpoint's connection may take, in seconds."""
 
 PLAIN_SCHEMES = {"ws": "http", "wss": "https"}
 TLS_SCHEMES = frozenset({"https", "wss"})
@@ -76,39 +72,6 @@ def client_middleware(runtime: Runtime) -> Middleware:
         return answer
 
     return mesh
-
-
-class MeshConnector(aiohttp.TCPConnector):
-    """Knows which requests went out on a new connection, and which on a kept one."""
-
-    def __init__(self, **kw: Any) -> None:
-        super().__init__(**kw)
-        self._fresh: WeakSet[ClientRequest] = WeakSet()
-
-    async def _create_connection(
-        self,
-        req: ClientRequest,
-        traces: Any,
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as its base class has it
-    ) -> Any:
-        limit = req.__dict__.get(CONNECT_TIMEOUT)
-        if limit is not None:
-            timeout = aiohttp.ClientTimeout(
-                total=timeout.total,
-                connect=timeout.connect,
-                sock_read=timeout.sock_read,
-                sock_connect=min(timeout.sock_connect or limit, limit),
-                ceil_threshold=timeout.ceil_threshold,
-            )
-        protocol = await super()._create_connection(req, traces, timeout)
-        self._fresh.add(req)
-        return protocol
-
-    def used_kept(self, req: ClientRequest) -> bool:
-        """Was the last attempt of this request made on a connection used before?"""
-        fresh = req in self._fresh
-        self._fresh.discard(req)
-        return not fresh
 
 
 class _Call:
@@ -291,7 +254,7 @@ class _Call:
         authority = self.url.authority
         if endpoint is not None:
             authority = endpoint.key
-            req.__dict__[CONNECT_TIMEOUT] = endpoint.connect_timeout
+            req.__dict__[ENDPOINT] = endpoint
         req.url = URL(f"{scheme}://{authority}{request.path}", encoded=True)
         if scheme in TLS_SCHEMES and req.server_hostname is None:
             req.server_hostname = self.url.raw_host

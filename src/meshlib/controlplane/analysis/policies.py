@@ -13,8 +13,6 @@ from ..manifests.traffic_policy import (
 
 Remark = tuple[Path, str]
 
-GRPC_ONLY = "has no effect on HTTP: aiohttp keeps its connections as its session says"
-
 
 def remarks(policy: TrafficPolicy | PortTrafficPolicy, *, ejects: bool) -> Iterator[Remark]:
     """Each with its path below the policy; ``ejects``: outlier detection is inherited."""
@@ -63,16 +61,9 @@ def _localities(said: LoadBalancerSettings, *, ejects: bool) -> Iterator[Remark]
 
 
 def remarks_of_pool(pool: ConnectionPoolSettings) -> Iterator[Remark]:
-    for_grpc = {
-        ("tcp", "tcpKeepalive"): pool.tcp.tcp_keepalive,
-        ("tcp", "maxConnectionDuration"): pool.tcp.max_connection_duration,
-        ("http", "maxRequestsPerConnection"): pool.http.max_requests_per_connection,
-        ("http", "idleTimeout"): pool.http.idle_timeout,
-        ("http", "http2KeepAlive"): pool.http.http2_keep_alive,
-    }
-    for where, value in for_grpc.items():
-        if value not in {None, 0}:
-            yield where, f"{where[1]} {GRPC_ONLY}"
+    if pool.http.http2_keep_alive is not None:
+        said = "http2KeepAlive has no effect on HTTP: aiohttp speaks HTTP/1.1"
+        yield ("http", "http2KeepAlive"), said
     if pool.http.max_concurrent_streams:
         said = "maxConcurrentStreams is served to other clients; to gRPC's own the server says it"
         yield ("http", "maxConcurrentStreams"), said
