@@ -269,7 +269,7 @@ def test_what_a_rule_says_in_vain_is_said(world_of, rule, code, severity, said):
             "failover has no effect without outlierDetection",
         ),
         ("connectionPool: {tcp: {idleTimeout: 1s}}", "idleTimeout of tcp"),
-        ("connectionPool: {tcp: {tcpKeepalive: {}}}", "no effect on HTTP"),
+        ("connectionPool: {http: {http2KeepAlive: {interval: 30s}}}", "no effect on HTTP"),
         ("connectionPool: {tcp: {maxConnectionDuration: 1h}}", "no effect on HTTP"),
         ("connectionPool: {http: {idleTimeout: 1s}}", "no effect on HTTP"),
         ("connectionPool: {http: {maxRequestsPerConnection: 1}}", "no effect on HTTP"),

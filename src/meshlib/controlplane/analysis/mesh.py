@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ..manifests.finding import NOT_ACTED_ON, Finding
 from ..manifests.marks import Path
 from ..world import World
-from .policies import GRPC_ONLY, remarks_of_pool
+from .policies import remarks_of_pool
 
 
 def check(world: World) -> Iterator[Finding]:
@@ -17,8 +17,6 @@ def check(world: World) -> Iterator[Finding]:
     if config.h2_upgrade_policy != "DEFAULT":
         text = "h2UpgradePolicy has no effect: gRPC speaks HTTP/2 always, aiohttp HTTP/1.1"
         said.append((("h2UpgradePolicy",), text))
-    if config.tcp_keepalive is not None:
-        said.append((("tcpKeepalive",), f"tcpKeepalive {GRPC_ONLY}"))
     baseline = config.default_traffic_policy
     if baseline is not None and baseline.connection_pool is not None:
         for path, text in remarks_of_pool(baseline.connection_pool):
