@@ -9,6 +9,7 @@ from meshlib.dataplane.routing.matchers import path_of
 from meshlib.dataplane.routing.table import Parts, RouteTable
 from meshlib.errors import ConfigError
 from meshlib.model import (
+    FAULT,
     Exact,
     HeaderMatcher,
     HeaderMutations,
@@ -298,3 +299,21 @@ def test_ten_thousand_routes_are_not_tried_one_by_one() -> None:
     assert found(routes, "/exact/4999") == "e4999"
     assert found(routes, "/below/4321/x") == "p4321"
     assert tried == []
+
+
+def test_to_compile_a_route_with_filters_does_not_mean_to_look_through_all_of_them() -> None:
+    compared = []
+
+    class Noted(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            compared.append(self)
+            return str.__eq__(self, other)
+
+    routes = tuple(to("a", PathExact(Noted(f"/{number}"))) for number in range(100))
+    host = VirtualHost(name="host", domains=("*",), routes=routes)
+    config = RouteConfiguration(name="table", virtual_hosts=(host,))
+    RouteTable(config, Parts({}, python_regex, always(0.0), http_filters=(FAULT,)))
+    assert len(compared) < 10 * len(routes)

@@ -40,15 +40,21 @@ MEMO_SIZE = 1024
 class Place:
     """Where a route stands, and what is said around it."""
 
-    __slots__ = ("config", "host", "parts", "table")
+    __slots__ = ("config", "host", "parts", "position", "table")
 
     def __init__(
-        self, config: Route, host: VirtualHost, table: RouteConfiguration, parts: Parts
+        self,
+        config: Route,
+        host: VirtualHost,
+        table: RouteConfiguration,
+        parts: Parts,
+        position: int,
     ) -> None:
         self.config = config
         self.host = host
         self.table = table
         self.parts = parts
+        self.position = position
 
     @property
     def levels(self) -> tuple[HeaderMutations, ...]:
@@ -72,7 +78,7 @@ class Place:
         overrides = (self.config.overrides, self.host.overrides, self.table.overrides)
         name = choice.name if choice else ""
         site = parts.site(
-            (self.table.name, self.host.name, str(self.host.routes.index(self.config)), name),
+            (self.table.name, self.host.name, str(self.position), name),
             cluster=name,
             rate_limits=limits or self.host.rate_limits,
         )

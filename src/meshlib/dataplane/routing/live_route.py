@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class LiveRoute:
     """``answer`` is for calls that no destination takes; ``hash_key`` for those that a ring or a
     table balances: call it once a call, since it may make a cookie. ``terms`` are for attempts.
-    ``attempt_counts``: shall the request, shall the response tell of the attempts?
+    ``attempt_counts``: shall the request, shall the response tell of the attempts? ``position`` is
+    that among the routes of the host.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class LiveRoute:
         table: RouteConfiguration,
         parts: Parts,
         virtual_clusters: VirtualClusters | None = None,
+        position: int = 0,
     ) -> None:
         self.config = config
         self.virtual_host = host.name
@@ -74,7 +76,7 @@ class LiveRoute:
             host.include_attempt_count_in_response,
         )
         self._virtual_clusters = virtual_clusters
-        place = Place(config, host, table, parts)
+        place = Place(config, host, table, parts, position)
         self._set_policies(self.forward or RouteAction(cluster=""), place)
         try:
             self._lead(self.forward, place)

@@ -27,7 +27,10 @@ class LiveHost:
     def __init__(self, host: VirtualHost, table: RouteConfiguration, parts: Parts) -> None:
         self.name = host.name
         named = VirtualClusters(host.virtual_clusters, parts) if host.virtual_clusters else None
-        self.routes = tuple(LiveRoute(route, host, table, parts, named) for route in host.routes)
+        self.routes = tuple(
+            LiveRoute(route, host, table, parts, named, position)
+            for position, route in enumerate(host.routes)
+        )
         self._index = PathIndex([(r.config.match, r.matches_path) for r in self.routes])
         self._memo: dict[str, tuple[LiveRoute, ...]] = {}
         self._require_tls = host.require_tls
