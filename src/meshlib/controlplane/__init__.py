@@ -6,17 +6,21 @@ if TYPE_CHECKING:
     from .cache import SnapshotCache
     from .control_plane import ControlPlane
     from .findings import Finding, analyze, errors_of, findings_of
+    from .limits import Limits
     from .manifests import load_documents, load_files
     from .node import Node
     from .scope import Scope
+    from .server import AdsServer, serve
     from .snapshots import compile_snapshot
     from .sources import Folder
     from .world import World
 
 __all__ = [
+    "AdsServer",
     "ControlPlane",
     "Finding",
     "Folder",
+    "Limits",
     "Node",
     "Scope",
     "SnapshotCache",
@@ -27,12 +31,15 @@ __all__ = [
     "findings_of",
     "load_documents",
     "load_files",
+    "serve",
 ]
 
 _HOMES = {
+    "AdsServer": "server",
     "ControlPlane": "control_plane",
     "Finding": "findings",
     "Folder": "sources",
+    "Limits": "limits",
     "Node": "node",
     "Scope": "scope",
     "SnapshotCache": "cache",
@@ -43,6 +50,7 @@ _HOMES = {
     "findings_of": "findings",
     "load_documents": "manifests",
     "load_files": "manifests",
+    "serve": "server",
 }
 
 

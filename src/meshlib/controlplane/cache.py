@@ -1,13 +1,15 @@
 """What each group of clients is served: the lower level of the control plane."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from ..model import Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Snapshot, gather
-from ..xds.codec import Resource
+from ..xds.codec import decode
+from ..xds.types import ENDPOINT
+from .discovery import Nack
 from .node import Node
-from .versions import PackedSnapshot, Packer
+from .versions import NOTHING, TYPES, Given, PackedResource, PackedSnapshot, Packer
 
 Watcher = Callable[[PackedSnapshot], None]
 
@@ -21,7 +23,12 @@ class SnapshotCache:
     """Snapshots by node group; a new one is told to every stream of its group.
 
     ``node_hash`` says which group a node belongs to; ``missing`` is called for a node whose
-    group has no snapshot yet, and may set one. Belongs to one event loop.
+    group has no snapshot yet, and may set one. With ``check`` (the default) a snapshot whose
+    references lead nowhere is refused. With ``rollback_on_nack`` a snapshot of which a client
+    refuses something new gives way to the one before. Belongs to one event loop.
+
+    Resources are values of :mod:`meshlib.model`, protobuf messages of any type, or proto-JSON with
+    its ``@type``. Those that nothing refers to are served too, to whom asks for them.
     """
 
     def __init__(
@@ -29,40 +36,87 @@ class SnapshotCache:
         node_hash: Callable[[Node], Hashable] = by_node_id,
         *,
         missing: Callable[[Node], None] | None = None,
+        check: bool = True,
+        rollback_on_nack: bool = False,
     ) -> None:
         self._node_hash = node_hash
         self._missing = missing
+        self._check = check
+        self._rollback_on_nack = rollback_on_nack
         self._packer = Packer()
         self._snapshots: dict[Hashable, PackedSnapshot] = {}
+        self._before: dict[Hashable, PackedSnapshot] = {}
         self._watchers: dict[Hashable, set[Watcher]] = defaultdict(set)
+        self._observers: list[Watcher] = []
 
     @property
     def groups(self) -> Collection[Hashable]:
         """The groups that have a snapshot."""
         return tuple(self._snapshots)
 
+    # What is served
+
     def set_snapshot(
         self,
         node_group: Hashable,
-        resources: Snapshot | Iterable[Resource],
+        resources: Snapshot | Iterable[Given],
         version: str | None = None,
+        *,
+        check: bool | None = None,
     ) -> PackedSnapshot:
-        """Serve these resources to the group from now on; without ``version``, one by content.
+        """Serve these resources, and no others, to the group from now on.
 
-        Raises :class:`ConfigError` for references that lead nowhere; then nothing changes.
+        ``version`` is what clients are told; without it, one by content. A resource that did not
+        change is not sent again under another version. Raises :class:`ConfigError` for references
+        that lead nowhere; then nothing changes.
         """
-        snapshot = resources if isinstance(resources, Snapshot) else _gathered(resources)
-        snapshot.check()
-        last = self._snapshots.get(node_group)
-        packed = self._packer.pack(snapshot, last, version)
-        self._snapshots[node_group] = packed
-        for watcher in tuple(self._watchers.get(node_group, ())):
-            watcher(packed)
-        return packed
+        given = resources if isinstance(resources, Snapshot) else tuple(resources)
+        packed = self._packer.pack(given, self._snapshots.get(node_group), version)
+        if self._check if check is None else check:
+            (given if isinstance(given, Snapshot) else _gathered(packed)).check()
+        return self._put_in_force(node_group, packed)
+
+    def update(
+        self,
+        node_group: Hashable,
+        resources: Iterable[Given],
+        version: str | None = None,
+        *,
+        check: bool | None = None,
+    ) -> PackedSnapshot:
+        """Serve these resources beside the others of the group, or in place of their namesakes.
+
+        Only what changed is looked at (that, and for anything but endpoints the references of
+        all): one change among thousands costs each client little. Types keep their version
+        unless something of them changed.
+        """
+        by_type: dict[str, list[PackedResource]] = defaultdict(list)
+        for packed in map(self._packer.packed, resources):
+            by_type[packed.type_url].append(packed)
+        refers = any(url in TYPES and url != ENDPOINT for url in by_type)
+        check = (self._check if check is None else check) and refers
+        return self._change(node_group, by_type, {}, version, check=check)
+
+    def remove(
+        self,
+        node_group: Hashable,
+        names: Iterable[str],
+        *,
+        type_url: str | None = None,
+        version: str | None = None,
+        check: bool | None = None,
+    ) -> PackedSnapshot:
+        """Serve the resources of these names no longer: of this type, or of every type."""
+        gone = tuple(names)
+        last = self._snapshots.get(node_group, PackedSnapshot("", {}))
+        types = [type_url] if type_url is not None else list(last.types)
+        check = self._check if check is None else check
+        return self._change(node_group, {}, dict.fromkeys(types, gone), version, check=check)
 
     def clear(self, node_group: Hashable) -> None:
         """Forget the group's snapshot; its clients keep what they have."""
         self._snapshots.pop(node_group, None)
+        self._before.pop(node_group, None)
 
     def snapshot_of(self, node: Node) -> PackedSnapshot | None:
         group = self._node_hash(node)
@@ -70,12 +124,48 @@ class SnapshotCache:
             self._missing(node)
         return self._snapshots.get(group)
 
-    def forget_unused(self) -> None:
-        """Call after all groups were set anew: what none of them uses is dropped."""
-        self._packer.forget_unused()
+    # What clients say to it
+
+    def refused(self, node: Node, nack: Nack) -> None:
+        """A client refused something: roll back, if that is wished and would help."""
+        if self._rollback_on_nack and self.came_with_last_change(node, nack):
+            self.roll_back(self._node_hash(node))
+
+    def came_with_last_change(self, node: Node, nack: Nack) -> bool:
+        """Whether what was refused is in force, and was not before the last change."""
+        group = self._node_hash(node)
+        now, before = self._snapshots.get(group), self._before.get(group)
+        if now is None or before is None:
+            return False
+        offered, earlier = now.of(nack.type_url).resources, before.of(nack.type_url).resources
+        return any(
+            offered.get(resource.name) == resource != earlier.get(resource.name)
+            for resource in nack.refused
+        )
+
+    def roll_back(self, node_group: Hashable) -> PackedSnapshot | None:
+        """Put the snapshot before the last back in force, once."""
+        before = self._before.pop(node_group, None)
+        if before is not None:
+            self._snapshots[node_group] = before
+            self._tell(node_group, before)
+        return before
+
+    # Who hears of it
 
     def is_watched(self, node_group: Hashable) -> bool:
         return node_group in self._watchers
+
+    @contextmanager
+    def observed(self, observer: Watcher) -> Iterator[None]:
+        """Tell ``observer`` of the snapshots of all groups, those in force first."""
+        for snapshot in tuple(self._snapshots.values()):
+            observer(snapshot)
+        self._observers.append(observer)
+        try:
+            yield
+        finally:
+            self._observers.remove(observer)
 
     @contextmanager
     def watching(self, node: Node, watcher: Watcher) -> Iterator[None]:
@@ -92,9 +182,44 @@ class SnapshotCache:
             if not self._watchers[group]:
                 del self._watchers[group]
 
+    def _change(
+        self,
+        group: Hashable,
+        put: Mapping[str, Iterable[PackedResource]],
+        drop: Mapping[str, Iterable[str]],
+        version: str | None,
+        *,
+        check: bool,
+    ) -> PackedSnapshot:
+        last = self._snapshots.get(group) or self._packer.pack(())
+        types = dict(last.types)
+        for url in put.keys() | drop.keys():
+            before = types.get(url, NOTHING)
+            types[url] = before.changed(put.get(url, ()), drop.get(url, ()), version)
+        packed = PackedSnapshot.gathered(types, version)
+        if check:
+            _gathered(packed).check()
+        return self._put_in_force(group, packed)
 
-def _gathered(resources: Iterable[Resource]) -> Snapshot:
-    given = tuple(resources)
+    def _put_in_force(self, group: Hashable, packed: PackedSnapshot) -> PackedSnapshot:
+        if group in self._snapshots:
+            self._before[group] = self._snapshots[group]
+        self._snapshots[group] = packed
+        self._tell(group, packed)
+        return packed
+
+    def _tell(self, group: Hashable, packed: PackedSnapshot) -> None:
+        for watcher in (*self._watchers.get(group, ()), *self._observers):
+            watcher(packed)
+
+
+def _gathered(packed: PackedSnapshot) -> Snapshot:
+    """The same as values of the model; raises :class:`ConfigError` for what it cannot say."""
+    given = [
+        resource.source or decode(url, resource.packed.value).resource
+        for url in TYPES
+        for resource in packed.of(url).resources.values()
+    ]
     return gather(
         listeners=[r for r in given if isinstance(r, Listener)],
         routes=[r for r in given if isinstance(r, RouteConfiguration)],

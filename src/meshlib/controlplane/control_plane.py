@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import os
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Coroutine, Hashable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +14,9 @@ from ..errors import ConfigError, MeshError, Problem
 from ..model import Snapshot
 from .admin import Admin
 from .cache import SnapshotCache
+from .discovery import Nack
 from .findings import Finding, findings_of
+from .limits import Limits
 from .manifests import load_documents
 from .node import ClientKind, Node
 from .profiles import Downgrade, adapt
@@ -22,6 +25,8 @@ from .server import AdsServer
 from .snapshots import compile_snapshot
 from .sources import Folder
 from .status import Status
+from .stream import Wire
+from .type_names import short
 from .versions import digest
 from .world import World
 
@@ -38,6 +43,10 @@ class ControlPlane:
     manifests as dicts. ``listen`` and ``admin`` are ``host:port``; port 0 takes a free one, and
     without ``admin`` there is no admin interface. Entering raises :class:`ConfigError` for a
     config that is bad from the start; later a bad edit is refused whole, and ``errors`` says why.
+
+    ``admin_token`` (else ``MESHLIB_ADMIN_TOKEN``) must be given where ``admin`` is not on loopback.
+    With ``rollback_on_nack`` an edit that brings something that a client refuses is taken back for
+    all, once. ``wire`` is shown every message.
     """
 
     def __init__(
@@ -46,17 +55,26 @@ class ControlPlane:
         *,
         listen: str = "127.0.0.1:18000",
         admin: str | None = None,
+        admin_token: str | None = None,
+        rollback_on_nack: bool = False,
+        limits: Limits | None = None,
+        wire: Wire | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._folder, self._documents = _source(config)
         _check_address("listen", listen)
         if admin is not None:
             _check_address("admin", admin)
-        self._cache = SnapshotCache(_group_of, missing=self._admit)
+        self._cache = SnapshotCache(_group_of, missing=self._admit, check=False)
         self._status = Status(clock)
-        self._server = AdsServer(self._cache, self._status, listen)
-        self._admin = Admin(self._status, admin) if admin is not None else None
+        self._server = AdsServer(
+            self._cache, self._status, listen, limits=limits, on_nack=self._nacked, wire=wire
+        )
+        token = admin_token or os.environ.get("MESHLIB_ADMIN_TOKEN")
+        self._admin = Admin(self._status, admin, token=token) if admin is not None else None
         self._world = World()
+        self._world_before: World | None = None
+        self._rollback_on_nack = rollback_on_nack
         self._findings: frozenset[Finding] = frozenset()
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[None]] = set()
@@ -127,14 +145,17 @@ class ControlPlane:
             loop.call_soon_threadsafe(begin, world)
 
         def begin(world: World) -> None:
-            task = loop.create_task(self._change_or_log(world))
-            self._changes.add(task)
-            task.add_done_callback(self._changes.discard)
+            self._begin(self._change_or_log(world))
 
         def unreadable(error: ConfigError) -> None:
             loop.call_soon_threadsafe(self._refuse, error)
 
         folder.start(changed, unreadable)
+
+    def _begin(self, change: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
 
     async def _change_or_log(self, world: World) -> None:
         try:
@@ -170,10 +191,9 @@ class ControlPlane:
     def _put_in_force(
         self, world: World, findings: tuple[Finding, ...], staged: Mapping[Hashable, Snapshot]
     ) -> None:
-        self._world = world
-        self.errors = self._status.errors = ()
-        self._status.version = digest([repr(world).encode()])
-        self._status.applied += 1
+        self._world, self._world_before = world, self._world if self._status.version else None
+        self.errors = ()
+        self._status.applied(digest([repr(world).encode()]))
         for group in self._cache.groups:
             if not self._cache.is_watched(group):
                 self._cache.clear(group)
@@ -181,7 +201,6 @@ class ControlPlane:
             # A group that came while the others were being compiled runs on the old world yet.
             snapshot = staged.get(group) or self._compiled(world, group)
             self._cache.set_snapshot(group, snapshot)
-        self._cache.forget_unused()
         clients = len(self._status.clients)
         LOG.info("applied version %s, %d streams are told", self.version, clients)
         for finding in findings:
@@ -192,11 +211,35 @@ class ControlPlane:
 
     def _refuse(self, error: ConfigError) -> None:
         self.errors = error.problems
-        self._status.errors = tuple(map(str, error.problems))
+        self._status.refused(tuple(map(str, error.problems)))
         serving = f"version {self.version} serves on" if self.version else "nothing is served"
         LOG.error("refused an edit, %s:", serving)
         for problem in error.problems:
             LOG.error("  %s", problem)
+
+    def _nacked(self, node: Node, nack: Nack) -> None:
+        if not self._rollback_on_nack or not self._cache.came_with_last_change(node, nack):
+            return
+        before, self._world_before = self._world_before, None
+        if before is not None:
+            self._begin(self._roll_back(before, self._world, node, nack))
+
+    async def _roll_back(self, before: World, bad: World, node: Node, nack: Nack) -> None:
+        """Put back what was in force before; the folder keeps the edit, to be mended."""
+        async with self._changing:
+            if self._world is not bad:
+                return
+            groups = [group for group in self._cache.groups if self._cache.is_watched(group)]
+            findings, staged = await asyncio.to_thread(self._prepare, before, groups)
+            taken_back = self.version
+            self._put_in_force(before, findings, staged)
+            self._world_before = None
+        self._status.metrics.rollbacks += 1
+        what = f"{short(nack.type_url)} {', '.join(nack.resources)}"
+        said = f"{node.id} refused {what}: {nack.text}"
+        self.errors = (Problem(f"version {taken_back} is taken back", said),)
+        self._status.errors = tuple(map(str, self.errors))
+        LOG.error("rolled back to version %s: %s", self.version, self.errors[0])
 
     def _admit(self, node: Node) -> None:
         group = _group_of(node)

@@ -1,32 +1,30 @@
-"""The ADS server: aggregated discovery over grpc.aio, and nothing but the wire."""
+"""The xDS server: every discovery service over grpc.aio, for what a cache holds."""
 
-import asyncio
 import logging
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from types import TracebackType
+from typing import Any, Self
 
 import grpc
-from google.protobuf.json_format import MessageToDict
 
 from ..errors import MeshError
-from ..model import Locality
-from ..xds.protos import message_class
+from .admin import Admin
 from .cache import SnapshotCache
-from .node import ClientKind, Node
-from .status import Client, Status, short
-from .subscriptions import ExcessError, Request, Response, Subscriptions
-from .versions import PackedSnapshot
+from .discovery import ExcessError, RequestError
+from .limits import Limits, TokenBucket
+from .messages import node_of
+from .node import Node
+from .services import handlers
+from .status import Client, Status
+from .stream import OnNack, Stream, Wire
 
 LOG = logging.getLogger("meshlib.controlplane")
-DISCOVERY = "envoy.service.discovery.v3"
-NOT_FOUND = 5
-MAX_REQUEST = 1_000_000
-MAX_STREAMS = 20_000
-PUSH_TIMEOUT = 30.0
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # two servers that share a port would share its clients by chance
-    ("grpc.max_receive_message_length", MAX_REQUEST),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -34,17 +32,43 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
 )
+GOLDEN_RATIO = 0.618033988749895
 
 
 class AdsServer:
-    """Serves what a :class:`SnapshotCache` holds. Belongs to the loop that started it."""
+    """Serves what a :class:`SnapshotCache` holds: ``async with AdsServer(cache, listen=…)``.
 
-    def __init__(self, cache: SnapshotCache, status: Status, listen: str) -> None:
+    Both encodings of the aggregated service and of those of one type. ``address`` is where it
+    listens; port 0 takes a free one. ``on_nack`` hears of every refusal (default: the cache, which
+    may roll back); ``wire`` is shown every message. Belongs to the loop that started it.
+    """
+
+    def __init__(
+        self,
+        cache: SnapshotCache,
+        status: Status | None = None,
+        listen: str = "127.0.0.1:18000",
+        *,
+        limits: Limits | None = None,
+        credentials: grpc.ServerCredentials | None = None,
+        on_nack: OnNack | None = None,
+        wire: Wire | None = None,
+    ) -> None:
+        self.status = status or Status(time.monotonic)
+        self.address = listen
+        self.admin_address: str | None = None
         self._cache = cache
-        self._status = status
-        self._listen = listen
+        self._limits = limits or Limits()
+        self._credentials = credentials
+        self._on_nack = on_nack or cache.refused
+        self._wire = wire
         self._server: grpc.aio.Server | None = None
-        self._streams: set[_Stream] = set()
+        self._streams: set[Stream] = set()
+        self._open = 0
+        self._numbers = count(1)
+        self._by_node: Counter[str] = Counter()
+        new, rate = self._limits.new_streams, self._limits.new_streams_per_second
+        self._new_streams = TokenBucket(new, rate, self.status.clock)
         self._draining = False
 
     async def start(self) -> str:
@@ -52,16 +76,21 @@ class AdsServer:
 
         Raises :class:`MeshError` if the address cannot be had.
         """
-        server = grpc.aio.server(options=OPTIONS)
-        server.add_generic_rpc_handlers((_handlers(self),))
-        host = self._listen.rpartition(":")[0]
+        server = grpc.aio.server(options=(*OPTIONS, *self._options()))
+        server.add_generic_rpc_handlers(handlers(self.stream))
+        host = self.address.rpartition(":")[0]
         try:
-            port = server.add_insecure_port(self._listen)
+            port = (
+                server.add_insecure_port(self.address)
+                if self._credentials is None
+                else server.add_secure_port(self.address, self._credentials)
+            )
         except RuntimeError as error:
-            raise MeshError(f"cannot listen on {self._listen}: is the port taken?") from error
+            raise MeshError(f"cannot listen on {self.address}: is the port taken?") from error
         await server.start()
         self._server = server
-        return f"{host}:{port}"
+        self.address = f"{host}:{port}"
+        return self.address
 
     async def stop(self, grace: float = 2.0) -> None:
         """End every stream in an orderly way: clients keep what they have and come back."""
@@ -71,158 +100,136 @@ class AdsServer:
         if self._server is not None:
             await self._server.stop(grace)
 
-    async def stream(self, messages: AsyncIterator[Any], grpc_call: Any) -> None:
-        if self._draining or len(self._streams) >= MAX_STREAMS:
-            why = "draining" if self._draining else "too many streams"
-            await grpc_call.abort(grpc.StatusCode.UNAVAILABLE, f"the control plane is {why}")
-        first = await anext(messages, None)
-        if first is None:
-            return
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def stream(
+        self, messages: AsyncIterator[Any], grpc_call: Any, *, delta: bool, type_url: str
+    ) -> None:
+        """One stream, from its first request to its end."""
+        if self._draining:
+            said = "the control plane is draining"
+            await grpc_call.abort(grpc.StatusCode.UNAVAILABLE, said)
+        self._open += 1
+        try:
+            self._check_room()
+            first = await anext(messages, None)
+            if first is not None:
+                await self._serve(first, messages, grpc_call, delta=delta, type_url=type_url)
+        except ExcessError as excess:
+            self.status.metrics.refused_streams[excess.reason] += 1
+            await grpc_call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(excess))
+        except RequestError as wrong:
+            await grpc_call.abort(grpc.StatusCode.INVALID_ARGUMENT, str(wrong))
+        except TimeoutError:
+            self.status.metrics.refused_streams["slow"] += 1
+            said = f"the client read nothing for {self._limits.push_timeout:g} s"
+            await grpc_call.abort(grpc.StatusCode.DEADLINE_EXCEEDED, said)
+        finally:
+            self._open -= 1
+
+    async def _serve(
+        self,
+        first: Any,
+        messages: AsyncIterator[Any],
+        grpc_call: Any,
+        *,
+        delta: bool,
+        type_url: str,
+    ) -> None:
         if not first.HasField("node"):
-            said = "the first request of a stream must carry the node"
-            await grpc_call.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
-        node = _node(first.node)
-        stream = _Stream(self._status, node)
+            raise RequestError("the first request of a stream must carry the node")
+        if first.node.ByteSize() > self._limits.node_bytes:
+            raise ExcessError(f"a node of more than {self._limits.node_bytes} bytes", "node")
+        number, node = next(self._numbers), node_of(first.node)
+        stream = Stream(
+            number,
+            node,
+            self.status,
+            self._limits,
+            delta=delta,
+            type_url=type_url,
+            on_nack=self._on_nack,
+            wire=self._wire,
+        )
+        if self._limits.max_connection_age is not None:
+            # Later than GOAWAY, whose jitter is 10 %, so that the client comes back elsewhere; and
+            # not all of those that came together at one time.
+            spread = 1.1 + number * GOLDEN_RATIO % 0.1
+            stream.close_after(self._limits.max_connection_age * spread)
         with self._registered(stream, node, grpc_call.peer()) as client:
-            try:
-                stream.receive(client, first)
-                await stream.converse(client, messages, grpc_call)
-            except ExcessError as excess:
-                await grpc_call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(excess))
-            except TimeoutError:
-                said = f"the client read nothing for {PUSH_TIMEOUT:.0f} s"
-                await grpc_call.abort(grpc.StatusCode.DEADLINE_EXCEEDED, said)
+            await stream.converse(client, first, messages, grpc_call)
 
     @contextmanager
-    def _registered(self, stream: "_Stream", node: Node, peer: str) -> Iterator[Client]:
+    def _registered(self, stream: Stream, node: Node, peer: str) -> Iterator[Client]:
+        most = self._limits.streams_per_node
+        if self._by_node[node.id] >= most:
+            raise ExcessError(f"{node.id} has {most} streams already", "streams_per_node")
+        self._by_node[node.id] += 1
         self._streams.add(stream)
         LOG.info("%s connected (%s)", node.id, node.user_agent_name or "unknown client")
         try:
             with (
-                self._status.connected(node, peer, stream.subscriptions) as client,
+                self.status.connected(node, peer, stream.subscriptions) as client,
                 self._cache.watching(node, stream.publish),
             ):
                 yield client
         finally:
             self._streams.discard(stream)
+            self._by_node[node.id] -= 1
+            if not self._by_node[node.id]:
+                del self._by_node[node.id]
             LOG.info("%s disconnected", node.id)
 
+    def _check_room(self) -> None:
+        if self._open > self._limits.streams:
+            raise ExcessError("the control plane has too many streams", "streams")
+        if not self._new_streams.try_take():
+            raise ExcessError("too many new streams at once; come back later", "new_streams")
 
-class _Stream:
-    """One client's stream: a reader that only notes, and a writer that pulls what is due."""
+    def _options(self) -> list[tuple[str, int]]:
+        options = [("grpc.max_receive_message_length", self._limits.request_bytes)]
+        age = self._limits.max_connection_age
+        if age is not None:
+            # Streams end by themselves, later than GOAWAY; the grace is for those that do not.
+            options.append(("grpc.max_connection_age_ms", max(1, int(age * 1000))))
+            options.append(("grpc.max_connection_age_grace_ms", max(1000, int(age * 2000))))
+        return options
 
-    def __init__(self, status: Status, node: Node) -> None:
-        self.subscriptions = Subscriptions()
-        self._status = status
-        self._node = node
-        self._news = asyncio.Event()
-        self._closed = False
-        self._unknown: set[str] = set()
 
-    def publish(self, snapshot: PackedSnapshot) -> None:
-        self.subscriptions.publish(snapshot)
-        self._news.set()
+@asynccontextmanager
+async def serve(
+    cache: SnapshotCache,
+    listen: str = "127.0.0.1:18000",
+    *,
+    admin: str | None = None,
+    admin_token: str | None = None,
+    limits: Limits | None = None,
+    credentials: grpc.ServerCredentials | None = None,
+    wire: Wire | None = None,
+) -> AsyncIterator[AdsServer]:
+    """A control plane of one's own resources: ``async with serve(cache) as server``.
 
-    def close(self) -> None:
-        self._closed = True
-        self._news.set()
-
-    def receive(self, client: Client, message: Any) -> None:
-        request = _request(message)
-        nack = self.subscriptions.receive(request)
-        self._status.seen(client, request.type_url, nack)
-        if nack is not None:
-            LOG.warning(
-                "%s refused %s %s (%s): %s",
-                self._node.id,
-                short(request.type_url),
-                nack.version,
-                ", ".join(nack.resources),
-                nack.text,
-            )
-        if request.type_url not in self.subscriptions.types and len(self._unknown) < 10:
-            if request.type_url not in self._unknown:
-                LOG.info("%s asks for %r, which is not served", self._node.id, request.type_url)
-            self._unknown.add(request.type_url)
-        self._news.set()
-
-    async def converse(self, client: Client, messages: AsyncIterator[Any], grpc_call: Any) -> None:
-        reader = asyncio.create_task(self._read(client, messages))
+    Each resource is served as the cache has it, with nothing adapted to the kind of client.
+    ``server.address`` is where clients find it, ``server.admin_address`` the admin interface.
+    """
+    made = AdsServer(cache, listen=listen, limits=limits, credentials=credentials, wire=wire)
+    desk = Admin(made.status, admin, token=admin_token) if admin is not None else None
+    async with made:
+        if desk is not None:
+            made.admin_address = await desk.start()
         try:
-            while not self._closed:
-                await self._news.wait()
-                self._news.clear()
-                await self._write_due(grpc_call)
-            if reader.done():
-                reader.result()
+            with cache.observed(lambda snapshot: made.status.applied(snapshot.version)):
+                yield made
         finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
-
-    async def _write_due(self, grpc_call: Any) -> None:
-        while not self._closed:
-            response = self.subscriptions.next_response()
-            if response is None:
-                return
-            async with asyncio.timeout(PUSH_TIMEOUT):
-                await grpc_call.write(_message(response, self._node.kind))
-
-    async def _read(self, client: Client, messages: AsyncIterator[Any]) -> None:
-        try:
-            async for message in messages:
-                self.receive(client, message)
-        finally:
-            self.close()
-
-
-def _handlers(server: AdsServer) -> grpc.GenericRpcHandler:
-    handler: Any = grpc.stream_stream_rpc_method_handler(
-        server.stream,
-        request_deserializer=message_class(f"{DISCOVERY}.DiscoveryRequest").FromString,
-        response_serializer=lambda message: message.SerializeToString(),
-    )
-    return grpc.method_handlers_generic_handler(
-        f"{DISCOVERY}.AggregatedDiscoveryService", {"StreamAggregatedResources": handler}
-    )
-
-
-def _request(message: Any) -> Request:
-    return Request(
-        type_url=message.type_url,
-        names=tuple(message.resource_names),
-        version=message.version_info,
-        nonce=message.response_nonce,
-        error=message.error_detail.message if message.HasField("error_detail") else None,
-    )
-
-
-def _message(response: Response, kind: ClientKind) -> Any:
-    message: Any = message_class(f"{DISCOVERY}.DiscoveryResponse")(
-        type_url=response.type_url, version_info=response.version, nonce=response.nonce
-    )
-    message.resources.extend(resource.packed for resource in response.resources)
-    if kind is ClientKind.MESHLIB:  # others may not know the field
-        for name in response.missing:
-            error = message.resource_errors.add()
-            error.resource_name.name = name
-            error.error_detail.code = NOT_FOUND
-            error.error_detail.message = f"{name!r} is not of the mesh"
-    message.control_plane.identifier = "meshlib"
-    return message
-
-
-def _node(message: Any) -> Node:
-    metadata = MessageToDict(message.metadata)
-    labels = metadata.get("LABELS")
-    namespace = metadata.get("NAMESPACE")
-    pairs = labels.items() if isinstance(labels, dict) else ()
-    place = message.locality
-    return Node(
-        id=message.id or "(no id)",
-        cluster=message.cluster,
-        namespace=namespace if namespace and isinstance(namespace, str) else "default",
-        labels=tuple(sorted((key, value) for key, value in pairs if isinstance(value, str))),
-        user_agent_name=message.user_agent_name,
-        user_agent_version=message.user_agent_version,
-        locality=Locality(place.region, place.zone, place.sub_zone),
-    )
+            if desk is not None:
+                await desk.stop()

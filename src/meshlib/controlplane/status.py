@@ -1,16 +1,19 @@
 """Who is connected, what each was sent, and what it said to that."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ..clock import Clock
+from .discovery import Nack
+from .metrics import Metrics, metric
 from .node import Node
 from .profiles import Downgrade
-from .subscriptions import Nack, Subscriptions, TypeSubscription
-from .versions import TYPES
+from .subscriptions import Subscriptions
+from .type_names import SHORT, short
+from .type_subscription import TypeSubscription
 
 MAX_NACKS = 100
 MAX_DOWNGRADES = 1000
@@ -35,9 +38,10 @@ class Client:
             "namespace": self.node.namespace,
             "labels": dict(self.node.labels),
             "peer": self.peer,
+            "protocol": "delta" if self.subscriptions.delta else "sotw",
             "connected_seconds": round(now - self.connected, 3),
             "last_seen_seconds": round(now - self.last_seen, 3),
-            "types": {short(url): _type(types[url]) for url in TYPES if url in types},
+            "types": {short(url): _type(types[url]) for url in _known_first(types)},
         }
 
 
@@ -45,25 +49,35 @@ class Client:
 class RecordedNack:
     at: float
     client: str
-    type_url: str
     nack: Nack
+
+    def to_dict(self, now: float) -> dict[str, Any]:
+        return {
+            "seconds_ago": round(now - self.at, 3),
+            "client": self.client,
+            "type": short(self.nack.type_url),
+            "version": self.nack.version,
+            "resources": list(self.nack.resources),
+            "text": self.nack.text,
+        }
 
 
 class Status:
     """The control plane's memory of its clients, bounded."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self.clock = clock
         self.version = ""
-        self.applied = 0
+        self.version_since = clock()
         self.errors: tuple[str, ...] = ()
         self.clients: list[Client] = []
         self.nacks: deque[RecordedNack] = deque(maxlen=MAX_NACKS)
         self.downgrades: dict[Downgrade, None] = {}
+        self.metrics = Metrics()
 
     @contextmanager
     def connected(self, node: Node, peer: str, subscriptions: Subscriptions) -> Iterator[Client]:
-        now = self._clock()
+        now = self.clock()
         client = Client(node, peer, now, now, subscriptions)
         self.clients.append(client)
         try:
@@ -71,10 +85,20 @@ class Status:
         finally:
             self.clients.remove(client)
 
-    def seen(self, client: Client, type_url: str, nack: Nack | None) -> None:
-        client.last_seen = self._clock()
-        if nack is not None:
-            self.nacks.append(RecordedNack(client.last_seen, client.node.id, type_url, nack))
+    def applied(self, version: str) -> None:
+        """This is in force from now on."""
+        self.version, self.version_since = version, self.clock()
+        self.errors = ()
+        self.metrics.applied += 1
+
+    def refused(self, errors: tuple[str, ...]) -> None:
+        """An edit that is not put in force."""
+        self.errors = errors
+        self.metrics.refused_edits += 1
+
+    def nacked(self, client: Client, nack: Nack) -> None:
+        self.nacks.append(RecordedNack(self.clock(), client.node.id, nack))
+        self.metrics.nacks[short(nack.type_url)] += 1
 
     def is_new(self, downgrade: Downgrade) -> bool:
         """Remember it; each is reported once."""
@@ -84,33 +108,40 @@ class Status:
         return True
 
     def to_dict(self) -> dict[str, Any]:
-        now = self._clock()
+        now = self.clock()
         return {
             "version": self.version,
-            "applied": self.applied,
+            "applied": self.metrics.applied,
             "errors": list(self.errors),
             "clients": [client.to_dict(now) for client in self.clients],
-            "nacks": [
-                {
-                    "seconds_ago": round(now - past.at, 3),
-                    "client": past.client,
-                    "type": short(past.type_url),
-                    "version": past.nack.version,
-                    "resources": list(past.nack.resources),
-                    "text": past.nack.text,
-                }
-                for past in self.nacks
-            ],
+            "nacks": [past.to_dict(now) for past in self.nacks],
             "downgrades": [str(downgrade) for downgrade in self.downgrades],
         }
 
+    def prometheus(self) -> str:
+        kinds = Counter((str(c.node.kind), c.subscriptions.delta) for c in self.clients)
+        streams = [
+            ((("kind", kind), ("protocol", "delta" if delta else "sotw")), count)
+            for (kind, delta), count in sorted(kinds.items())
+        ]
+        rejecting = sum(
+            any(state.nack for state in c.subscriptions.types.values()) for c in self.clients
+        )
+        age = self.clock() - self.version_since
+        lines = [
+            *metric("streams", "gauge", "Open streams of clients.", streams),
+            *metric("rejecting_streams", "gauge", "Streams with a NACK.", [((), rejecting)]),
+            *self.metrics.lines(),
+        ]
+        if self.version:
+            label = (("version", self.version),)
+            lines += metric("config_info", "gauge", "The version in force.", [(label, 1)])
+            lines += metric("config_age_seconds", "gauge", "Since when.", [((), round(age, 3))])
+        return "\n".join(lines) + "\n"
 
-def short(type_url: str) -> str:
-    """``lds``, ``rds``, ``cds`` or ``eds``."""
-    return SHORT.get(type_url, type_url)
 
-
-SHORT = dict(zip(TYPES, ("cds", "eds", "lds", "rds"), strict=True))
+def _known_first(types: dict[str, TypeSubscription]) -> list[str]:
+    return [*(url for url in SHORT if url in types), *sorted(types.keys() - SHORT.keys())]
 
 
 def _type(state: TypeSubscription) -> dict[str, Any]:

@@ -5,15 +5,15 @@ and one response of a type is under way at most. What is kept per type (names, a
 of every resource sent) does not know in which encoding of xDS it is spoken.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
 
-from ..errors import MeshError
 from ..xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from .discovery import DeltaRequest, ExcessError, Nack, Request, Response
+from .type_subscription import TypeSubscription
 from .versions import TYPES, PackedResource, PackedSnapshot, PackedType
 
 COMPLETE = frozenset({LISTENER, CLUSTER})
-"""A response of these types holds everything asked for: what is absent does not exist."""
+"""A state-of-the-world response of these holds everything: what is absent does not exist."""
 WAITS_FOR = {
     LISTENER: (CLUSTER, ENDPOINT),
     ROUTE: (CLUSTER, ENDPOINT, LISTENER),
@@ -22,233 +22,157 @@ WAITS_FOR = {
 
 Envoy acknowledges clusters only once they are warm, so that this is worth something.
 """
-WILDCARD = "*"
+REMOVED_AFTER = {
+    ROUTE: (LISTENER,),
+    CLUSTER: (LISTENER, ROUTE),
+    ENDPOINT: (CLUSTER, LISTENER, ROUTE),
+}
+"""What is gone is taken away last, when nothing that the client has may lead to it."""
 MAX_NAMES = 10_000
 MAX_NAME_LENGTH = 2048
-
-
-class ExcessError(MeshError):
-    """A client asks for more than one may."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """``error`` makes it a NACK, whatever version it carries."""
-
-    type_url: str
-    names: tuple[str, ...] = ()
-    version: str = ""
-    nonce: str = ""
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    """``missing``: names asked for that do not exist (xRFC TP3)."""
-
-    type_url: str
-    version: str
-    nonce: str
-    resources: tuple[PackedResource, ...]
-    missing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nack:
-    """``resources``: those that the text names, or all of the response if it names none."""
-
-    version: str
-    text: str
-    resources: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class TypeSubscription:
-    names: set[str] = field(default_factory=set)
-    wildcard: bool = False
-    named_before: bool = False
-    unanswered: set[str] = field(default_factory=set)
-    asked: bool = False
-    sent: dict[str, PackedResource] = field(default_factory=dict)
-    seen: PackedType | None = None  # all of this was weighed, and sent where it had to be
-    nonce: str = ""
-    sent_version: str = ""
-    sent_names: tuple[str, ...] = ()
-    in_flight: bool = False
-    acked_version: str = ""
-    nack: Nack | None = None
-
-    def selects(self, name: str) -> bool:
-        return self.wildcard or name in self.names
-
-    def select(self, offered: Mapping[str, PackedResource]) -> dict[str, PackedResource]:
-        if self.wildcard:
-            return dict(offered)
-        return {name: offered[name] for name in sorted(self.names) if name in offered}
-
-    def ask(self, names: Iterable[str], *, complete: bool, restarted: bool) -> None:
-        """Take in the list of names of a request."""
-        asked = set(names)
-        self.named_before = self.named_before or bool(asked)
-        wildcard = WILDCARD in asked or (complete and not self.named_before)
-        asked.discard(WILDCARD)
-        new = asked if restarted else asked - self.names
-        self.asked = self.asked or bool(new) or (wildcard and (restarted or not self.wildcard))
-        self.names, self.wildcard = asked, wildcard
-        self.unanswered = (self.unanswered | new) & asked
-        if not wildcard:
-            self.sent = {n: r for n, r in self.sent.items() if n in asked and n not in new}
-        elif restarted:
-            self.sent = {}
-
-    def answer(self, request: Request) -> None:
-        """Take in an ACK or a NACK of the last response."""
-        if request.error is not None:
-            named = tuple(name for name in self.sent_names if name in request.error)
-            self.nack = Nack(
-                version=self.sent_version,
-                text=request.error,
-                resources=named or self.sent_names,
-            )
-        elif self.in_flight:
-            self.acked_version, self.nack = self.sent_version, None
-        self.in_flight = False
+MAX_TYPES = 32
 
 
 class Subscriptions:
-    """State-of-the-world: what one client asked for, was sent, and said to it."""
+    """What one client asked for, was sent, and said to it.
 
-    def __init__(self) -> None:
+    ``delta`` chooses the encoding: :class:`DeltaRequest` goes in, else :class:`Request`.
+    """
+
+    def __init__(self, *, delta: bool = False) -> None:
         self.types: dict[str, TypeSubscription] = {}
+        self.delta = delta
         self._snapshot: PackedSnapshot | None = None
         self._nonce = 0
 
     def publish(self, snapshot: PackedSnapshot) -> None:
         """From now on this is what there is."""
         self._snapshot = snapshot
+        for type_url, state in self.types.items():
+            state.publish(snapshot.of(type_url))
 
-    def receive(self, request: Request) -> Nack | None:
+    def receive(self, request: Request | DeltaRequest) -> Nack | None:
         """Take in a request; returns the refusal that it brings, if it does.
 
         Raises :class:`ExcessError` for one that asks for too much.
         """
         _check(request)
-        if request.type_url not in TYPES:
-            return None
-        state = self.types.setdefault(request.type_url, TypeSubscription())
-        if request.nonce and state.nonce and request.nonce != state.nonce:
-            return None  # about a response that is no longer the last: another will follow
-        restarted = not request.nonce
-        if restarted:
-            state.in_flight = False
+        state = self._state(request.type_url)
+        if isinstance(request, DeltaRequest):
+            # What is wanted counts, even where the nonce is that of an older response.
+            nack = state.answer(request.error) if request.nonce == state.nonce != "" else None
+            state.ask_delta(request)
         else:
-            state.answer(request)
-        state.ask(request.names, complete=request.type_url in COMPLETE, restarted=restarted)
-        return state.nack if request.error is not None else None
+            if request.nonce and state.nonce and request.nonce != state.nonce:
+                return None  # about a response that is no longer the last: another will follow
+            nack = state.answer(request.error) if request.nonce else None
+            restarted = not request.nonce
+            state.in_flight = state.in_flight and not restarted
+            state.ask(request, restarted=restarted)
+        if len(state.names) > MAX_NAMES:
+            raise ExcessError(f"{len(state.names)} names of one type, at most {MAX_NAMES}")
+        return nack
+
+    @property
+    def is_due(self) -> bool:
+        """Something is to be said, now or after an answer of the client."""
+        return any(state.pending for state in self.types.values())
 
     def next_response(self) -> Response | None:
         """The response to send now, if any; it counts as sent."""
         if self._snapshot is None:
             return None
-        for type_url in TYPES:
-            state = self.types.get(type_url)
-            if state is None or state.in_flight:
-                continue
-            offered = self._snapshot.types[type_url]
-            response = (
-                self._complete(type_url, state, offered)
-                if type_url in COMPLETE
-                else self._changed(type_url, state, offered)
-            )
-            if response is not None:
-                return response
+        for type_url in sorted(self.types, key=_rank):
+            state = self.types[type_url]
+            owed = state.pending or state.asked or state.unanswered
+            if owed and not state.in_flight:
+                response = self._due(state, self._snapshot.of(type_url))
+                if response is not None:
+                    return response
         return None
 
-    def _complete(
-        self, type_url: str, state: TypeSubscription, offered: PackedType
-    ) -> Response | None:
-        if state.seen is offered and not state.asked:
-            return None
-        wanted = state.select(offered.resources)
-        kept = self._kept(state, wanted) if type_url == CLUSTER else {}
-        content = {**wanted, **kept}
-        if content == state.sent and not state.asked:
-            state.seen = None if kept else offered
-            return None
-        if self._must_wait(type_url) and not state.asked:
-            return None
-        missing = tuple(sorted(state.names - wanted.keys()))
-        state.sent, state.seen = content, None if kept else offered
-        version = f"{offered.version}+kept" if kept else offered.version
-        return self._send(type_url, state, version, tuple(content.values()), missing)
+    def _state(self, type_url: str) -> TypeSubscription:
+        state = self.types.get(type_url)
+        if state is None:
+            if len(self.types) >= MAX_TYPES:
+                raise ExcessError(f"more than {MAX_TYPES} types on one stream")
+            complete = type_url in COMPLETE
+            state = TypeSubscription(
+                type_url, legacy=complete, tells_removals=self.delta or complete
+            )
+            self.types[type_url] = state
+            if self._snapshot is not None:
+                state.publish(self._snapshot.of(type_url))
+        return state
 
-    def _changed(
-        self, type_url: str, state: TypeSubscription, offered: PackedType
-    ) -> Response | None:
-        """Of these types only what changed is sent; absence means nothing."""
-        if state.seen is offered and not state.asked:
-            return None
-        wanted = state.select(offered.resources)
-        state.sent = {name: r for name, r in state.sent.items() if name in wanted}
-        changed = {name: r for name, r in wanted.items() if state.sent.get(name) != r}
-        waits = self._must_wait(type_url)
-        if waits:
-            changed = {name: r for name, r in changed.items() if name in state.unanswered}
-        state.asked, state.seen = False, None if waits else offered
+    def _due(self, state: TypeSubscription, offered: PackedType) -> Response | None:
+        """What may be told now; what may not yet stays pending."""
+        new = {name for name in state.pending if name in offered.resources}
+        gone = state.pending - new
+        everything_asked = state.asked and state.wildcard
+        if not everything_asked and self._is_under_way(WAITS_FOR.get(state.type_url, ())):
+            new &= state.unanswered
+        if not self._is_settled(REMOVED_AFTER.get(state.type_url, ())):
+            gone = set()
+        missing = state.unanswered - offered.resources.keys()
+        told = state.send(sorted(new))
+        state.send(gone)
+        asked, state.asked = state.asked, False
         state.unanswered.clear()
-        if not changed:
+        if self.delta:
+            owed = bool(told or gone or missing or (asked and state.wildcard))
+            return self._send(state, offered, told, removed=gone | missing) if owed else None
+        if state.type_url not in COMPLETE:
+            return self._send(state, offered, told) if told else None
+        if not (told or gone or asked):
             return None
-        state.sent.update(changed)
-        return self._send(type_url, state, offered.version, tuple(changed.values()))
+        everything = tuple(state.sent[name] for name in sorted(state.sent))
+        return self._send(
+            state, offered, everything, missing=state.names - offered.resources.keys()
+        )
 
     def _send(
         self,
-        type_url: str,
         state: TypeSubscription,
-        version: str,
+        offered: PackedType,
         resources: tuple[PackedResource, ...],
-        missing: tuple[str, ...] = (),
+        *,
+        missing: AbstractSet[str] = frozenset(),
+        removed: AbstractSet[str] = frozenset(),
     ) -> Response:
         self._nonce += 1
-        state.nonce, state.sent_version, state.in_flight = str(self._nonce), version, True
+        kept = state.pending and state.type_url in COMPLETE and not self.delta
+        state.sent_version = f"{offered.version}+kept" if kept else offered.version
+        state.nonce, state.in_flight = str(self._nonce), True
         state.sent_names = tuple(resource.name for resource in resources)
-        state.asked = False
-        state.unanswered.clear()
         return Response(
-            type_url=type_url,
-            version=version,
+            type_url=state.type_url,
+            version=state.sent_version,
             nonce=state.nonce,
             resources=resources,
-            missing=missing,
+            missing=tuple(sorted(missing)),
+            removed=tuple(sorted(removed)),
         )
 
-    def _must_wait(self, type_url: str) -> bool:
-        earlier = (self.types.get(other) for other in WAITS_FOR.get(type_url, ()))
-        return any(state is not None and state.in_flight for state in earlier)
+    def _is_under_way(self, type_urls: tuple[str, ...]) -> bool:
+        states = (self.types.get(type_url) for type_url in type_urls)
+        return any(state is not None and state.in_flight for state in states)
 
-    def _kept(
-        self, state: TypeSubscription, wanted: Mapping[str, PackedResource]
-    ) -> dict[str, PackedResource]:
-        """Clusters that are no more, but that the client's routes may still lead to."""
-        gone = {n: r for n, r in state.sent.items() if n not in wanted and state.selects(n)}
-        return gone if gone and not self._routes_are_settled() else {}
-
-    def _routes_are_settled(self) -> bool:
-        assert self._snapshot is not None
-        for type_url in (LISTENER, ROUTE):
-            state = self.types.get(type_url)
-            if state is None:
-                continue
-            wanted = state.select(self._snapshot.types[type_url].resources)
-            gone = type_url in COMPLETE and wanted.keys() != state.sent.keys()
-            changed = any(state.sent.get(name) != r for name, r in wanted.items())
-            if state.in_flight or gone or changed:
-                return False
-        return True
+    def _is_settled(self, type_urls: tuple[str, ...]) -> bool:
+        states = (self.types.get(type_url) for type_url in type_urls)
+        return all(state is None or state.is_settled for state in states)
 
 
-def _check(request: Request) -> None:
-    if len(request.names) > MAX_NAMES:
-        raise ExcessError(f"{len(request.names)} names in one request, at most {MAX_NAMES}")
-    if any(len(name) > MAX_NAME_LENGTH for name in request.names):
+def _rank(type_url: str) -> tuple[int, str]:
+    return (TYPES.index(type_url), "") if type_url in TYPES else (len(TYPES), type_url)
+
+
+def _check(request: Request | DeltaRequest) -> None:
+    if isinstance(request, Request):
+        names = request.names
+    else:
+        names = (*request.subscribe, *request.unsubscribe, *request.initial_versions)
+    if len(names) > MAX_NAMES * (1 if isinstance(request, Request) else 3):
+        raise ExcessError(f"{len(names)} names in one request, at most {MAX_NAMES}")
+    if any(len(name) > MAX_NAME_LENGTH for name in names):
         raise ExcessError(f"a resource name is longer than {MAX_NAME_LENGTH} characters")

@@ -7,32 +7,85 @@ resource that did not change is never sent again.
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import count
+from typing import Any, Self
+from weakref import WeakValueDictionary
 
+from ..errors import ConfigError, Problem
 from ..model import Snapshot
 from ..xds.codec import Resource, encode
 from ..xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from .raw import Raw, read
 
 TYPES = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """In the order in which they are pushed: make before break (xDS, "Eventual consistency")."""
+Given = Resource | Raw
+"""What may be served: a value of the model, or any message of protobuf (see :mod:`.raw`)."""
+
+_serials = count(1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class PackedResource:
-    """``packed`` is the ``google.protobuf.Any``; equality is that of name and content."""
+    """``packed`` is the ``google.protobuf.Any``; equality is that of name and content.
+
+    ``source`` is the value of the model that it was made of, if it was.
+    """
 
     type_url: str
     name: str
     version: str
     packed: Any = field(compare=False, repr=False)
+    source: Resource | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def mark(self) -> int:
+        """Its share in the version of its type."""
+        made = hashlib.blake2b(f"{self.name} {self.version}".encode(), digest_size=8)
+        return int.from_bytes(made.digest(), "big")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedType:
-    """All resources of one type. Compared by identity: equal ones are kept, not remade."""
+    """All resources of one type. Compared by identity: equal ones are kept, not remade.
+
+    ``changes`` are the names in which it differs from the one whose serial ``after`` says: who
+    has weighed that one need not look at the others. ``total`` adds the marks of all resources.
+    """
 
     version: str
     resources: Mapping[str, PackedResource]
+    after: int = 0
+    changes: frozenset[str] = frozenset()
+    total: int = 0
+    serial: int = field(default_factory=lambda: next(_serials))
+
+    def changes_since(self, seen: "PackedType | None") -> frozenset[str] | None:
+        """The names to weigh anew; ``None`` for all of them."""
+        return self.changes if seen is not None and seen.serial == self.after else None
+
+    def changed(
+        self, put: Iterable[PackedResource], drop: Iterable[str], version: str | None
+    ) -> "PackedType":
+        """With these instead: what it costs follows from the number of changes."""
+        changes: dict[str, PackedResource | None] = dict.fromkeys(drop)
+        changes |= {resource.name: resource for resource in put}
+        changes = {n: new for n, new in changes.items() if self.resources.get(n) != new}
+        if not changes and version in (None, self.version):
+            return self
+        resources, total = dict(self.resources), self.total
+        for name, new in changes.items():
+            old = resources.pop(name, None)
+            total -= old.mark if old is not None else 0
+            if new is not None:
+                resources[name], total = new, total + new.mark
+        total %= 1 << 64
+        return PackedType(
+            version or f"{total:016x}", resources, self.serial, frozenset(changes), total
+        )
+
+
+NOTHING = PackedType("", {})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,52 +93,62 @@ class PackedSnapshot:
     version: str
     types: Mapping[str, PackedType]
 
+    def of(self, type_url: str) -> PackedType:
+        return self.types.get(type_url, NOTHING)
+
+    @classmethod
+    def gathered(cls, types: Mapping[str, PackedType], version: str | None) -> Self:
+        """``version``, or one by content."""
+        return cls(version or digest(f"{u} {k.version}".encode() for u, k in types.items()), types)
+
 
 class Packer:
-    """Packs snapshots; a resource equal to one of the generation before is not encoded again.
+    """Packs snapshots; a resource equal to one that is still served is not encoded again.
 
     Building messages is what costs (about 3 µs an endpoint), so scopes share them too.
     """
 
     def __init__(self) -> None:
-        self._known: dict[Resource, PackedResource] = {}
-        self._used: dict[Resource, PackedResource] = {}
+        self._known: WeakValueDictionary[Resource, PackedResource] = WeakValueDictionary()
 
     def pack(
-        self, snapshot: Snapshot, last: PackedSnapshot | None = None, version: str | None = None
+        self,
+        resources: Snapshot | Iterable[Given],
+        last: PackedSnapshot | None = None,
+        version: str | None = None,
     ) -> PackedSnapshot:
         """``last`` is what the same clients were served before: its unchanged types are kept.
 
-        ``version`` replaces the versions by content.
+        ``version`` replaces the versions by content. Raises :class:`ConfigError` where one name
+        stands for two different resources.
         """
-        before = last.types if last is not None else {}
+        given = _all(resources) if isinstance(resources, Snapshot) else resources
+        named: dict[str, dict[str, PackedResource]] = {type_url: {} for type_url in TYPES}
+        for packed in map(self.packed, given):
+            others = named.setdefault(packed.type_url, {})
+            if others.setdefault(packed.name, packed) != packed:
+                raise ConfigError(Problem(packed.name, "two different resources of one name"))
+        known = last.types if last is not None else {}
+        for type_url in known.keys() - named.keys():
+            named[type_url] = {}
         types = {
-            type_url: self._type(resources, before.get(type_url), version)
-            for type_url, resources in _by_type(snapshot).items()
+            url: _type(made, known.get(url, NOTHING), version)
+            for url, made in named.items()
+            if made or url in TYPES
         }
-        combined = digest(f"{url} {kind.version}".encode() for url, kind in types.items())
-        return PackedSnapshot(version or combined, types)
+        return PackedSnapshot.gathered(types, version)
 
-    def forget_unused(self) -> None:
-        """Drop what no snapshot has used since the last time."""
-        self._known, self._used = self._used, {}
-
-    def _type(
-        self, resources: Iterable[Resource], before: PackedType | None, version: str | None
-    ) -> PackedType:
-        packed = {one.name: one for one in map(self._packed, resources)}
-        made = version or digest(f"{r.name} {r.version}".encode() for r in packed.values())
-        if before is not None and before.version == made and before.resources == packed:
-            return before
-        return PackedType(made, packed)
-
-    def _packed(self, resource: Resource) -> PackedResource:
-        found = self._used.get(resource) or self._known.get(resource)
+    def packed(self, given: Given) -> PackedResource:
+        if not isinstance(given, Resource):
+            raw = read(given)
+            version = raw.version or digest([raw.packed.value])
+            return PackedResource(raw.packed.type_url, raw.name, version, raw.packed)
+        found = self._known.get(given)
         if found is None:
-            packed = encode(resource)
-            name = getattr(resource, "name", "") or getattr(resource, "cluster_name", "")
-            found = PackedResource(packed.type_url, name, digest([packed.value]), packed)
-        self._used[resource] = found
+            packed = encode(given)
+            name = getattr(given, "name", "") or getattr(given, "cluster_name", "")
+            found = PackedResource(packed.type_url, name, digest([packed.value]), packed, given)
+            self._known[given] = found
         return found
 
 
@@ -97,11 +160,20 @@ def digest(parts: Iterable[bytes]) -> str:
     return made.hexdigest()
 
 
-def _by_type(snapshot: Snapshot) -> dict[str, list[Resource]]:
-    rooms: dict[str, Mapping[str, Resource]] = {
-        CLUSTER: snapshot.clusters,
-        ENDPOINT: snapshot.endpoints,
-        LISTENER: snapshot.listeners,
-        ROUTE: snapshot.routes,
-    }
-    return {type_url: [room[name] for name in sorted(room)] for type_url, room in rooms.items()}
+def _type(
+    resources: Mapping[str, PackedResource], before: PackedType, version: str | None
+) -> PackedType:
+    gone = before.resources.keys() - resources.keys()
+    made = before.changed(resources.values(), gone, version)
+    # A type that never held anything has a version all the same: clients that ask are answered.
+    return made if made.version else PackedType(f"{0:016x}", {})
+
+
+def _all(snapshot: Snapshot) -> Iterable[Resource]:
+    rooms: tuple[Mapping[str, Resource], ...] = (
+        snapshot.clusters,
+        snapshot.endpoints,
+        snapshot.listeners,
+        snapshot.routes,
+    )
+    return (room[name] for room in rooms for name in sorted(room))

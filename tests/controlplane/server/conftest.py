@@ -1,11 +1,12 @@
-"""A client's side of the state-of-the-world protocol, by hand and over a real stream."""
+"""A client's side of the protocol in both encodings, by hand and over a real stream."""
 
 import asyncio
 
 import grpc
 import pytest
 
-from meshlib.controlplane.subscriptions import Request, Subscriptions
+from meshlib.controlplane.discovery import DeltaRequest, Request
+from meshlib.controlplane.subscriptions import Subscriptions
 from meshlib.controlplane.versions import PackedResource, PackedSnapshot, PackedType
 from meshlib.xds.protos import message_class
 from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
@@ -16,11 +17,16 @@ DISCOVERY = "envoy.service.discovery.v3"
 
 
 class Conversation:
-    """Speaks with :class:`Subscriptions` in short words: resources are ``name@version``."""
+    """Speaks with :class:`Subscriptions` in short words: resources are ``name@version``.
 
-    def __init__(self):
-        self.subscriptions = Subscriptions()
+    In the delta encoding what is gone is said as ``-name``.
+    """
+
+    def __init__(self, *, delta=False):
+        self.subscriptions = Subscriptions(delta=delta)
+        self.delta = delta
         self.nonces = {}
+        self._asked = {}
 
     def publish(self, version="1", **kinds):
         """``publish(cds="a@1 b@1", rds="r@1")``."""
@@ -39,8 +45,39 @@ class Conversation:
     def ask(self, kind, *names, nonce=None, error=None):
         """A request with the last nonce seen, unless another is given."""
         nonce = self.nonces.get(kind, "") if nonce is None else nonce
+        if self.delta:
+            before = self._asked.get(kind, set())
+            self._asked[kind] = set(names)
+            return self.change(
+                kind,
+                *(name for name in names if name not in before),
+                without=before - set(names),
+                nonce=nonce,
+                error=error,
+            )
         return self.subscriptions.receive(
             Request(type_url=URLS[kind], names=names, nonce=nonce, error=error)
+        )
+
+    def change(self, kind, *names, without=(), has=(), nonce="", error=None):
+        """A request of the delta encoding: what else is wanted, what no longer, what is known."""
+        return self.subscriptions.receive(
+            DeltaRequest(
+                type_url=URLS[kind],
+                subscribe=names,
+                unsubscribe=tuple(without),
+                initial_versions=dict(one.split("@") for one in has),
+                nonce=nonce,
+                error=error,
+            )
+        )
+
+    def accept(self, kind):
+        """An ACK that asks for nothing else, whatever the encoding."""
+        state = self.state(kind)
+        names = (*(["*"] if state.wildcard else []), *state.names)
+        return (
+            self.ask(kind, *names) if not self.delta else self.change(kind, nonce=self.nonces[kind])
         )
 
     def pull(self):
@@ -50,7 +87,8 @@ class Conversation:
             kind = KINDS[response.type_url]
             self.nonces[kind] = response.nonce
             contents = sorted(f"{r.name}@{r.version}" for r in response.resources)
-            said.append(" ".join([kind, *contents]))
+            gone = (f"-{name}" for name in response.removed)
+            said.append(" ".join([kind, *contents, *gone]))
         return said
 
     def state(self, kind):
@@ -60,6 +98,54 @@ class Conversation:
 @pytest.fixture
 def talk():
     return Conversation()
+
+
+@pytest.fixture
+def delta():
+    return Conversation(delta=True)
+
+
+@pytest.fixture(params=["sotw", "delta"])
+def either(request):
+    """For what holds in both encodings."""
+    return Conversation(delta=request.param == "delta")
+
+
+class DeltaStream:
+    """One raw stream in the delta encoding to a real server."""
+
+    def __init__(self, call, node):
+        self._call = call
+        self._node = node
+
+    async def ask(self, kind, *names, without=(), has=(), nonce="", error=None):
+        request = message_class(f"{DISCOVERY}.DeltaDiscoveryRequest")(
+            type_url=URLS.get(kind, kind),
+            resource_names_subscribe=names,
+            resource_names_unsubscribe=without,
+            initial_resource_versions=dict(has),
+            response_nonce=nonce,
+        )
+        if self._node is not None:
+            request.node.MergeFrom(self._node)
+            self._node = None
+        if error is not None:
+            request.error_detail.message = error
+        await self._call.write(request)
+
+    async def next(self):
+        response = await asyncio.wait_for(self._call.read(), 10)
+        assert response is not grpc.aio.EOF, await self._call.code()
+        return response
+
+    async def accept(self):
+        """The next response, acknowledged."""
+        response = await self.next()
+        await self.ask(response.type_url, nonce=response.nonce)
+        return response
+
+    async def ended(self):
+        return await asyncio.wait_for(self._call.code(), 10)
 
 
 class AdsStream:
@@ -102,22 +188,40 @@ class AdsStream:
         return await asyncio.wait_for(self._call.code(), 10)
 
 
+AGGREGATED = f"{DISCOVERY}.AggregatedDiscoveryService"
+
+
 @pytest.fixture
 async def connect():
-    """``connect(address, user_agent=…, namespace=…)``: an open :class:`AdsStream`."""
+    """``connect(address, user_agent=…, namespace=…)``: an open :class:`AdsStream`.
+
+    With ``delta=True`` it is a :class:`DeltaStream`; ``service`` and ``method`` name others.
+    """
     channels = []
 
-    async def connected(address, *, user_agent="test", node_id="t", **metadata):
+    async def connected(
+        address,
+        *,
+        user_agent="test",
+        node_id="t",
+        delta=False,
+        service=AGGREGATED,
+        method="AggregatedResources",
+        **metadata,
+    ):
         channel = grpc.aio.insecure_channel(address)
         channels.append(channel)
-        method = channel.stream_stream(
-            f"/{DISCOVERY}.AggregatedDiscoveryService/StreamAggregatedResources",
+        encoding = "Delta" if delta else ""
+        stream = channel.stream_stream(
+            f"/{service}/{encoding or 'Stream'}{method}",
             request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=message_class(f"{DISCOVERY}.DiscoveryResponse").FromString,
+            response_deserializer=message_class(
+                f"{DISCOVERY}.{encoding}DiscoveryResponse"
+            ).FromString,
         )
         node = message_class("envoy.config.core.v3.Node")(id=node_id, user_agent_name=user_agent)
         node.metadata.update(metadata)
-        return AdsStream(method(), node)
+        return (DeltaStream if delta else AdsStream)(stream(), node)
 
     yield connected
     for channel in channels:

@@ -162,12 +162,12 @@ async def test_others_see_only_that_a_listener_is_absent(plane, connect):
     assert not response.resource_errors
 
 
-async def test_an_envoy_gets_all_clusters_no_api_listeners_and_routes_by_port(plane, connect):
+async def test_an_envoy_gets_all_clusters_a_listener_and_routes_by_port(plane, connect):
     stream = await connect(plane.address, user_agent="envoy")
     await stream.ask("cds")
     assert CLUSTER in names(await stream.accept())
     await stream.ask("lds")
-    assert names(await stream.accept()) == []
+    assert names(await stream.accept()) == ["127.0.0.1_9080"]
     await stream.ask("rds", "9080")
     assert names(await stream.accept("9080")) == ["9080"]
 
@@ -205,10 +205,10 @@ async def test_status_and_config_are_told_over_http(plane, connect):
     assert status["version"] == plane.version
     (client,) = status["clients"]
     assert (client["id"], client["kind"], client["labels"]) == ("anna", "other", {"app": "a"})
-    config = json.loads((await get(plane, "/api/v1/config", params={"node": "anna"}))[1])
+    config = json.loads((await get(plane, "/api/v1/config/anna"))[1])
     (served,) = config["streams"][0]["types"]["eds"]["resources"]
     assert served["cluster_name"] == CLUSTER
-    missing, text = await get(plane, "/api/v1/config", params={"node": "nobody"})
+    missing, text = await get(plane, "/api/v1/config/nobody")
     assert (missing, json.loads(text)["clients"]) == (404, ["anna"])
 
 
@@ -241,13 +241,6 @@ async def test_an_address_is_never_shared(plane, folder):
         await ControlPlane(folder, listen=plane.address).start()
     with pytest.raises(MeshError, match="cannot listen"):
         await ControlPlane(folder, listen="127.0.0.1:0", admin=plane.admin_address).start()
-
-
-async def test_delta_is_not_served_yet(plane):
-    async with grpc.aio.insecure_channel(plane.address) as channel:
-        service = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-        call = channel.stream_stream(f"/{service}/DeltaAggregatedResources")()
-        assert await call.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_a_client_that_comes_later_gets_the_same_bytes(plane, connect):

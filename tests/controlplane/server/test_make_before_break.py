@@ -1,9 +1,11 @@
 """Whatever is edited and however slowly a client answers, it never lacks what it uses."""
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
-from meshlib.controlplane.subscriptions import Request, Subscriptions
+from meshlib.controlplane.discovery import DeltaRequest, Request
+from meshlib.controlplane.subscriptions import Subscriptions
 from meshlib.controlplane.versions import PackedResource, PackedSnapshot, PackedType
 from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
@@ -41,14 +43,21 @@ class EnvoyLike:
         self.clusters = set()
         self.tables = {}
         for url, names in ((CLUSTER, ()), (ROUTE, TABLES)):
-            subscriptions.receive(Request(type_url=url, names=names))
+            subscriptions.receive(
+                DeltaRequest(type_url=url, subscribe=names)
+                if subscriptions.delta
+                else Request(type_url=url, names=names)
+            )
 
     def read(self):
         while (response := self._subscriptions.next_response()) is not None:
-            if response.type_url == CLUSTER:
-                self.clusters = {resource.name for resource in response.resources}
-            else:
+            names = {resource.name for resource in response.resources}
+            if response.type_url == ROUTE:
                 self.tables |= {r.name: r.version for r in response.resources}
+            elif self._subscriptions.delta:
+                self.clusters = (self.clusters | names) - set(response.removed)
+            else:
+                self.clusters = names
             self._unanswered.append(response)
             assert set(self.tables.values()) <= self.clusters
 
@@ -58,14 +67,17 @@ class EnvoyLike:
         response = self._unanswered.pop(0)
         names = TABLES if response.type_url == ROUTE else ()
         self._subscriptions.receive(
-            Request(type_url=response.type_url, names=names, nonce=response.nonce)
+            DeltaRequest(type_url=response.type_url, nonce=response.nonce)
+            if self._subscriptions.delta
+            else Request(type_url=response.type_url, names=names, nonce=response.nonce)
         )
         return True
 
 
-@given(st.lists(st.one_of(WORLDS, st.none()), max_size=30))
-def test_routes_never_lead_to_a_cluster_that_the_client_lacks(events):
-    subscriptions = Subscriptions()
+@pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
+@given(events=st.lists(st.one_of(WORLDS, st.none()), max_size=30))
+def test_routes_never_lead_to_a_cluster_that_the_client_lacks(delta, events):
+    subscriptions = Subscriptions(delta=delta)
     world = {"r": "a", "s": "a"}
     subscriptions.publish(packed(world, 0))
     client = EnvoyLike(subscriptions)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from meshlib.controlplane.subscriptions import MAX_NAMES, ExcessError
+from meshlib.controlplane.discovery import ExcessError, Request
+from meshlib.controlplane.subscriptions import MAX_NAMES
 
 
 def test_an_empty_first_request_for_clusters_asks_for_all(talk):
@@ -237,8 +238,6 @@ def test_a_client_that_starts_over_without_a_nonce_is_answered_in_full(talk):
 
 
 def test_a_type_that_is_not_served_is_passed_over(talk):
-    from meshlib.controlplane.subscriptions import Request
-
     talk.publish()
     talk.subscriptions.receive(Request(type_url="type.googleapis.com/what.Ever", names=("x",)))
     assert talk.pull() == []

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 from meshlib.controlplane.versions import Packer
 from meshlib.model import Cluster, ClusterLoadAssignment, gather
 from meshlib.xds.types import CLUSTER, ENDPOINT
@@ -36,9 +39,12 @@ def test_other_content_is_another_version():
     assert packer.pack(world("a")).version != packer.pack(world("a", timeout=1.0)).version
 
 
-def test_what_is_not_used_for_a_generation_is_forgotten():
+def test_what_nobody_serves_any_more_is_forgotten():
     packer = Packer()
-    first = packer.pack(world("a")).types[CLUSTER].resources["a"]
-    packer.forget_unused()
-    packer.forget_unused()
-    assert packer.pack(world("a")).types[CLUSTER].resources["a"].packed is not first.packed
+    first = packer.pack(world("a"))
+    packed = weakref.ref(first.types[CLUSTER].resources["a"])
+    again = packer.pack(world("a"))
+    assert again.types[CLUSTER].resources["a"] is packed()
+    del first, again
+    gc.collect()
+    assert packed() is None

@@ -1,0 +1,109 @@
+"""Discovery requests and responses ⇄ their protobuf, in both encodings."""
+
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+
+from ..model import Locality
+from ..xds.protos import message_class
+from .discovery import DeltaRequest, Request, Response
+from .node import ClientKind, Node
+from .scope import Sidecar
+
+DISCOVERY = "envoy.service.discovery.v3"
+NOT_FOUND = 5
+
+
+def request_class(*, delta: bool) -> Any:
+    return message_class(f"{DISCOVERY}.{'Delta' if delta else ''}DiscoveryRequest")
+
+
+def request_of(message: Any, type_url: str, *, delta: bool) -> Request | DeltaRequest:
+    """``type_url`` is that of the service; only the aggregated one leaves it to the message."""
+    error = message.error_detail.message if message.HasField("error_detail") else None
+    if not delta:
+        return Request(
+            type_url=message.type_url or type_url,
+            names=tuple(message.resource_names),
+            version=message.version_info,
+            nonce=message.response_nonce,
+            error=error,
+        )
+    return DeltaRequest(
+        type_url=message.type_url or type_url,
+        subscribe=tuple(message.resource_names_subscribe),
+        unsubscribe=tuple(message.resource_names_unsubscribe),
+        initial_versions=dict(message.initial_resource_versions),
+        nonce=message.response_nonce,
+        error=error,
+    )
+
+
+def message_of(response: Response, kind: ClientKind, *, delta: bool) -> Any:
+    message = _delta(response) if delta else _state_of_the_world(response, kind)
+    message.control_plane.identifier = "meshlib"
+    return message
+
+
+def shown(response: Response) -> dict[str, Any]:
+    """The response in words of proto-JSON, its resources by name and version."""
+    return {
+        "type_url": response.type_url,
+        "version_info": response.version,
+        "nonce": response.nonce,
+        "resources": [{"name": r.name, "version": r.version} for r in response.resources],
+        "removed_resources": list(response.removed),
+    }
+
+
+def node_of(message: Any) -> Node:
+    metadata = MessageToDict(message.metadata)
+    labels = metadata.get("LABELS")
+    pairs = labels.items() if isinstance(labels, dict) else ()
+    place = message.locality
+    return Node(
+        id=message.id or "(no id)",
+        cluster=message.cluster,
+        namespace=_text(metadata, "NAMESPACE") or "default",
+        labels=tuple(sorted((key, value) for key, value in pairs if isinstance(value, str))),
+        user_agent_name=message.user_agent_name,
+        user_agent_version=message.user_agent_version,
+        locality=Locality(place.region, place.zone, place.sub_zone),
+        sidecar=Sidecar(
+            listen_address=_text(metadata, "MESHLIB_LISTEN_ADDRESS") or "127.0.0.1",
+            inbound_address=_text(metadata, "MESHLIB_INBOUND_ADDRESS"),
+        ),
+    )
+
+
+def _text(metadata: dict[str, Any], key: str) -> str:
+    value = metadata.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _state_of_the_world(response: Response, kind: ClientKind) -> Any:
+    message: Any = message_class(f"{DISCOVERY}.DiscoveryResponse")(
+        type_url=response.type_url, version_info=response.version, nonce=response.nonce
+    )
+    message.resources.extend(resource.packed for resource in response.resources)
+    if kind is ClientKind.MESHLIB:  # others may not know the field
+        for name in response.missing:
+            error = message.resource_errors.add()
+            error.resource_name.name = name
+            error.error_detail.code = NOT_FOUND
+            error.error_detail.message = f"{name!r} is not of the mesh"
+    return message
+
+
+def _delta(response: Response) -> Any:
+    message: Any = message_class(f"{DISCOVERY}.DeltaDiscoveryResponse")(
+        type_url=response.type_url,
+        system_version_info=response.version,
+        nonce=response.nonce,
+        removed_resources=response.removed,
+    )
+    for resource in response.resources:
+        message.resources.add(
+            name=resource.name, version=resource.version, resource=resource.packed
+        )
+    return message

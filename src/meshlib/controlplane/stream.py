@@ -1,0 +1,175 @@
+"""One client's stream: a reader that only notes, and a writer that pulls what is due."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+
+from .discovery import Nack, RequestError
+from .limits import Limits, TokenBucket
+from .messages import message_of, request_of, shown
+from .node import Node
+from .status import Client, Status
+from .subscriptions import Subscriptions
+from .type_names import short
+from .versions import PackedSnapshot
+
+LOG = logging.getLogger("meshlib.controlplane")
+
+Wire = Callable[[str, dict[str, Any]], None]
+"""Is shown each message: ``"request"`` or ``"response"``, and its content with its stream's
+number and encoding, resources by name and version only; and ``"closed"``, the stream's end."""
+OnNack = Callable[[Node, Nack], None]
+
+
+class Stream:
+    """``type_url`` is that of a service of one type; the aggregated service serves all."""
+
+    def __init__(
+        self,
+        number: int,
+        node: Node,
+        status: Status,
+        limits: Limits,
+        *,
+        delta: bool,
+        type_url: str,
+        on_nack: OnNack,
+        wire: Wire | None,
+    ) -> None:
+        self.subscriptions = Subscriptions(delta=delta)
+        self._number = number
+        self._node = node
+        self._status = status
+        self._limits = limits
+        self._type_url = type_url
+        self._on_nack = on_nack
+        self._wire = wire
+        self._requests = TokenBucket(limits.requests, limits.requests_per_second, status.clock)
+        self._news = asyncio.Event()
+        self._closed = False
+        self._unserved: set[str] = set()
+        self._due_since: float | None = None
+        self._sent_at: dict[str, float] = {}
+        self._timers: list[asyncio.TimerHandle] = []
+        self._push: asyncio.TimerHandle | None = None
+        self._snapshot: PackedSnapshot | None = None
+
+    def publish(self, snapshot: PackedSnapshot) -> None:
+        """The newest is told; those that a slow client has not read yet are passed over."""
+        is_first, self._snapshot = self._snapshot is None, snapshot
+        self.subscriptions.publish(snapshot)
+        if not self.subscriptions.is_due:
+            return
+        if self._due_since is None:
+            self._due_since = self._status.clock()
+        if is_first or not self._limits.debounce:
+            self._news.set()
+        elif self._push is None:
+            self._push = asyncio.get_running_loop().call_later(self._limits.debounce, self._wake)
+
+    def close(self) -> None:
+        self._closed = True
+        self._news.set()
+
+    def close_after(self, seconds: float) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(seconds, self.close))
+
+    async def converse(
+        self, client: Client, first: Any, messages: AsyncIterator[Any], grpc_call: Any
+    ) -> None:
+        self._receive(client, first)
+        reader = asyncio.create_task(self._read(client, messages))
+        try:
+            while not self._closed:
+                await self._news.wait()
+                self._news.clear()
+                await self._write_due(grpc_call)
+            if reader.done():
+                reader.result()
+        finally:
+            for timer in (*self._timers, self._push):
+                if timer is not None:
+                    timer.cancel()
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            if self._wire is not None:
+                self._wire("closed", self._place())
+
+    def _place(self) -> dict[str, Any]:
+        return {"stream": self._number, "delta": self.subscriptions.delta}
+
+    def _wake(self) -> None:
+        self._push = None
+        self._news.set()
+
+    async def _read(self, client: Client, messages: AsyncIterator[Any]) -> None:
+        try:
+            async for message in messages:
+                if not self._is_answer(message):
+                    await asyncio.sleep(self._requests.take())
+                self._receive(client, message)
+        finally:
+            self.close()
+
+    def _is_answer(self, message: Any) -> bool:
+        """Answers come as often as we speak; they need no limit of their own."""
+        state = self.subscriptions.types.get(message.type_url or self._type_url)
+        return state is not None and state.in_flight and message.response_nonce == state.nonce
+
+    def _receive(self, client: Client, message: Any) -> None:
+        request = request_of(message, self._type_url, delta=self.subscriptions.delta)
+        if not request.type_url:
+            raise RequestError("a request of the aggregated service must name a type")
+        if self._type_url and request.type_url != self._type_url:
+            raise RequestError(f"this service is that of {self._type_url}, not {request.type_url}")
+        if self._wire is not None:
+            said = MessageToDict(message, preserving_proto_field_name=True)
+            self._wire("request", {**self._place(), **said, "type_url": request.type_url})
+        is_answer = self._is_answer(message)
+        client.last_seen = self._status.clock()
+        nack = self.subscriptions.receive(request)
+        if is_answer:
+            metrics, sent_at = self._status.metrics, self._sent_at.pop(request.type_url, None)
+            metrics.acks[short(request.type_url)] += nack is None
+            if sent_at is not None:
+                metrics.ack_seconds.observe(client.last_seen - sent_at)
+        if nack is not None:
+            self._tell(client, nack)
+        self._tell_unserved(request.type_url)
+        self._news.set()
+
+    def _tell(self, client: Client, nack: Nack) -> None:
+        self._status.nacked(client, nack)
+        named = ", ".join(nack.resources)
+        kind = short(nack.type_url)
+        LOG.warning(
+            "%s refused %s %s (%s): %s", self._node.id, kind, nack.version, named, nack.text
+        )
+        self._on_nack(self._node, nack)
+
+    def _tell_unserved(self, type_url: str) -> None:
+        served = self._snapshot is None or type_url in self._snapshot.types
+        if not served and type_url not in self._unserved:
+            self._unserved.add(type_url)
+            LOG.info("%s asks for %s, of which there is nothing", self._node.id, short(type_url))
+
+    async def _write_due(self, grpc_call: Any) -> None:
+        subscriptions = self.subscriptions
+        while not self._closed:
+            response = subscriptions.next_response()
+            if response is None:
+                return
+            message = message_of(response, self._node.kind, delta=subscriptions.delta)
+            if self._wire is not None:
+                self._wire("response", {**self._place(), **shown(response)})
+            async with asyncio.timeout(self._limits.push_timeout):
+                await grpc_call.write(message)
+            now, metrics = self._status.clock(), self._status.metrics
+            metrics.pushes[short(response.type_url)] += 1
+            self._sent_at[response.type_url] = now
+            if self._due_since is not None and not subscriptions.is_due:
+                metrics.push_seconds.observe(now - self._due_since)
+                self._due_since = None
