@@ -11,9 +11,10 @@ from typing import Any
 from ..dataplane import Engine
 from ..errors import ConfigError
 from ..model import Snapshot
-from ..xds.bootstrap import Bootstrap
+from ..xds.bootstrap import Bootstrap, Node
 from ..xds.client import XdsClient
 from ..xds.last_known_good import Saved, Store
+from ..xds.watches import Entry
 from .last_good import Earlier, Keeper, read
 from .options import Options
 from .upkeep import Upkeep
@@ -124,6 +125,9 @@ class Remote:
     def status(self) -> dict[str, Any]:
         return {"kind": "xds", **self._client.status(), **self._earlier.status()}
 
+    def watched(self) -> tuple[Entry, ...]:
+        return self._client.entries()
+
     def ignored(self) -> tuple[str, ...]:
         return (*self._bootstrap_ignored, *self._client.ignored())
 
@@ -132,12 +136,16 @@ def _wall() -> float:
     return time.time()  # noqa: TID251 - the one floor where clocks come in
 
 
+def node_of(options: Options) -> Node:
+    """What this member says that it is, if it were asked."""
+    return _bootstrap(options).node
+
+
 def _bootstrap(options: Options) -> Bootstrap:
-    if options.control_plane is None:
-        assert options.bootstrap is not None, "else there is no control plane"
+    if options.bootstrap is not None:
         return Bootstrap.load(options.bootstrap)
     return Bootstrap.for_server(
-        options.control_plane,
+        options.control_plane or "",
         node_id=f"{options.service or 'meshlib'}-{os.getpid()}.{options.namespace}",
         namespace=options.namespace,
         labels=options.all_labels,

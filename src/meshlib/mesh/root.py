@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..middleware.aiohttp import AiohttpHooks
     from ..middleware.grpc import GrpcHooks
     from ..middleware.guard import Judge
+    from ..xds.watches import Entry
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -127,6 +128,9 @@ class Mesh:
     def _want(self, listener: str) -> None:
         if self._source is not None:
             self._source.want(listener)
+
+    def _watched(self) -> "tuple[Entry, ...] | None":
+        return None if self._source is None else self._source.watched()
 
     def _has_called(self, cluster: str) -> bool:
         return self.recorder.has_called(cluster)
@@ -255,8 +259,10 @@ class Mesh:
         if self._grpc is None:
             from ..middleware.grpc import GrpcHooks
             from ..xds.orca import BinaryMetadata
+            from .admin import AdminMessages
 
             self._runtime.binary_metadata = BinaryMetadata()
+            self._runtime.admin = AdminMessages(self.options, self._engine, self._watched)
             self._grpc = GrpcHooks(self._runtime)
         return self._grpc
 

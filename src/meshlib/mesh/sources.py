@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..controlplane.findings import Finding
     from ..controlplane.sources import Folder
     from ..controlplane.world import World
+    from ..xds.watches import Entry
 
 log = logging.getLogger("meshlib")
 
@@ -33,6 +34,9 @@ class Source(Protocol):
     def is_ready(self) -> bool: ...
 
     def status(self) -> dict[str, Any]: ...
+
+    def watched(self) -> "tuple[Entry, ...] | None":
+        """What a control plane was asked for, as it is known now; ``None``: there is none."""
 
     def ignored(self) -> tuple[str, ...]: ...
 
@@ -64,6 +68,9 @@ class Nowhere:
 
     def is_ready(self) -> bool:
         return True
+
+    def watched(self) -> None:
+        return None
 
     def status(self) -> dict[str, Any]:
         return {"kind": "none"}
@@ -155,6 +162,9 @@ class Embedded:
 
     def is_ready(self) -> bool:
         return True
+
+    def watched(self) -> None:
+        return None
 
     def status(self) -> dict[str, Any]:
         return {"kind": "embedded", "error": str(self._error) if self._error else None}

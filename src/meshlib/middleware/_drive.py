@@ -31,6 +31,7 @@ from ..dataplane import (
     Steps,
 )
 from ..model import HttpFilter
+from ._admin import AdminMessages
 from ._binary import BinaryMetadata
 from ._news import News, settle
 
@@ -112,6 +113,7 @@ class Runtime:
         self.rate_limit_client: RateLimitClient = NoRateLimitClient()
         self.propagate_deadlines = True
         self.binary_metadata: BinaryMetadata | None = None
+        self.admin: AdminMessages | None = None
         self.resets: list[Callable[[], None]] = []
         self._news = News()
         self._dropped: deque[Callable[[], None]] = deque()

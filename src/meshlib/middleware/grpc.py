@@ -10,6 +10,7 @@ import grpc.aio
 from . import grpc_aio, grpc_aio_interceptors, grpc_channel, grpc_interceptors
 from ._binary import BinaryMetadata
 from ._drive import Runtime
+from ._grpc_admin import Admin, Health
 from ._grpc_pool import Options
 from ._target import grpc_target
 from .grpc_aio_server import AioServerInterceptor
@@ -123,6 +124,20 @@ class GrpcHooks:
         reporter = self.load_reporter()
         OutOfBand(reporter, self._binary(), shortest_interval).register(server)
         return reporter
+
+    def add_admin(self, server: Any, *, token: str | None = None) -> Health:
+        """Let a server (synchronous or asyncio, not yet started) tell of itself.
+
+        ``grpc.health.v1.Health`` for everybody: the server as a whole is serving; say otherwise,
+        and of single services, by what is returned. And CSDS, which shows the configuration: to
+        those who send ``token`` as ``authorization: Bearer``, or, without one, to callers on this
+        machine; ``grpcdebug`` asks it.
+        """
+        messages = self._runtime.admin
+        assert messages is not None, "the composition root sets it"
+        admin = Admin(messages, token)
+        admin.register(server)
+        return admin.health
 
     def _binary(self) -> BinaryMetadata:
         binary = self._runtime.binary_metadata

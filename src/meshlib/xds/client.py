@@ -23,6 +23,7 @@ from .resolver import Update
 from .responses import Decode
 from .status import status_of
 from .transport import Ended, News, Received, Sent, Stream, can_connect
+from .watches import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,10 @@ class XdsClient:
         last = self._last
         names = tuple(self._watched)
         return all(name in last.snapshot.listeners or name in last.absent for name in names)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Everything that is watched, as it is known now."""
+        return self._discovery.watches.entries()
 
     def ignored(self) -> tuple[str, ...]:
         """``resource: field path`` of what is accepted but not acted on."""

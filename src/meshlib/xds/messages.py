@@ -27,7 +27,7 @@ def encode_request(request: Request, node: Node) -> bytes:
     message.type_url = request.type_url
     message.response_nonce = request.nonce
     if request.first:
-        json_format.ParseDict(_node(node), message.node)
+        write_node(node, message.node)
     if request.error:
         message.error_detail.code = INVALID_ARGUMENT
         message.error_detail.message = request.error
@@ -48,6 +48,12 @@ def _delta(request: SendDelta) -> Any:
     message.resource_names_unsubscribe.extend(request.unsubscribe)
     message.initial_resource_versions.update(request.versions)
     return message
+
+
+def write_node(node: Node, message: Any, *features: str) -> None:
+    """``features``: what the client can do on this stream besides."""
+    json_format.ParseDict(_node(node), message)
+    message.client_features.extend(features)
 
 
 def _node(node: Node) -> dict[str, Any]:
