@@ -1,7 +1,7 @@
-// A grpc-go client on xds:///, which knows nothing of meshlib.
+// A grpc-go client, on xds:/// or not, which knows nothing of meshlib.
 //
-// Usage: client TARGET; the bootstrap stands in GRPC_XDS_BOOTSTRAP_CONFIG. For each number read,
-// that many calls are made, a few at a time, and what came of them is printed.
+// Usage: client TARGET [AUTHORITY]; the bootstrap stands in GRPC_XDS_BOOTSTRAP_CONFIG. For each
+// number read, that many calls are made, a few at a time, and what came of them is printed.
 package main
 
 import (
@@ -29,11 +29,14 @@ const (
 )
 
 func main() {
-	conn, err := grpc.NewClient(
-		os.Args[1],
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(raw.Codec{})),
-	)
+	}
+	if len(os.Args) > 2 {
+		options = append(options, grpc.WithAuthority(os.Args[2]))
+	}
+	conn, err := grpc.NewClient(os.Args[1], options...)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,7 +1,8 @@
-// A grpc-go server whose listener comes by xDS; it knows nothing of meshlib.
+// A grpc-go server, whose listener comes by xDS or not; it knows nothing of meshlib.
 //
-// Usage: server HOST:PORT ANSWER; the bootstrap stands in GRPC_XDS_BOOTSTRAP_CONFIG. Each change
-// of its serving mode is printed as a line of JSON. It ends with its standard input.
+// Usage: server plain|xds HOST:PORT ANSWER; the bootstrap stands in GRPC_XDS_BOOTSTRAP_CONFIG. Its
+// address, and then each change of its serving mode, are printed as a line of JSON. It ends with
+// its standard input.
 package main
 
 import (
@@ -14,42 +15,29 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	xdscreds "google.golang.org/grpc/credentials/xds"
 	"google.golang.org/grpc/xds"
 
 	"meshlib/judges/internal/raw"
 )
 
-type change struct {
-	Mode  string `json:"mode"`
-	Error string `json:"error,omitempty"`
+type servant interface {
+	grpc.ServiceRegistrar
+	Serve(net.Listener) error
+	Stop()
 }
 
 func main() {
-	changes := make(chan change, 16)
-	server, err := xds.NewGRPCServer(
-		grpc.Creds(insecure.NewCredentials()),
-		grpc.ForceServerCodec(raw.Codec{}),
-		xds.ServingModeCallback(func(_ net.Addr, now xds.ServingModeChangeArgs) {
-			said := change{Mode: now.Mode.String()}
-			if now.Err != nil {
-				said.Error = now.Err.Error()
-			}
-			changes <- said
-		}),
-	)
+	listener, err := net.Listen("tcp", os.Args[2])
 	if err != nil {
 		log.Fatal(err)
 	}
-	server.RegisterService(service(os.Args[2]), nil)
-	listener, err := net.Listen("tcp", os.Args[1])
+	say(map[string]string{"address": listener.Addr().String()})
+	server, err := made(os.Args[1])
 	if err != nil {
 		log.Fatal(err)
 	}
-	go func() {
-		for said := range changes {
-			_ = json.NewEncoder(os.Stdout).Encode(said)
-		}
-	}()
+	server.RegisterService(service(os.Args[3]), nil)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		server.Stop()
@@ -57,6 +45,32 @@ func main() {
 	if err := server.Serve(listener); err != nil {
 		log.Fatal(err)
 	}
+}
+
+func made(kind string) (servant, error) {
+	codec := grpc.ForceServerCodec(raw.Codec{})
+	if kind == "plain" {
+		return grpc.NewServer(codec), nil
+	}
+	credentials, err := xdscreds.NewServerCredentials(
+		xdscreds.ServerOptions{FallbackCreds: insecure.NewCredentials()},
+	)
+	if err != nil {
+		return nil, err
+	}
+	return xds.NewGRPCServer(codec, grpc.Creds(credentials), xds.ServingModeCallback(tell))
+}
+
+func tell(_ net.Addr, now xds.ServingModeChangeArgs) {
+	said := map[string]string{"mode": now.Mode.String()}
+	if now.Err != nil {
+		said["error"] = now.Err.Error()
+	}
+	say(said)
+}
+
+func say(line map[string]string) {
+	_ = json.NewEncoder(os.Stdout).Encode(line)
 }
 
 func service(answer string) *grpc.ServiceDesc {
@@ -67,11 +81,14 @@ func service(answer string) *grpc.ServiceDesc {
 		if err := decode(&question); err != nil {
 			return nil, err
 		}
-		info := &grpc.UnaryServerInfo{FullMethod: raw.Path}
-		return intercept(ctx, &question, info, func(context.Context, any) (any, error) {
+		serve := func(context.Context, any) (any, error) {
 			said := []byte(answer)
 			return &said, nil
-		})
+		}
+		if intercept == nil {
+			return serve(ctx, &question)
+		}
+		return intercept(ctx, &question, &grpc.UnaryServerInfo{FullMethod: raw.Path}, serve)
 	}
 	return &grpc.ServiceDesc{
 		ServiceName: raw.Service,
