@@ -98,7 +98,7 @@ class Conversation(RuleBasedStateMachine):
 
     @invariant()
     def each_response_has_exactly_one_answer(self) -> None:
-        assert self.pair.law.all_answered()
+        assert not self.pair.law.unanswered()
         assert len(self.pair.law.answers) == self.responses
 
     @invariant()

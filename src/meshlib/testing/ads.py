@@ -13,13 +13,15 @@ from ..xds.authority import CloseStream, Errand
 from ..xds.bootstrap import Server
 from ..xds.discovery import TYPES, Discovery, Effect
 from ..xds.encodings import Request, SendDelta, SendRequest
+from ..xds.lines import shown_request, shown_response
 from ..xds.resolver import Update
 from ..xds.responses import RawResource, ResourceError, ResponseReceived
 from ..xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from ..xds.watches import NOT_FOUND
-from .ads_plane import Bad, Named, ProtocolLaw, Tokens
+from .ads_law import AdsLaw
+from .ads_plane import Bad, Named, Tokens
 
-__all__ = ["AdsPair", "Bad", "Named", "Plane", "ProtocolLaw", "Tokens", "rooms"]
+__all__ = ["AdsPair", "Bad", "Named", "Plane", "Tokens", "rooms"]
 
 
 class Plane:
@@ -27,7 +29,7 @@ class Plane:
 
     def __init__(self, pair: "AdsPair", server: Server) -> None:
         self.server = server
-        self.law = ProtocolLaw()
+        self.law = AdsLaw()
         self.requests: list[Request] = []
         self.opened: list[float] = []
         self.closed = 0
@@ -38,12 +40,13 @@ class Plane:
         self._connected = False
         self._unsent: list[Request] = []
         self._nonces = 0
+        self._streams = 0
 
     def open(self) -> None:
         """The stream exists; whether anything is connected is another question."""
         assert self.wants_stream, "the client does not want a stream now"
         self.wants_stream, self.is_open = False, True
-        self.law.stream_opened()
+        self._streams += 1
         self._pair.happen(self, StreamOpened())
 
     def connect(self) -> None:
@@ -74,8 +77,7 @@ class Plane:
             removed=tuple(removed),
         )
         assert self.delta or not response.removed, "state of the world removes by silence"
-        if type_url in TYPES:
-            self.law.responded(type_url, version, nonce, raw)
+        self._heard("received", shown_response(response, delta=self.delta))
         self._pair.happen(self, response)
         return nonce
 
@@ -134,7 +136,7 @@ class Plane:
             case SendRequest() | SendDelta() as request:
                 assert self.is_open, "no stream to send on"
                 assert isinstance(request, SendDelta) is self.delta, "the encoding of the stream"
-                self.law.requested(request)
+                self._heard("sent", shown_request(request))
                 self.requests.append(request)
                 self._unsent.append(request)
             case CloseStream():
@@ -145,7 +147,14 @@ class Plane:
         while self._connected and self._unsent:
             self._pair.happen(self, RequestSent(self._unsent.pop(0)))
 
+    def _heard(self, what: str, message: dict[str, Any]) -> None:
+        place = {"server": self.server.server_uri, "stream": self._streams, "delta": self.delta}
+        self.law(what, {**place, **message})
+        self.law.uphold()
+
     def _forget(self) -> None:
+        if self.is_open:
+            self._heard("closed", {})
         self.is_open = self.wants_stream = self._connected = False
         self._unsent.clear()
 
@@ -184,7 +193,7 @@ class AdsPair:
         return self._planes[server_uri]
 
     @property
-    def law(self) -> ProtocolLaw:
+    def law(self) -> AdsLaw:
         return self._first.law
 
     @property

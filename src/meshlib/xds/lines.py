@@ -69,10 +69,10 @@ class Lines:
     def send(self, server: Server, request: Request) -> None:
         if (line := self._lines.get(server)) is not None:
             line.stream.send(request)
-            self._tell("sent", line, _request(request))
+            self._tell("sent", line, shown_request(request))
 
     def received(self, line: Line, response: ResponseReceived) -> None:
-        self._tell("received", line, _response(response, delta=line.delta))
+        self._tell("received", line, shown_response(response, delta=line.delta))
 
     def of(self, stream: Stream) -> Line | None:
         """``None`` for a stream that was given up."""
@@ -105,7 +105,7 @@ class Lines:
             self._wire(what, {**place, **message})
 
 
-def _request(request: Request) -> dict[str, Any]:
+def shown_request(request: Request) -> dict[str, Any]:
     """Under the field names of the protocol; ``node`` is but said to be there."""
     said: dict[str, Any] = {"type_url": request.type_url, "response_nonce": request.nonce}
     if isinstance(request, SendDelta):
@@ -122,14 +122,14 @@ def _request(request: Request) -> dict[str, Any]:
     return said
 
 
-def _response(response: ResponseReceived, *, delta: bool) -> dict[str, Any]:
-    """``resources`` are their number: what they hold is of no interest to the protocol."""
+def shown_response(response: ResponseReceived, *, delta: bool) -> dict[str, Any]:
+    """Resources by name and version, as far as they are told: what they hold is no protocol."""
     version = "system_version_info" if delta else "version_info"
     said: dict[str, Any] = {
         "type_url": response.type_url,
         "nonce": response.nonce,
         version: response.version,
-        "resources": len(response.resources),
+        "resources": [{"name": each.name, "version": each.version} for each in response.resources],
         "resource_errors": [error.name for error in response.errors],
     }
     if delta:
