@@ -12,6 +12,7 @@ from aiohttp.payload import BytesPayload
 from yarl import URL
 
 from ..dataplane import (
+    AskRateLimit,
     AwaitConfig,
     Deliver,
     Effect,
@@ -19,6 +20,7 @@ from ..dataplane import (
     Finish,
     Outcome,
     Race,
+    RateLimitVerdict,
     Request,
     Response,
     Send,
@@ -216,8 +218,13 @@ class _Call:
         late = Failure(
             Cause.DEADLINE, f"no answer from {self._request.target} in the caller's time"
         )
+        answers = {
+            Send: late,
+            AwaitConfig: False,
+            Race: Finish(0, late),
+            AskRateLimit: RateLimitVerdict(None, detail=late.detail),
+        }
         while type(effect) is not Deliver:
-            answers = {Send: late, AwaitConfig: False, Race: Finish(0, late)}
             effect = self._runtime.step(self.steps, answers.get(type(effect)))
         self._runtime.finish(self.steps)
         self.discard()
@@ -255,7 +262,9 @@ class _Call:
         if endpoint is not None:
             authority = endpoint.key
             req.__dict__[ENDPOINT] = endpoint
-        req.url = URL(f"{scheme}://{authority}{request.path}", encoded=True)
+        # Without the slash, what a rewrite has left would be read as more of the authority.
+        slash = "" if request.path[:1] == "/" else "/"
+        req.url = URL(f"{scheme}://{authority}{slash}{request.path}", encoded=True)
         if scheme in TLS_SCHEMES and req.server_hostname is None:
             req.server_hostname = self.url.raw_host
         if request is not self._request:

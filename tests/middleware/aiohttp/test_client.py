@@ -14,6 +14,7 @@ from meshlib.model import (
     HeaderMatcher,
     HeaderMutations,
     HeaderValueOption,
+    RegexRewrite,
     Route,
     RouteAction,
     RouteMatch,
@@ -489,3 +490,14 @@ async def test_headers_of_a_request_are_filled_in_from_it(mesh, servers, session
     async with session.get(url, headers={"x-in": "1"}):
         pass
     assert seen[0].headers["x-copy"] == "1"
+
+
+@pytest.mark.parametrize("path", ["/proxy/@elsewhere:1/x", "/proxy/x", "/proxy/1.2.3.4/x"])
+async def test_a_rewritten_path_cannot_lead_to_another_host(mesh, servers, session, url, path):
+    seen = []
+    rewrite = RegexRewrite(pattern="^/proxy/(.*)$", substitution="\\1")
+    action = RouteAction(cluster="reviews", regex_rewrite=rewrite)
+    mesh.apply(await servers.named("a", seen), action=action)
+    async with session.get(f"{url}{path}") as answer:
+        assert await answer.text() == "a"
+    assert [request.raw_path for request in seen] == [path.removeprefix("/proxy")]

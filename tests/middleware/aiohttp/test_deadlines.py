@@ -1,12 +1,21 @@
 """A call made while serving a call ends before that one has to."""
 
 import asyncio
+import dataclasses
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 import meshlib
+from meshlib.dataplane import AskRateLimit, RateLimitVerdict
+from meshlib.model import (
+    ROUTER,
+    GenericKey,
+    GlobalRateLimit,
+    HttpFilter,
+    RateLimit,
+)
 
 
 async def test_the_time_that_is_left_goes_out_with_a_call(mesh, servers, session, url):
@@ -103,3 +112,35 @@ async def test_an_override_bounds_the_calls_of_its_block(mesh, servers, session,
     leave.set()
     async with session.get(url) as answer:
         assert await answer.text() == "slow"
+
+
+class SilentLimits:
+    """A rate limit service that never answers."""
+
+    async def aask(self, effect: AskRateLimit) -> RateLimitVerdict:
+        return await asyncio.get_running_loop().create_future()
+
+
+async def test_a_caller_does_not_wait_for_a_rate_limit_longer_than_it_said(
+    mesh, servers, session, url
+):
+    mesh.apply(await servers.named("a"))
+    snapshot = mesh.engine.snapshot
+    limit = RateLimit(actions=(GenericKey(descriptor_value="all"),))
+    asks = GlobalRateLimit(
+        domain="all", cluster="reviews", timeout=60.0, failure_mode_deny=True, rate_limits=(limit,)
+    )
+    (listener,) = snapshot.listeners.values()
+    filters = (HttpFilter(name="ask", config=asks), ROUTER)
+    http = dataclasses.replace(listener.http, http_filters=filters)
+    mesh.engine.apply(
+        dataclasses.replace(
+            snapshot, listeners={listener.name: dataclasses.replace(listener, http=http)}
+        )
+    )
+    mesh.runtime.rate_limit_client = SilentLimits()
+    with pytest.raises(aiohttp.ServerTimeoutError) as failed:
+        await session.get(url, timeout=aiohttp.ClientTimeout(total=0.05))
+    assert failed.value.mesh.flags == ("RLSE",)
+    (endpoint,) = mesh.engine.clusters["reviews"].balance.endpoints.values()
+    assert endpoint.active == mesh.active == 0
