@@ -13,6 +13,7 @@ from meshlib.model import (
     DropOverload,
     HealthCheck,
     HealthStatus,
+    Random,
     TcpHealthCheck,
     Thresholds,
 )
@@ -276,3 +277,18 @@ def test_limits_of_both_priorities_are_those_of_the_configuration() -> None:
         live.prepare(replace(live.balance.config, circuit_breakers=limits), assignment([A]))
     )
     assert (live.breaker.limits.max_requests, live.high.limits.max_requests) == (7, 9)
+
+
+def test_to_pick_of_many_who_cannot_be_reached_is_not_to_roll_for_each() -> None:
+    rolled = []
+
+    def dice() -> float:
+        rolled.append(0.5)
+        return 0.5
+
+    live = cluster(assignment([f"10.0.0.1:{n}" for n in range(1, 1001)]), dice, lb_policy=Random())
+    for one in live.balance.endpoints.values():
+        live.observe(one, Failure(Cause.CONNECT))
+    rolled.clear()
+    assert live.pick() is not None
+    assert len(rolled) < 100

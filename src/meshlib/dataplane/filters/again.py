@@ -22,7 +22,7 @@ class Again:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._retries = 0
-        self._tried: list[UpstreamEndpoint] = []
+        self._tried: set[UpstreamEndpoint] = set()
         self._priorities: list[int] = []
         self._spared: tuple[int, ...] = ()
 
@@ -47,7 +47,7 @@ class Again:
         call = self._call
         nothing_sent = isinstance(outcome, Failure) and outcome.cause in NOTHING_SENT
         if nothing_sent:
-            self._tried.append(endpoint)
+            self._tried.add(endpoint)
             if call.cluster.has_untried(self._tried):
                 return self._told(0.0, REPICKED, outcome)
         rule = call.terms.retry
@@ -82,7 +82,7 @@ class Again:
     def _avoid(self, rule: RetryRule, endpoint: UpstreamEndpoint) -> None:
         """Hosts and priorities that were tried, until there are no others."""
         cluster = self._call.cluster
-        self._tried.append(endpoint)
+        self._tried.add(endpoint)
         if not (rule.policy.previous_hosts and cluster.has_untried(self._tried)):
             self._tried.clear()
         frequency = rule.policy.previous_priorities

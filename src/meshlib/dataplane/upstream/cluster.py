@@ -24,7 +24,7 @@ from .pickers import Picker
 
 UNKNOWN = Locality()
 LOOKED_AT = 32
-"""Neighbours on a ring or in a table, until one is found that was not tried."""
+"""How often a picker is asked for one that was not tried, before all are looked through."""
 
 
 def _deaf(event: Event) -> None:
@@ -198,7 +198,8 @@ class UpstreamCluster:
 
     def has_untried(self, tried: Collection[UpstreamEndpoint]) -> bool:
         """Is there anyone left to call?"""
-        return any(endpoint not in tried for endpoint in self.balance.candidates)
+        candidates = self.balance.candidates
+        return len(tried) < len(candidates) or any(one not in tried for one in candidates)
 
     def _by_priority(self, hash_key: int | None, spared: Collection[int]) -> Picker | None:
         lanes = self._balancer.sparing(self.balance, spared) if spared else self.balance.pickers
@@ -230,7 +231,7 @@ class UpstreamCluster:
         now = self._clock()
         candidates = self.balance.candidates
         candidate = chosen
-        for attempt in range(1, max(len(candidates), LOOKED_AT) + 1):
+        for attempt in range(1, LOOKED_AT + 1):
             if (
                 candidate not in tried
                 and candidate.shunned_until <= now
