@@ -5,6 +5,8 @@ import logging
 import os
 import time
 from collections.abc import Coroutine, Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,13 +16,14 @@ from ..errors import ConfigError, MeshError, Problem
 from ..model import Snapshot
 from .admin import Admin
 from .cache import SnapshotCache
+from .compile.servers import served_address
 from .discovery import Nack
 from .findings import Finding, findings_of
 from .limits import Limits
 from .manifests import load_documents
 from .node import ClientKind, Node
 from .profiles import Downgrade, adapt
-from .scope import Scope
+from .scope import Scope, Sidecar
 from .server import AdsServer
 from .snapshots import compile_snapshot
 from .sources import Folder
@@ -34,6 +37,9 @@ LOG = logging.getLogger("meshlib.controlplane")
 
 Config = str | Path | Sequence[str | Path] | Sequence[Mapping[str, Any]]
 Group = tuple[Scope, ClientKind]
+Staged = dict[tuple[Hashable, frozenset[str] | None], Snapshot]
+"""By group, and by the listeners of servers that it asked for."""
+MAX_SERVER_LISTENERS = 1000
 
 
 class ControlPlane:
@@ -68,7 +74,13 @@ class ControlPlane:
         self._cache = SnapshotCache(_group_of, missing=self._admit, check=False)
         self._status = Status(clock)
         self._server = AdsServer(
-            self._cache, self._status, listen, limits=limits, on_nack=self._nacked, wire=wire
+            self._cache,
+            self._status,
+            listen,
+            limits=limits,
+            on_nack=self._nacked,
+            on_listeners=self._listen,
+            wire=wire,
         )
         token = admin_token or os.environ.get("MESHLIB_ADMIN_TOKEN")
         self._admin = Admin(self._status, admin, token=token) if admin is not None else None
@@ -76,6 +88,7 @@ class ControlPlane:
         self._world_before: World | None = None
         self._rollback_on_nack = rollback_on_nack
         self._findings: frozenset[Finding] = frozenset()
+        self._server_listeners: dict[Hashable, frozenset[str]] = {}
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[None]] = set()
         self.errors: tuple[Problem, ...] = ()
@@ -177,29 +190,33 @@ class ControlPlane:
 
     def _prepare(
         self, world: World, groups: Sequence[Hashable]
-    ) -> tuple[tuple[Finding, ...], dict[Hashable, Snapshot]]:
+    ) -> tuple[tuple[Finding, ...], Staged]:
         """Everything that can fail, before anything is changed. Runs beside the loop."""
         findings = findings_of(world)
         errors = [finding.problem for finding in findings if finding.severity == "error"]
         if errors:
             raise ConfigError(*errors)
-        staged = {group: self._compiled(world, group) for group in groups}
+        staged = {
+            (group, self._server_listeners.get(group)): self._compiled(world, group)
+            for group in groups
+        }
         for kind in ClientKind:  # whoever comes first will be of one of these
-            self._compiled(world, (Scope(), kind))
+            sidecar = Sidecar() if kind is ClientKind.ENVOY else None
+            self._compiled(world, (Scope(sidecar=sidecar), kind))
         return findings, staged
 
-    def _put_in_force(
-        self, world: World, findings: tuple[Finding, ...], staged: Mapping[Hashable, Snapshot]
-    ) -> None:
+    def _put_in_force(self, world: World, findings: tuple[Finding, ...], staged: Staged) -> None:
         self._world, self._world_before = world, self._world if self._status.version else None
         self.errors = ()
         self._status.applied(digest([repr(world).encode()]))
         for group in self._cache.groups:
             if not self._cache.is_watched(group):
                 self._cache.clear(group)
+                self._server_listeners.pop(group, None)
                 continue
-            # A group that came while the others were being compiled runs on the old world yet.
-            snapshot = staged.get(group) or self._compiled(world, group)
+            # Who came, or asked for more, while the others were compiled is on the old world yet.
+            asked = self._server_listeners.get(group)
+            snapshot = staged.get((group, asked)) or self._compiled(world, group)
             self._cache.set_snapshot(group, snapshot)
         clients = len(self._status.clients)
         LOG.info("applied version %s, %d streams are told", self.version, clients)
@@ -245,10 +262,23 @@ class ControlPlane:
         group = _group_of(node)
         self._cache.set_snapshot(group, self._compiled(self._world, group))
 
+    def _listen(self, node: Node, names: AbstractSet[str]) -> None:
+        """Have listeners for those gRPC servers that ask: only they know on which ports."""
+        group = _group_of(node)
+        known = self._server_listeners.get(group, frozenset())
+        wanted = frozenset(filter(served_address, names)) - known
+        if len(known) + len(wanted) > MAX_SERVER_LISTENERS:
+            LOG.warning("%s asks for too many listeners of servers", node.id)
+        elif wanted:
+            self._server_listeners[group] = known | wanted
+            self._admit(node)
+
     def _compiled(self, world: World, group: Hashable) -> Snapshot:
         assert isinstance(group, tuple)
         scope, kind = group
-        snapshot = adapt(compile_snapshot(world, scope), kind, self._report)
+        names = tuple(sorted(self._server_listeners.get(group, ())))
+        seen = compile_snapshot(world, replace(scope, server_listeners=names))
+        snapshot = adapt(seen, kind, self._report)
         snapshot.check()
         return snapshot
 

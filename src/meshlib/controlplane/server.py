@@ -20,7 +20,7 @@ from .messages import node_of
 from .node import Node
 from .services import handlers
 from .status import Client, Status
-from .stream import OnNack, Stream, Wire
+from .stream import Ears, OnListeners, OnNack, Stream, Wire
 
 LOG = logging.getLogger("meshlib.controlplane")
 OPTIONS = (
@@ -40,7 +40,8 @@ class AdsServer:
 
     Both encodings of the aggregated service and of those of one type. ``address`` is where it
     listens; port 0 takes a free one. ``on_nack`` hears of every refusal (default: the cache, which
-    may roll back); ``wire`` is shown every message. Belongs to the loop that started it.
+    may roll back), ``on_listeners`` of listeners that are asked for by name; ``wire`` is shown
+    every message. Belongs to the loop that started it.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class AdsServer:
         limits: Limits | None = None,
         credentials: grpc.ServerCredentials | None = None,
         on_nack: OnNack | None = None,
+        on_listeners: OnListeners | None = None,
         wire: Wire | None = None,
     ) -> None:
         self.status = status or Status(time.monotonic)
@@ -60,8 +62,7 @@ class AdsServer:
         self._cache = cache
         self._limits = limits or Limits()
         self._credentials = credentials
-        self._on_nack = on_nack or cache.refused
-        self._wire = wire
+        self._ears = Ears(on_nack or cache.refused, on_listeners, wire)
         self._server: grpc.aio.Server | None = None
         self._streams: set[Stream] = set()
         self._open = 0
@@ -132,6 +133,7 @@ class AdsServer:
             await grpc_call.abort(grpc.StatusCode.INVALID_ARGUMENT, str(wrong))
         except TimeoutError:
             self.status.metrics.refused_streams["slow"] += 1
+            LOG.warning("%s reads too slowly; its stream is ended", grpc_call.peer())
             said = f"the client read nothing for {self._limits.push_timeout:g} s"
             await grpc_call.abort(grpc.StatusCode.DEADLINE_EXCEEDED, said)
         finally:
@@ -158,8 +160,7 @@ class AdsServer:
             self._limits,
             delta=delta,
             type_url=type_url,
-            on_nack=self._on_nack,
-            wire=self._wire,
+            ears=self._ears,
         )
         if self._limits.max_connection_age is not None:
             # Later than GOAWAY, whose jitter is 10 %, so that the client comes back elsewhere; and

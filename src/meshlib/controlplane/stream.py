@@ -3,10 +3,13 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
+from ..xds.types import LISTENER
 from .discovery import Nack, RequestError
 from .limits import Limits, TokenBucket
 from .messages import message_of, request_of, shown
@@ -22,6 +25,17 @@ Wire = Callable[[str, dict[str, Any]], None]
 """Is shown each message: ``"request"`` or ``"response"``, and its content with its stream's
 number and encoding, resources by name and version only; and ``"closed"``, the stream's end."""
 OnNack = Callable[[Node, Nack], None]
+OnListeners = Callable[[Node, AbstractSet[str]], None]
+"""Hears which listeners a client wants by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who hears of what clients say."""
+
+    on_nack: OnNack
+    on_listeners: OnListeners | None = None
+    wire: Wire | None = None
 
 
 class Stream:
@@ -36,8 +50,7 @@ class Stream:
         *,
         delta: bool,
         type_url: str,
-        on_nack: OnNack,
-        wire: Wire | None,
+        ears: Ears,
     ) -> None:
         self.subscriptions = Subscriptions(delta=delta)
         self._number = number
@@ -45,8 +58,8 @@ class Stream:
         self._status = status
         self._limits = limits
         self._type_url = type_url
-        self._on_nack = on_nack
-        self._wire = wire
+        self._ears = ears
+        self._wire = ears.wire
         self._requests = TokenBucket(limits.requests, limits.requests_per_second, status.clock)
         self._news = asyncio.Event()
         self._closed = False
@@ -131,6 +144,9 @@ class Stream:
         is_answer = self._is_answer(message)
         client.last_seen = self._status.clock()
         nack = self.subscriptions.receive(request)
+        listeners = self.subscriptions.types.get(LISTENER)
+        if listeners is not None and self._ears.on_listeners is not None:
+            self._ears.on_listeners(self._node, listeners.names)
         if is_answer:
             metrics, sent_at = self._status.metrics, self._sent_at.pop(request.type_url, None)
             metrics.acks[short(request.type_url)] += nack is None
@@ -148,7 +164,7 @@ class Stream:
         LOG.warning(
             "%s refused %s %s (%s): %s", self._node.id, kind, nack.version, named, nack.text
         )
-        self._on_nack(self._node, nack)
+        self._ears.on_nack(self._node, nack)
 
     def _tell_unserved(self, type_url: str) -> None:
         served = self._snapshot is None or type_url in self._snapshot.types
