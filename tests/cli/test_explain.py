@@ -1,6 +1,18 @@
 import json
 
 URL = "http://ratings:9080/ratings/1"
+TESTED = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ratings}
+spec:
+  hosts: [ratings]
+  http:
+    - fault: {abort: {httpStatus: 503, percentage: {value: 1}}}
+      mirrors: [{destination: {host: ratings, subset: v2}, percentage: {value: 10}}]
+      headers: {response: {set: {x-version: v1}}}
+      route: [{destination: {host: ratings, subset: v1}}]
+"""
 
 
 def test_every_rule_is_listed_with_its_line_and_what_came_of_it(mesh, run):
@@ -26,6 +38,14 @@ def test_a_split_shows_every_share(mesh, run):
     assert "|v1|ratings.default.svc.cluster.local  90 %" in said
     assert "|v2|ratings.default.svc.cluster.local  10 %" in said
     assert "skipped: " in said
+
+
+def test_filters_copies_and_headers_of_the_answer_are_told(mesh, run):
+    (mesh / "routes.yaml").write_text(TESTED)
+    said = run("explain", "GET", URL, "--config", mesh).output
+    assert "filters     fault" in said
+    assert "copy        outbound|9080|v2|ratings.default.svc.cluster.local  10 %" in said
+    assert "answer      x-version: v1" in said
 
 
 def test_a_redirect_shows_its_answer(mesh, run):

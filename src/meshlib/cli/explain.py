@@ -161,6 +161,17 @@ def _facts(
     for name, value in decision.request_headers:
         if (name, value) not in request.headers:
             yield "header", f"{name}: {value}"
+    yield from _beside(decision)
+
+
+def _beside(decision: "Decision") -> Iterator[tuple[str, str]]:
+    """What else happens to such a call, and to its answer."""
+    if decision.filters:
+        yield "filters", ", ".join(name.rpartition(".")[2] for name in decision.filters)
+    for copy in decision.mirrors:
+        yield "copy", f"{copy.cluster}  {100 * copy.share:g} %"
+    for name, value in decision.response_headers:
+        yield "answer", f"{name}: {value}"
 
 
 def _source(snapshot: "Snapshot", name: str) -> str:
