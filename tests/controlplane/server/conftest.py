@@ -1,6 +1,7 @@
 """A client's side of the protocol in both encodings, by hand and over a real stream."""
 
 import asyncio
+import logging
 
 import grpc
 import pytest
@@ -226,3 +227,22 @@ async def connect():
     yield connected
     for channel in channels:
         await channel.close()
+
+
+@pytest.fixture
+def said():
+    """``await said("refused")``: the first line from now on in the log that says so."""
+    lines = asyncio.Queue()
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.put_nowait(record.getMessage())
+    log = logging.getLogger("meshlib.controlplane")
+    log.addHandler(handler)
+
+    async def until(text):
+        async with asyncio.timeout(20):
+            while text not in (line := await lines.get()):
+                pass
+        return line
+
+    yield until
+    log.removeHandler(handler)

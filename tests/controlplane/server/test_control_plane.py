@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 from pathlib import Path
 
 import aiohttp
@@ -54,25 +53,6 @@ def folder(tmp_path: Path) -> Path:
 async def plane(folder):
     async with ControlPlane(folder, listen="127.0.0.1:0", admin="127.0.0.1:0") as made:
         yield made
-
-
-@pytest.fixture
-def said():
-    """``await said("refused")``: the first line from now on in the log that says so."""
-    lines = asyncio.Queue()
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.put_nowait(record.getMessage())
-    log = logging.getLogger("meshlib.controlplane")
-    log.addHandler(handler)
-
-    async def until(text):
-        async with asyncio.timeout(20):
-            while text not in (line := await lines.get()):
-                pass
-        return line
-
-    yield until
-    log.removeHandler(handler)
 
 
 async def get(plane, path, **kw):

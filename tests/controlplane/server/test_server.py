@@ -1,0 +1,246 @@
+"""The server over real sockets: both encodings, every service, and what it does not bear."""
+
+import grpc
+import pytest
+
+from meshlib.controlplane import Limits, SnapshotCache, serve
+from meshlib.controlplane.node import Node
+from meshlib.controlplane.services import SERVICES
+from meshlib.model import (
+    Cluster,
+    ClusterLoadAssignment,
+    HttpConnectionManager,
+    Listener,
+    Rds,
+    RouteConfiguration,
+)
+from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+
+DISCOVERY = "envoy.service.discovery.v3"
+FREE = "127.0.0.1:0"
+EVERYTHING = (
+    Cluster(name="c", connect_timeout=1.0),
+    ClusterLoadAssignment(cluster_name="c"),
+    Listener(name="l", http=HttpConnectionManager(routes=Rds("r"))),
+    RouteConfiguration(name="r"),
+)
+
+
+def all_alike(node: Node) -> str:
+    return "all"
+
+
+@pytest.fixture
+def cache():
+    made = SnapshotCache(all_alike, check=False)
+    made.set_snapshot("all", EVERYTHING, version="1")
+    return made
+
+
+@pytest.fixture
+async def server(cache):
+    async with serve(cache, FREE) as running:
+        yield running
+
+
+def cluster(name="c", timeout=2.0):
+    return Cluster(name=name, connect_timeout=timeout)
+
+
+async def test_delta_sends_resources_with_their_versions(server, cache, connect):
+    stream = await connect(server.address, delta=True)
+    await stream.ask("cds", "c", "nobody")
+    response = await stream.accept()
+    assert response.type_url == CLUSTER
+    assert response.system_version_info == "1"
+    assert list(response.removed_resources) == ["nobody"]
+    (sent,) = response.resources
+    assert sent.name == "c"
+    assert sent.resource.type_url == CLUSTER
+    cache.set_snapshot("all", [cluster(), Cluster(name="nobody")], version="2")
+    response = await stream.accept()
+    assert [r.name for r in response.resources] == ["c", "nobody"]
+    assert response.resources[0].version != sent.version
+
+
+async def test_a_delta_client_that_comes_back_gets_what_differs_only(server, cache, connect):
+    cache.set_snapshot("all", [cluster("same"), cluster("other"), cluster("gone")])
+    stream = await connect(server.address, delta=True)
+    await stream.ask("cds", "*")
+    versions = {r.name: r.version for r in (await stream.accept()).resources}
+    cache.set_snapshot("all", [cluster("same"), cluster("other", 3.0)])
+    back = await connect(server.address, delta=True)
+    await back.ask("cds", "*", has=versions)
+    response = await back.accept()
+    assert [r.name for r in response.resources] == ["other"]
+    assert list(response.removed_resources) == ["gone"]
+
+
+async def test_a_delta_nack_is_recorded_and_not_answered_by_the_same(server, cache, connect):
+    stream = await connect(server.address, delta=True, node_id="picky")
+    await stream.ask("cds", "c")
+    response = await stream.next()
+    await stream.ask("cds", nonce=response.nonce, error="clusters/c: not to my taste")
+    await stream.ask("eds", "c")
+    assert (await stream.accept()).type_url == ENDPOINT
+    (client,) = server.status.to_dict()["clients"]
+    assert client["protocol"] == "delta"
+    assert client["types"]["cds"]["state"] == "NACK"
+    (nack,) = server.status.to_dict()["nacks"]
+    assert (nack["client"], nack["type"], nack["resources"]) == ("picky", "cds", ["c"])
+
+
+@pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
+@pytest.mark.parametrize(("kind", "name"), [("cds", "c"), ("eds", "c"), ("lds", "l"), ("rds", "r")])
+async def test_each_type_has_a_service_of_its_own(server, connect, kind, name, delta):
+    types = {"cds": CLUSTER, "eds": ENDPOINT, "lds": LISTENER, "rds": ROUTE}
+    service, method, type_url = next(row for row in SERVICES if row[2] == types[kind])
+    stream = await connect(server.address, delta=delta, service=service, method=method)
+    await stream.ask(kind, name)
+    response = await stream.accept()
+    assert response.type_url == type_url
+    assert len(response.resources) == 1
+
+
+async def test_a_secret_that_nobody_has_is_answered_as_absent(server, connect):
+    service, method, type_url = next(row for row in SERVICES if "secret" in row[0])
+    stream = await connect(server.address, delta=True, service=service, method=method)
+    await stream.ask(type_url, "default")
+    response = await stream.accept()
+    assert response.type_url == type_url
+    assert list(response.removed_resources) == ["default"]
+
+
+@pytest.mark.parametrize("row", SERVICES[1:], ids=lambda row: row[1])
+async def test_a_service_serves_no_other_type(server, connect, row):
+    service, method, type_url = row
+    stream = await connect(server.address, delta=True, service=service, method=method)
+    await stream.ask("cds" if type_url != CLUSTER else "eds", "c")
+    assert await stream.ended() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_service_of_one_type_needs_not_be_told_it(server, connect):
+    service, method, type_url = SERVICES[1]
+    stream = await connect(server.address, delta=True, service=service, method=method)
+    await stream.ask("", "c")
+    assert (await stream.accept()).type_url == type_url
+
+
+async def test_the_aggregated_service_must_be_told_the_type(server, connect):
+    stream = await connect(server.address, delta=True)
+    await stream.ask("", "c")
+    assert await stream.ended() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_what_is_of_no_known_type_is_served_as_it_was_given(server, cache, connect):
+    cache.set_snapshot("all", [{"@type": LAYER, "name": "flags", "layer": {"a": 1}}])
+    stream = await connect(server.address, delta=True)
+    await stream.ask(LAYER, "flags")
+    (sent,) = (await stream.accept()).resources
+    assert sent.resource.type_url == LAYER
+
+
+LAYER = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
+
+
+# What it does not bear (security.md, 3.9)
+
+
+async def refusal(cache, connect, limits, **node):
+    async with serve(cache, FREE, limits=limits) as server:
+        first = await connect(server.address)
+        await first.ask("cds", "c")
+        await first.accept("c")
+        stream = await connect(server.address, **node)
+        await stream.ask("cds", "c")
+        code = await stream.ended()
+        return code, dict(server.status.metrics.refused_streams)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(streams=1), "streams"),
+        (Limits(streams_per_node=1), "streams_per_node"),
+        (Limits(new_streams=1, new_streams_per_second=0.001), "new_streams"),
+        (Limits(node_bytes=200), "node"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+async def test_streams_beyond_a_limit_are_refused(cache, connect, limits, reason):
+    code, counted = await refusal(cache, connect, limits, story="x" * 300 * (reason == "node"))
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert counted == {reason: 1}
+
+
+async def test_a_message_that_is_too_long_ends_the_stream(cache, connect):
+    async with serve(cache, FREE, limits=Limits(request_bytes=1000)) as server:
+        stream = await connect(server.address)
+        await stream.ask("cds", "c" * 2000)
+        assert await stream.ended() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_too_many_names_end_the_stream(server, connect):
+    stream = await connect(server.address, delta=True)
+    await stream.ask("eds", *(str(number) for number in range(10_001)))
+    assert await stream.ended() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_client_that_reads_nothing_is_ended_and_never_has_a_queue(cache, connect, said):
+    cache.set_snapshot("all", [cluster("c" * 500 + str(number)) for number in range(2000)])
+    async with serve(cache, FREE, limits=Limits(push_timeout=0.2)) as server:
+        stream = await connect(server.address)
+        for number in range(100):  # each is to be answered in full, with a megabyte
+            await stream.ask("cds", "*", f"n{number}")
+        await said("reads too slowly")
+        assert server.status.metrics.pushes["cds"] < 50
+
+
+async def test_requests_beyond_their_rate_are_read_later_and_answers_are_not(cache, connect):
+    limits = Limits(requests=2, requests_per_second=20.0)
+    async with serve(cache, FREE, limits=limits) as server:
+        stream = await connect(server.address, delta=True)
+        for number in range(4):
+            await stream.ask("cds", f"n{number}")
+        removed = set()
+        while len(removed) < 4:
+            removed |= set((await stream.accept()).removed_resources)
+        assert removed == {"n0", "n1", "n2", "n3"}
+
+
+async def test_changes_are_gathered_before_a_push(cache, connect):
+    async with serve(cache, FREE, limits=Limits(debounce=0.05)) as server:
+        stream = await connect(server.address)
+        await stream.ask("cds", "c")
+        await stream.accept("c")
+        for version in range(2, 12):
+            cache.set_snapshot("all", [cluster(timeout=float(version))], version=str(version))
+        assert (await stream.accept("c")).version_info == "11"
+
+
+async def test_an_old_stream_ends_well_and_its_connection_is_told_to_go(cache, connect):
+    async with serve(cache, FREE, limits=Limits(max_connection_age=0.3)) as server:
+        stream = await connect(server.address)
+        await stream.ask("cds", "c")
+        await stream.accept("c")
+        assert await stream.ended() == grpc.StatusCode.OK
+
+
+async def test_every_message_is_shown_to_who_watches_the_wire(cache, connect):
+    shown = []
+    async with serve(cache, FREE, wire=lambda *one: shown.append(one)) as server:
+        stream = await connect(server.address, delta=True)
+        await stream.ask("cds", "c")
+        nonce = (await stream.accept()).nonce
+        await stream.ask("eds", "c")
+        await stream.accept()
+    said = [(direction, message["type_url"]) for direction, message in shown[:4]]
+    assert said == [
+        ("request", CLUSTER),
+        ("response", CLUSTER),
+        ("request", CLUSTER),
+        ("request", ENDPOINT),
+    ]
+    assert shown[1][1]["resources"][0]["name"] == "c"
+    assert shown[2][1]["response_nonce"] == nonce
+    assert {message["stream"] for _, message in shown} == {1}
