@@ -17,6 +17,7 @@ from meshlib.model import (
 )
 
 ALL = Percentage(numerator=1_000_000, denominator=1_000_000)
+MESH = web.AppKey("mesh", meshlib.Mesh)
 
 
 def marks(handler) -> list[object]:
@@ -161,6 +162,7 @@ async def shop():
     app.router.add_view("/page", Page)
     mesh = meshlib.Mesh("shop", config=[])
     mesh.aiohttp.setup(app)
+    app[MESH] = mesh
     async with mesh, TestClient(TestServer(app)) as client:
         yield client
 
@@ -184,6 +186,14 @@ async def test_callers_are_told_apart(shop, path) -> None:
 async def test_a_view_and_its_methods_have_marks_of_their_own(shop) -> None:
     answers = [await shop.request(method, "/page") for method in ("POST", "POST", "GET", "GET")]
     assert [answer.status for answer in answers] == [200, 429, 200, 429]
+
+
+async def test_the_marks_of_a_view_are_known_again_with_every_call(shop) -> None:
+    for _ in range(5):
+        await shop.post("/page")
+        await shop.get("/page")
+        await shop.request("ODD", "/page")
+    assert len(shop.server.app[MESH]._engine._inbound._decorations) == 2
 
 
 async def test_a_web_handler_fails_on_purpose(shop) -> None:

@@ -1,6 +1,7 @@
 """The server hook: one aiohttp middleware around all handlers of an application."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -75,8 +76,14 @@ def _marks(request: web.Request) -> Sequence[HttpFilter]:
     marks: Sequence[HttpFilter] = getattr(handler, "__meshlib_filters__", ())
     if isinstance(handler, type):
         method = getattr(handler, request.method.lower(), None)
-        return (*marks, *getattr(method, "__meshlib_filters__", ()))
+        return _both(marks, getattr(method, "__meshlib_filters__", ()))
     return marks
+
+
+@lru_cache(maxsize=1024)
+def _both(marks: Sequence[HttpFilter], more: Sequence[HttpFilter]) -> Sequence[HttpFilter]:
+    """The engine knows decorations by their tuple: for each handler it is always the same."""
+    return (*marks, *more)
 
 
 async def respond(request: web.Request, response: web.StreamResponse) -> None:
