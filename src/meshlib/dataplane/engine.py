@@ -218,6 +218,7 @@ class Engine:
         """Keep the configuration and no state: calls begun so far will never end here."""
         self.clusters, self.listeners, self._tables = {}, {}, {}
         self._kept, self._inbound = Kept(), self._doorway()
+        self.around.mirrored = 0
         self.apply(self.snapshot, self.absent)
 
     def outbound(self, request: Request) -> Steps[Outcome]:

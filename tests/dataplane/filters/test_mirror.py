@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from meshlib.dataplane import CallEnded
+from meshlib.dataplane import CallEnded, Spawn
 from meshlib.model import (
     CircuitBreakers,
     Cluster,
@@ -153,3 +153,14 @@ def test_no_more_than_a_hundred_copies_are_under_way() -> None:
     assert spawned(mesh) == []
     mesh.engine.around.mirrored = 99
     assert spawned(mesh)[0]["endpoint"] == B
+
+
+def test_copies_that_were_under_way_before_a_fork_take_no_room_after_it() -> None:
+    mesh = mirroring()
+    around, steps = mesh.engine.around, mesh.engine.outbound(GET)
+    copy = next(steps)
+    assert isinstance(copy, Spawn)
+    next(copy.steps)
+    assert around.mirrored == 1
+    mesh.engine.renew()
+    assert around.mirrored == 0

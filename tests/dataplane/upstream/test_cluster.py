@@ -14,6 +14,7 @@ from meshlib.model import (
     HealthCheck,
     HealthStatus,
     Random,
+    RoundRobin,
     TcpHealthCheck,
     Thresholds,
 )
@@ -292,3 +293,22 @@ def test_to_pick_of_many_who_cannot_be_reached_is_not_to_roll_for_each() -> None
     rolled.clear()
     assert live.pick() is not None
     assert len(rolled) < 100
+
+
+def test_a_balance_may_be_prepared_while_calls_spare_a_priority() -> None:
+    class Meddling(RoundRobin):
+        """To be compared takes time, in which another thread may make a call."""
+
+        __hash__ = RoundRobin.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            if calls:
+                calls.pop()()
+            return self is other
+
+    calls: list = []
+    live = cluster(assignment([A], [B], [C]), lb_policy=Meddling())
+    calls.append(lambda: live.pick(spared_priorities=(0,)))
+    live.commit(live.prepare(live.balance.config, assignment([A, C])))
+    assert not calls
+    assert set(live.balance.endpoints) == {A, C}

@@ -29,7 +29,8 @@ class Kept:
     """
 
     def __init__(self, before: "Kept | None" = None) -> None:
-        self._before = before.everything() if before is not None else {}
+        # Calls may still add to what they go by, while the next generation is prepared beside them.
+        self._before = dict(before.everything()) if before is not None else {}
         self._made: dict[tuple[Hashable, ...], Any] = {}
 
     def everything(self) -> dict[tuple[Hashable, ...], Any]:

@@ -110,7 +110,8 @@ class Balancer:
         self, policy: LbPolicy, before: Made, made: Made
     ) -> Callable[[tuple[Candidate, ...]], Picker]:
         seed = self._own_seed() if isinstance(policy, RandomSubsetting) else 0
-        like = [picker for (of, _), picker in before.items() if of == policy]
+        # Calls that spare a priority may add to it, while the next balance is prepared beside them.
+        like = [picker for (of, _), picker in list(before.items()) if of == policy]
 
         def make(candidates: tuple[Candidate, ...]) -> Picker:
             key = (policy, candidates)
