@@ -396,3 +396,41 @@ async def test_a_callable_is_never_mirrored(awaiting) -> None:
     call = decorate(pay.awaited) if awaiting else decorate(pay.__call__)
     assert await made(call, awaiting=awaiting) == "paid"
     assert pay.calls == 1
+
+
+@BOTH
+async def test_what_a_judge_raises_of_a_hedged_callable_reaches_the_caller(awaiting) -> None:
+    def judge(_: object) -> int:
+        raise LookupError("no verdict")
+
+    runtime, pay = special(HEDGED), Failing()
+    decorate = guard(runtime, "payments:80", method="GET", judge=judge)
+    call = decorate(pay.awaited) if awaiting else decorate(pay.__call__)
+    with pytest.raises(LookupError, match="no verdict"):
+        await made(call, awaiting=awaiting)
+    assert runtime.engine.clusters["payments"].breaker.concurrency.active == 0
+
+
+def test_the_breaker_of_a_forked_child_does_not_wait_for_probes_of_its_parent() -> None:
+    runtime = special(model.RouteAction(cluster="payments"))
+    rules = meshlib.Breaker(window=1, minimum_calls=1, open_for=0.0, half_open_calls=1)
+
+    def forks() -> str:
+        runtime.reset()  # as in the child
+        return guarded_once()
+
+    @guard(runtime, "payments:80", breaker=rules)
+    def fails() -> str:
+        if runs:
+            return runs.pop()()
+        raise StatusError(500)
+
+    def guarded_once() -> str:
+        runs.append(lambda: "paid")
+        return fails()
+
+    runs: list = []
+    with pytest.raises(StatusError):
+        fails()
+    runs.append(forks)
+    assert fails() == "paid"

@@ -97,8 +97,17 @@ class _Rules:
         self.method = method
         self.path = path
         self.judge = judge
-        self.breaker = HalfOpenBreaker(breaker, runtime.clock) if breaker is not None else None
+        self.breaker: HalfOpenBreaker | None = None
+        self._open_by = breaker
+        if breaker is not None:
+            self._begin_anew()
+            runtime.resets.append(self._begin_anew)
         self._found: tuple[object, str] = (None, "")
+
+    def _begin_anew(self) -> None:
+        """In a forked child too: calls that were to decide on the breaker never end there."""
+        assert self._open_by is not None
+        self.breaker = HalfOpenBreaker(self._open_by, self.runtime.clock)
 
     def request(self) -> Request:
         target = self._target()
@@ -262,7 +271,7 @@ class _Threads:
         self._runtime = runtime
         self._attempt = attempt
         self._begun = 0
-        self._ended: queue.SimpleQueue[Finish] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Finish | BaseException] = queue.SimpleQueue()
 
     def spawn(self, steps: Steps[Outcome]) -> None:
         self._runtime.close(steps)
@@ -273,12 +282,18 @@ class _Threads:
             self._begun += 1
             threading.Thread(target=run, name="meshlib-guarded", daemon=True).start()
         try:
-            return self._ended.get(timeout=effect.timeout)
+            ended = self._ended.get(timeout=effect.timeout)
         except queue.Empty:
             return None
+        if isinstance(ended, BaseException):
+            raise ended
+        return ended
 
     def _one(self, number: int, send: Send) -> None:
-        self._ended.put(Finish(number, self._attempt(send)))
+        try:
+            self._ended.put(Finish(number, self._attempt(send)))
+        except BaseException as error:  # noqa: BLE001 - raised on the caller's thread
+            self._ended.put(error)
 
 
 class _Tasks:
