@@ -307,6 +307,78 @@ spec: {{host: reviews, trafficPolicy: {{{policy}}}}}
     assert said in finding.message
 
 
+UNBALANCED = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: pay}
+spec: {hosts: [pay.example], resolution: NONE, ports: [{number: 80, name: http}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: pay}
+spec: {host: pay.example, trafficPolicy: {POLICY}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: pay}
+spec: {hosts: [pay.example], http: [{route: [{destination: {host: pay.example}}], RULE}]}
+"""
+
+
+@pytest.mark.parametrize(
+    "policy, rule, said",
+    [
+        ("", "timeout: 1s", []),
+        ("", "retries: {attempts: 0}", []),
+        ("", "retries: {attempts: 2, retryOn: 5xx}", ["retries have no effect"]),
+        ("", "mirror: {host: pay.example}", ["mirror has no effect"]),
+        ("", "mirrors: [{destination: {host: pay.example}}]", ["mirrors have no effect"]),
+        ("outlierDetection: {}", "timeout: 1s", ["outlierDetection has no effect"]),
+        ("loadBalancer: {simple: RANDOM}", "timeout: 1s", ["loadBalancer has no effect"]),
+        ("loadBalancer: {simple: PASSTHROUGH}", "timeout: 1s", []),
+        (
+            "connectionPool: {http: {http2MaxRequests: 1}}, retryBudget: {percent: 1}",
+            "timeout: 1s",
+            ["connectionPool has no effect", "retryBudget has no effect"],
+        ),
+    ],
+)
+def test_what_needs_a_choice_of_endpoints_is_in_vain_where_there_is_none(
+    world_of, policy, rule, said
+):
+    text = UNBALANCED.replace("POLICY", policy).replace("RULE", rule)
+    findings = findings_of(world_of(text))
+    assert [finding.code for finding in findings] == ["ML1001"] * len(said)
+    for finding, words in zip(findings, said, strict=True):
+        assert words in finding.message
+
+
+@pytest.mark.parametrize(
+    "per_cent, endpoints, in_vain",
+    [(0, 2, 1), (0, 9, 1), (0, 10, 0), (50, 2, 0), (49, 2, 1), (0, 1, 0)],
+)
+def test_a_share_of_endpoints_that_is_less_than_one_is_said(world_of, per_cent, endpoints, in_vain):
+    addresses = ", ".join(f"{{address: 10.0.0.{number}}}" for number in range(endpoints))
+    world = world_of(f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: x}}
+spec:
+  hosts: [x.example]
+  ports: [{{number: 80, name: http}}]
+  resolution: STATIC
+  endpoints: [{addresses}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: x}}
+spec: {{host: x.example, trafficPolicy: {{outlierDetection: {{maxEjectionPercent: {per_cent}}}}}}}
+""")
+    findings = findings_of(world)
+    assert len(findings) == in_vain
+    assert all("never ejects" in finding.message for finding in findings)
+
+
 def test_a_policy_of_a_subset_is_ejected_from_as_the_rule_says(world_of):
     rule = """
 apiVersion: networking.istio.io/v1

@@ -10,6 +10,7 @@ from ..compile.view import View
 from ..manifests.decode import did_you_mean
 from ..manifests.finding import (
     DUPLICATE_MATCH,
+    NOT_ACTED_ON,
     UNKNOWN_HOST,
     UNKNOWN_SUBSET,
     UNREACHABLE_RULE,
@@ -27,7 +28,7 @@ from ..manifests.virtual_service import (
 )
 from ..scope import Scope
 from ..world import World
-from . import http_rules
+from . import http_rules, unbalanced
 
 Rules = Manifest[VirtualService]
 
@@ -52,6 +53,7 @@ def check(world: World) -> Iterator[Finding]:
             yield from http_rules.check(manifest, index, route)
             if _is_for_grpc_only(manifest, view(manifest.namespace)):
                 yield from http_rules.check_for_grpc(manifest, index, route)
+            yield from _in_vain(manifest, index, route, view(manifest.namespace))
             for number, choice in enumerate(route.route):
                 path = ("http", index, "route", number, "destination")
                 yield from _destination(
@@ -65,6 +67,14 @@ def _is_for_grpc_only(manifest: Rules, view: View) -> bool:
     hosts = [full_host(host, manifest.namespace) for host in manifest.spec.hosts]
     ports = [port for host in hosts if host in view.services for port in view.services[host].ports]
     return bool(ports) and all(port.protocol == "GRPC" for port in ports)
+
+
+def _in_vain(manifest: Rules, index: int, route: HTTPRoute, view: View) -> Iterator[Finding]:
+    hosts = [full_host(choice.destination.host, manifest.namespace) for choice in route.route]
+    if unbalanced.is_unbalanced([view.services[host] for host in hosts if host in view.services]):
+        for path, said in unbalanced.remarks_of_rule(route):
+            place = manifest.place_of("http", index, *path)
+            yield Finding(NOT_ACTED_ON, "warning", place, str(manifest), said)
 
 
 def _mirrors(index: int, route: HTTPRoute) -> Iterator[tuple[Path, Destination]]:
