@@ -12,6 +12,7 @@ from ..errors import ConfigError, MeshError
 from .analyze import analyze
 from .check import check
 from .compile import compile_
+from .config import config
 from .explain import explain
 from .serve import serve
 from .status import status
@@ -56,5 +57,5 @@ def main() -> None:
     """
 
 
-for command in (serve, analyze, explain, compile_, status, check):
+for command in (serve, analyze, explain, compile_, status, config, check):
     main.add_command(command)

@@ -1,38 +1,22 @@
 """``meshlib status``: who is in sync with the control plane."""
 
-import json
-from http.client import HTTPException
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import click
 
-from ..errors import MeshError
-from ._output import console, example, is_address, output_option, print_json, print_table
+from ._admin import admin_options, expect, fetch
+from ._output import console, example, output_option, print_json, print_table
 
 TYPES = ("lds", "rds", "cds", "eds")
 
 
-def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
-    if is_address(value):
-        return value
-    raise click.BadParameter(f"{value!r} is not host:port")
-
-
 @click.command(epilog=example("meshlib status --admin 127.0.0.1:18080"))
-@click.option(
-    "--admin",
-    default="127.0.0.1:18080",
-    show_default=True,
-    metavar="ADDR",
-    callback=_address,
-    help="What `meshlib serve` says after admin=.",
-)
+@admin_options
 @output_option()
-def status(admin: str, output: str) -> None:
+def status(admin: str, token: str | None, output: str) -> None:
     """Show a control plane's clients, and what each accepted or refused."""
-    found = _fetch(admin)
+    answer = fetch(admin, "/api/v1/status", token)
+    found = expect(answer, admin, "clients", "errors", "version")
     if output == "json":
         print_json(found)
     else:
@@ -41,32 +25,13 @@ def status(admin: str, output: str) -> None:
     raise SystemExit(1 if rejecting or found["errors"] else 0)
 
 
-def _fetch(admin: str) -> dict[str, Any]:
-    try:
-        with urlopen(f"http://{admin}/api/v1/status", timeout=5) as answer:
-            found = json.load(answer)
-    except (HTTPException, ValueError):
-        found = None  # somebody else's port: the ADS one, or another program's
-    except (URLError, OSError) as error:
-        why = getattr(error, "reason", error)
-        raise MeshError(
-            f"no control plane answers at {admin}: {why}\n"
-            "Next: start one with `meshlib serve DIR`, or say where it is with --admin"
-        ) from error
-    if not isinstance(found, dict) or not found.keys() >= {"clients", "errors", "version"}:
-        raise MeshError(
-            f"what answers at {admin} is not the admin interface of a control plane\n"
-            "Next: give --admin the address that `meshlib serve` says after admin="
-        )
-    return found
-
-
 def _show(found: dict[str, Any]) -> None:
     out = console()
     clients = found["clients"]
     if clients:
         print_table(
-            ("CLIENT", "KIND", "NAMESPACE", "LDS", "RDS", "CDS", "EDS", "AGE"), _rows(clients)
+            ("CLIENT", "KIND", "NAMESPACE", "XDS", "LDS", "RDS", "CDS", "EDS", "AGE"),
+            _rows(clients),
         )
     for client in clients:
         for kind, nack in _refusals(client):
@@ -89,6 +54,7 @@ def _rows(clients: list[dict[str, Any]]) -> list[tuple[str, ...]]:
             client["id"],
             client["kind"],
             client["namespace"],
+            client["protocol"],
             *(_state(client["types"].get(kind)) for kind in TYPES),
             _age(client["connected_seconds"]),
         )

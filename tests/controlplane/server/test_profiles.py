@@ -93,6 +93,38 @@ def test_a_balancer_that_grpc_refuses_becomes_round_robin(policy):
     assert said == [f"clusters/c: {type(policy).__name__} is RoundRobin for gRPC clients"]
 
 
+@pytest.mark.parametrize(
+    "kind, policy, taken",
+    [
+        (ClientKind.GRPC_GO, LeastRequest(), LeastRequest()),
+        (ClientKind.GRPC_GO, Maglev(), RoundRobin()),
+        (ClientKind.GRPC, PickFirst(), PickFirst()),
+        (ClientKind.GRPC_NODE, PickFirst(), RoundRobin()),
+    ],
+)
+def test_each_grpc_is_spared_what_it_refuses_itself(kind, policy, taken):
+    snapshot = gather(clusters=[Cluster(name="c", lb_policy=policy)])
+    assert adapt(snapshot, kind, print).clusters["c"].lb_policy == taken
+
+
+def test_grpc_go_is_told_of_clusters_before_calls_go_there():
+    names = ("outbound|80||a.b", "outbound|80|v1|a.b", "outbound|80|v2|a.b", "outbound|81||a.b")
+    known = table(
+        Route(action=RouteAction(cluster="outbound|80|v1|a.b")), name="outbound|80||a.b"
+    )
+    listener = Listener(name="a.b:80", http=HttpConnectionManager(routes=Rds(known.name)))
+    snapshot = gather(
+        listeners=[listener], routes=[known], clusters=[Cluster(name=name) for name in names]
+    )
+    made = adapt(snapshot, ClientKind.GRPC_GO, print)
+    made.check()
+    taken, never = made.routes[known.name].virtual_hosts[0].routes
+    assert taken == known.virtual_hosts[0].routes[0]
+    assert [one.name for one in never.action.cluster.clusters] == [names[0], names[2]]
+    there, absent = never.match.headers
+    assert (there.name, there.invert_match) == (absent.name, not absent.invert_match)
+
+
 def test_a_balancer_that_grpc_takes_is_left_alone():
     made, said = for_grpc(clusters=[Cluster(name="c", lb_policy=RingHash())])
     assert made.clusters["c"].lb_policy == RingHash()
@@ -182,8 +214,9 @@ def test_an_envoy_is_sent_no_api_listeners():
         ("envoy", ClientKind.ENVOY),
         ("meshlib", ClientKind.MESHLIB),
         ("gRPC C-core linux Python", ClientKind.GRPC),
-        ("gRPC Go", ClientKind.GRPC),
-        ("grpc-node", ClientKind.GRPC),
+        ("gRPC Go", ClientKind.GRPC_GO),
+        ("grpc-node", ClientKind.GRPC_NODE),
+        ("gRPC Java", ClientKind.GRPC),
         ("", ClientKind.OTHER),
     ],
 )

@@ -1,0 +1,138 @@
+"""``meshlib status`` and ``meshlib config`` of a control plane that has clients."""
+
+import asyncio
+import json
+import threading
+
+import grpc
+import pytest
+
+from meshlib.controlplane import ControlPlane
+from meshlib.xds.protos import message_class
+from meshlib.xds.types import CLUSTER
+
+DISCOVERY = "envoy.service.discovery.v3"
+NAME = "outbound|9080||ratings.default.svc.cluster.local"
+
+
+class Running:
+    """A control plane on a thread of its own, with one client that refuses its cluster."""
+
+    def __init__(self, folder, token):
+        self._ready = threading.Event()
+        self._folder = folder
+        self._token = token
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._thread.start()
+        assert self._ready.wait(20)
+
+    async def _run(self):
+        self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        free = "127.0.0.1:0"
+        async with ControlPlane(
+            self._folder, listen=free, admin=free, admin_token=self._token
+        ) as plane:
+            self.admin = plane.admin_address
+            async with grpc.aio.insecure_channel(plane.address) as channel:
+                await self._refuse(channel)
+                self._ready.set()
+                await self._stop.wait()
+
+    async def _refuse(self, channel):
+        stream = channel.stream_stream(
+            f"/{DISCOVERY}.AggregatedDiscoveryService/StreamAggregatedResources",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=message_class(f"{DISCOVERY}.DiscoveryResponse").FromString,
+        )()
+        request = message_class(f"{DISCOVERY}.DiscoveryRequest")
+        first = request(type_url=CLUSTER, resource_names=[NAME])
+        first.node.id = "picky/1"
+        await stream.write(first)
+        response = await stream.read()
+        again = request(type_url=CLUSTER, resource_names=[NAME], response_nonce=response.nonce)
+        again.error_detail.message = f"{NAME}: not to my taste"
+        await stream.write(again)
+        await stream.write(request(type_url=CLUSTER.replace("Cluster", "None")))
+        await stream.write(
+            request(type_url=CLUSTER, resource_names=[NAME, "more"], response_nonce=response.nonce)
+        )
+        await stream.read()
+
+    def end(self):
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
+
+
+@pytest.fixture
+def running(mesh, monkeypatch):
+    monkeypatch.delenv("MESHLIB_ADMIN_TOKEN", raising=False)
+    started = []
+
+    def start(token=None):
+        started.append(Running(mesh, token))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+def test_config_shows_what_a_client_was_sent(running, run):
+    admin = running().admin
+    said = run("config", "picky/1", "--admin", admin)
+    assert said.exit_code == 0, said.output
+    assert said.output.splitlines()[0].split() == ["TYPE", "RESOURCE", "VERSION", "STATE"]
+    (row,) = [line.split() for line in said.output.splitlines() if NAME in line]
+    assert (row[:2], row[-1]) == (["cds", NAME], "NACK")
+    assert "1 resources on 1 stream of picky/1." in said.output
+
+
+def test_config_as_json_has_the_resources_of_the_type(running, run):
+    said = run("config", "picky/1", "cds", "--admin", running().admin, "-o", "json")
+    (stream,) = json.loads(said.output)["streams"]
+    assert [one["name"] for one in stream["types"]["cds"]["resources"]] == [NAME]
+
+
+def test_config_of_nobody_says_who_is_there(running, run):
+    said = run("config", "nobody", "--admin", running().admin)
+    assert said.exit_code == 1
+    assert "no client 'nobody'" in said.stderr
+    assert "one of picky/1" in said.stderr
+
+
+def test_a_type_that_is_none_is_wrong_usage(run):
+    said = run("config", "anna", "xyz")
+    assert said.exit_code == 2
+    assert "lds" in said.stderr
+
+
+@pytest.mark.parametrize("command", [("status",), ("config", "picky/1")], ids=" ".join)
+def test_without_its_token_a_control_plane_says_nothing(running, run, tmp_path, command):
+    admin = running("sesame").admin
+    said = run(*command, "--admin", admin)
+    assert said.exit_code == 1
+    assert "wants its token" in said.stderr
+    (tmp_path / "token").write_text("sesame\n")
+    said = run(*command, "--admin", admin, "--token-file", tmp_path / "token")
+    assert "picky/1" in said.output
+
+
+def test_status_tells_refusals_and_lines_its_columns_up(running, run):
+    said = run("status", "--admin", running().admin)
+    head, row = said.output.splitlines()[:2]
+    assert row.startswith("picky/1")
+    for name, value in (("XDS", "sotw"), ("KIND", "other")):
+        assert row[head.index(name) :].startswith(value)
+
+
+def test_an_admin_address_elsewhere_wants_a_token(mesh, run, monkeypatch):
+    monkeypatch.delenv("MESHLIB_ADMIN_TOKEN", raising=False)
+    said = run("serve", mesh, "--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0")
+    assert said.exit_code == 1
+    assert "an admin token is needed" in said.stderr
+
+
+def test_a_token_file_that_is_empty_is_wrong_usage(mesh, run, tmp_path):
+    (tmp_path / "token").write_text("\n")
+    assert run("serve", mesh, "--admin-token-file", tmp_path / "token").exit_code == 2
