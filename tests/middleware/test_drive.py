@@ -143,6 +143,29 @@ async def test_a_cancelled_call_gives_everything_back(home: Home) -> None:
     assert home.ended() == ["DC"]
 
 
+def test_a_call_thrown_away_by_a_thread_that_holds_the_lock_gives_everything_back(
+    home: Home,
+) -> None:
+    home.deliver()
+
+    class Never:
+        def __await__(self):
+            yield
+
+    async def never(_: Send) -> Response:
+        await Never()
+        raise AssertionError
+
+    call = adrive(home.runtime, home.runtime.outbound(get(REVIEWS)), never)
+    call.send(None)
+    assert home.active == 1
+    with home.runtime.lock:
+        call.close()  # as the garbage collector does it, whenever it likes
+    home.runtime.collect()
+    assert home.active == 0
+    assert home.ended() == ["DC"]
+
+
 async def test_a_call_cancelled_while_it_waits_for_configuration_leaves_no_waiter() -> None:
     home = Home(answers=False)
     asked = asyncio.Event()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +23,6 @@ from ..dataplane import (
     Outcome,
     Pause,
     Race,
-    RateLimitVerdict,
     Request,
     Send,
     Serve,
@@ -34,6 +34,7 @@ from ..model import HttpFilter
 from ._admin import AdminMessages
 from ._binary import BinaryMetadata
 from ._news import News, settle
+from ._rate_limits import NoRateLimitClient, RateLimitClient
 
 log = logging.getLogger("meshlib")
 
@@ -66,22 +67,6 @@ class NoPropagation:
 
     def outgoing(self, *, foreign: bool = False) -> Headers:
         return ()
-
-
-class RateLimitClient(Protocol):
-    """Speaks to a rate limit service."""
-
-    def ask(self, effect: AskRateLimit) -> RateLimitVerdict: ...
-
-    async def aask(self, effect: AskRateLimit) -> RateLimitVerdict: ...
-
-
-class NoRateLimitClient:
-    def ask(self, effect: AskRateLimit) -> RateLimitVerdict:
-        return RateLimitVerdict(None, detail="there is no client for rate limit services here")
-
-    async def aask(self, effect: AskRateLimit) -> RateLimitVerdict:
-        return self.ask(effect)
 
 
 class Runtime:
@@ -163,6 +148,9 @@ class Runtime:
 
     def close(self, steps: Steps[Outcome]) -> None:
         """Give up a call: cancelled, or broken off by its caller."""
+        if isinstance(sys.exception(), GeneratorExit):
+            self.drop(steps)  # perhaps by a finaliser
+            return
         with self.lock:
             steps.close()
         if self._dropped:
