@@ -1,6 +1,6 @@
 import pytest
 
-from meshlib.xds.regex import fullmatch, why_not_re2
+from meshlib.xds.regex import finditer, fullmatch, why_not_re2
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,11 @@ def test_the_whole_text_must_match() -> None:
     matches = fullmatch("a+")
     assert matches("aaa") is not None
     assert matches("aab") is None
+
+
+def test_bytes_that_are_no_text_do_not_match_and_break_nothing() -> None:
+    hostile = b"/a\xff".decode("utf-8", "surrogateescape")
+    assert fullmatch("/a.*")(hostile) is None
+    assert fullmatch("/a.")("/a\u00e9") is not None
+    assert list(finditer("a")(hostile)) == []
+    assert [(found.start(), found.end()) for found in finditer("b")("\u00e9b")] == [(1, 2)]

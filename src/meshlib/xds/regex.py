@@ -32,19 +32,37 @@ def groups(regex: str) -> int:
 
 
 def fullmatch(regex: str) -> Callable[[str], object]:
-    """A valid expression, compiled to a match of the whole text."""
+    """A valid expression, compiled to a match of the whole text.
+
+    Bytes that are no text (escaped as surrogates) match nothing but ``\\C``, as in Envoy.
+    """
     import re2
 
-    matches: Callable[[str], object] = re2.compile(regex).fullmatch
-    return matches
+    matches: Callable[[bytes], object] = re2.compile(regex).fullmatch
+    return lambda text: matches(text.encode("utf-8", "surrogateescape"))
 
 
 def finditer(regex: str) -> Callable[[str], Iterable[Any]]:
-    """A valid expression, compiled to a search for all of its matches."""
+    """A valid expression, compiled to a search for all of its matches.
+
+    Where there are bytes that are no text, nothing is found.
+    """
     import re2
 
     found: Callable[[str], Iterable[Any]] = re2.compile(regex).finditer
-    return found
+
+    def search(text: str) -> Iterable[Any]:
+        return found(text) if text.isascii() or _is_text(text) else ()
+
+    return search
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(refused: Exception) -> str:
