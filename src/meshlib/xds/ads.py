@@ -274,7 +274,8 @@ class Ads:
         actions: list[Action] = []
         type_url, names = response.type_url, self._types[response.type_url].names
         for name in filter(names.__contains__, verdict.names()):
-            self._timers.pop((type_url, name), None)
+            if name not in verdict.heartbeats:
+                self._timers.pop((type_url, name), None)
             actions += self._learn_one(response, verdict, name, now)
         for name in self._missing(type_url, verdict):
             actions += self._deleted(type_url, name)

@@ -182,9 +182,10 @@ class Watches:
         return self._fail(entry, ResourceState.DOES_NOT_EXIST, error)
 
     def refresh(self, type_url: str, name: str, expires: float | None) -> None:
-        """A heartbeat: the resource is as it was, and lives on."""
+        """A heartbeat: the resource is as it was, and lives on; it says nothing of one not known."""
         entry = self._entries[type_url, name]
-        self._entries[type_url, name] = replace(entry, expires=expires)
+        if entry.resource is not None:
+            self._entries[type_url, name] = replace(entry, expires=expires)
 
     def next_expiry(self) -> float | None:
         return min(
@@ -243,6 +244,7 @@ class Watches:
             error=error,
             transient=transient,
             resource=entry.resource if keep else None,
+            expires=entry.expires if keep else None,
         )
         self._entries[entry.type_url, entry.name] = failed
         known = (before.state, before.error, before.resource is None)
