@@ -25,8 +25,9 @@ POINTS = 5.0
 class Envoy:
     """A running Envoy: where it listens, and what it says of itself."""
 
-    def __init__(self, admin: str) -> None:
+    def __init__(self, admin: str, protocol: str) -> None:
         self._admin = admin
+        self.protocol = protocol
 
     async def ask(self, path: str) -> Any:
         async with (
@@ -49,13 +50,17 @@ class Envoy:
         return {stat["name"]: stat["value"] for stat in stats if "value" in stat}
 
 
-@pytest.fixture
+@pytest.fixture(params=["GRPC", "DELTA_GRPC"])
 async def sidecar(
-    envoy: Path, plane: Any, tmp_path: Path, until: Callable[..., Awaitable[Any]]
+    request: pytest.FixtureRequest,
+    envoy: Path,
+    plane: Any,
+    tmp_path: Path,
+    until: Callable[..., Awaitable[Any]],
 ) -> AsyncIterator[Envoy]:
     """Envoy beside a program: its port of the loopback takes what the program calls."""
     config, admin, log = (tmp_path / name for name in ("envoy.json", "envoy.admin", "envoy.log"))
-    config.write_text(json.dumps(bootstrap(plane.address)))
+    config.write_text(json.dumps(bootstrap(plane.address, request.param)))
     process = spawn(envoy, "-c", config, "--admin-address-path", admin, "--log-path", log)
 
     async def address() -> str:
@@ -63,7 +68,7 @@ async def sidecar(
         return admin.read_text() if admin.exists() else ""
 
     try:
-        running = Envoy(await until(address))
+        running = Envoy(await until(address), "delta" if "DELTA" in request.param else "sotw")
         await until(running.is_ready)
         yield running
     finally:
@@ -118,6 +123,7 @@ async def test_envoy_accepts_every_resource(sidecar: Envoy, plane: Any, until: A
     assert client["types"]["cds"]["subscribed"] == "*"
     assert client["types"]["rds"]["subscribed"] == ["9080"]
     assert client["kind"] == "envoy"
+    assert client["protocol"] == sidecar.protocol
     assert (await plane.status())["nacks"] == []
     assert (await sidecar.counts("cluster_manager.cds.update_success")).popitem()[1] >= 1
     rejected = await sidecar.counts("update_rejected")
@@ -190,7 +196,7 @@ async def in_sync(plane: Any) -> dict[str, Any] | None:
     return None
 
 
-def bootstrap(ads: str) -> dict[str, Any]:
+def bootstrap(ads: str, encoding: str) -> dict[str, Any]:
     """As istiod's agent writes it, less what is not judged here: one listener, routes by RDS."""
     ours = {"ads": {}, "resource_api_version": "V3"}
     return {
@@ -198,7 +204,7 @@ def bootstrap(ads: str) -> dict[str, Any]:
         "admin": {"address": socket_address("127.0.0.1:0")},
         "dynamic_resources": {
             "ads_config": {
-                "api_type": "GRPC",
+                "api_type": encoding,
                 "transport_api_version": "V3",
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "ads"}}],
             },
