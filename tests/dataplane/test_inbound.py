@@ -204,3 +204,19 @@ def test_the_tokens_of_marks_outlive_the_configuration(events) -> None:
     assert passed(engine, get("h:80"), mark) == "429"
     engine.renew()
     assert passed(engine, get("h:80"), mark) == "200"
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [("/admin/x", "403"), ("/a/../admin", "403"), ("//admin", "403"), ("/%61dmin", "403")]
+    + [("/free", "200"), ("/x%00", "400")],
+)
+def test_a_call_that_comes_in_is_matched_by_its_tidied_path(events, path, answer) -> None:
+    refused = Route(
+        match=RouteMatch(path=PathPrefix("/admin")), action=DirectResponseAction(status=403)
+    )
+    snapshot = listening(routes=(refused, SERVED))
+    (listener,) = snapshot.listeners.values()
+    tidying = replace(listener.http, normalize_path=True, merge_slashes=True)
+    engine = an_engine(events, gather(listeners=[replace(listener, http=tidying)]))
+    assert passed(engine, get("h:80", path), ()) == answer

@@ -7,8 +7,8 @@ from .events import CallEnded, CallRecord
 from .filters.chain import FACTORIES, Filter, Service, Site, stacked
 from .filters.local_reply import local_reply
 from .filters.router import Surroundings
-from .message import Cause, Failure, Outcome, Request
-from .outbound import LiveListener
+from .message import Cause, Failure, Outcome, Request, Response
+from .outbound import BAD_REQUEST, LiveListener
 from .routing.table import LiveRoute, RouteTable
 from .steps import Deliver, Serve, Steps, deliver
 
@@ -36,10 +36,11 @@ class Inbound:
     both are of one kind. The state of decorations lasts as long as the engine.
     """
 
-    __slots__ = ("_around", "_decorations", "_site", "_stacks", "table")
+    __slots__ = ("_around", "_decorations", "_listener", "_site", "_stacks", "table")
 
     def __init__(self, around: Surroundings, site: Site) -> None:
         self.table: RouteTable | None = None
+        self._listener: LiveListener | None = None
         self._around = around
         self._site = site
         self._stacks: dict[tuple[LiveRoute | None, int], Service] = {}
@@ -47,15 +48,19 @@ class Inbound:
 
     def listen(self, listener: LiveListener | None) -> None:
         """Another configuration is in force."""
+        self._listener = listener
         self.table = None if listener is None else listener.router.table
         self._stacks.clear()
 
     def __call__(self, request: Request, extra: Sequence[HttpFilter]) -> Steps[Outcome]:
-        around = self._around
+        around, listener = self._around, self._listener
+        tidied = request if listener is None else listener.tidy(request)
+        request = tidied or request
         record = CallRecord(request, around.clock(), inbound=True, config_version=around.version)
         outcome: Outcome = GONE
         try:
-            outcome = yield from self._service(request, record, extra)(request, record)
+            service = self._service(request, record, extra) if tidied is not None else _malformed
+            outcome = yield from service(request, record)
             return outcome
         finally:
             around.observe(CallEnded(record, outcome, around.clock() - record.started))
@@ -126,6 +131,11 @@ def _answered(request: Request, record: CallRecord) -> Steps[Outcome]:
     route = record.route
     assert route is not None
     return deliver(record, route.answer(request, record))
+
+
+def _malformed(request: Request, record: CallRecord) -> Steps[Outcome]:
+    """By a path that means nothing nobody can say what holds for the call."""
+    return deliver(record, Response(BAD_REQUEST))
 
 
 def _lost(request: Request, record: CallRecord) -> Steps[Outcome]:
