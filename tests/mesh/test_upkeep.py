@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from meshlib.dataplane import Engine, Options, Response
+from meshlib.mesh._resolving import addresses_of
 from meshlib.mesh.upkeep import Upkeep
 from meshlib.middleware._drive import Runtime
 from meshlib.model import (
@@ -465,3 +466,10 @@ async def test_a_job_that_breaks_does_not_end_the_checks(keep, http_servers, cap
     broken = check(HttpHealthCheck(path="/", request_headers_to_add=(("bad\nname", "x"),)))
     kept.apply(server.address, health_checks=(HTTP, broken))
     await until(lambda: len(server.seen) > 3 and kept.unhealthy)
+
+
+@pytest.mark.parametrize("name", ["a" * 64 + ".local", "a..b"])
+async def test_what_cannot_be_a_name_cannot_be_resolved(name: str) -> None:
+    async with asyncio.timeout(20):
+        with pytest.raises(OSError, match="not a name"):
+            await addresses_of(name)

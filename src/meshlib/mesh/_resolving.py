@@ -92,5 +92,8 @@ async def addresses_of(name: str) -> tuple[str, ...]:
 
 
 def _resolved(name: str) -> tuple[str, ...]:
-    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a label is empty, or too long
+        raise OSError(f"not a name: {error}") from None
     return tuple(sorted({str(address[0]) for *_, address in found}))
