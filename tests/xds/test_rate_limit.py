@@ -47,3 +47,9 @@ def test_the_nearest_limit_is_told_with_all_of_them_as_envoy_does() -> None:
 
 def test_a_limit_without_a_known_unit_is_told_without_a_window() -> None:
     assert verdict(overall_code=1, statuses=[status(7, 0, 2)])["limit"] == "7"
+
+
+def test_bytes_that_are_no_text_are_asked_about_as_well() -> None:
+    hostile = b"a\xff".decode("utf-8", "surrogateescape")
+    message = message_class(REQUEST).FromString(encode_request("shop", [[("a", hostile)]]))
+    assert message.descriptors[0].entries[0].value == "a\ufffd"

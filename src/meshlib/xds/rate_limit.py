@@ -26,9 +26,18 @@ def encode_request(domain: str, descriptors: Iterable[Descriptor]) -> bytes:
     for descriptor in descriptors:
         made = request.descriptors.add()
         for key, value in descriptor:
-            made.entries.add(key=key, value=value)
+            made.entries.add(key=key, value=_text(value))
     encoded: bytes = request.SerializeToString(deterministic=True)
     return encoded
+
+
+def _text(value: str) -> str:
+    """What a caller sent in bytes that are no text is told apart no further."""
+    return (
+        value
+        if value.isascii()
+        else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    )
 
 
 def decode_response(message: bytes, make: Callable[..., T]) -> T:
