@@ -8,11 +8,16 @@ from .scope import Scope, Sidecar
 
 
 class ClientKind(StrEnum):
-    """What a client is known to understand, judged by its ``user_agent_name``."""
+    """What a client is known to understand, judged by its ``user_agent_name``.
+
+    ``GRPC`` is C-core, the strictest, and every gRPC that is not told apart.
+    """
 
     MESHLIB = "meshlib"
     ENVOY = "envoy"
     GRPC = "grpc"
+    GRPC_GO = "grpc-go"
+    GRPC_NODE = "grpc-node"
     OTHER = "other"
 
 
@@ -38,7 +43,11 @@ class Node:
             return ClientKind.MESHLIB
         if name == "envoy":
             return ClientKind.ENVOY
-        # "gRPC C-core linux", "gRPC Python", "gRPC Go", "grpc-node"
+        # "gRPC C-core linux", "gRPC Python", "gRPC Go", "grpc-node", …
+        if name == "grpc go":
+            return ClientKind.GRPC_GO
+        if name.startswith("grpc-node"):
+            return ClientKind.GRPC_NODE
         return ClientKind.GRPC if name.startswith("grpc") else ClientKind.OTHER
 
     @property

@@ -21,6 +21,7 @@ from meshlib.model import (
     ClusterProvided,
     ClusterWeight,
     Cors,
+    DirectResponseAction,
     Eds,
     Endpoint,
     Fault,
@@ -109,20 +110,33 @@ def test_each_grpc_is_spared_what_it_refuses_itself(kind, policy, taken):
 
 def test_grpc_go_is_told_of_clusters_before_calls_go_there():
     names = ("outbound|80||a.b", "outbound|80|v1|a.b", "outbound|80|v2|a.b", "outbound|81||a.b")
-    known = table(
-        Route(action=RouteAction(cluster="outbound|80|v1|a.b")), name="outbound|80||a.b"
-    )
+    known = table(Route(action=RouteAction(cluster="outbound|80|v1|a.b")), name="outbound|80||a.b")
     listener = Listener(name="a.b:80", http=HttpConnectionManager(routes=Rds(known.name)))
     snapshot = gather(
-        listeners=[listener], routes=[known], clusters=[Cluster(name=name) for name in names]
+        listeners=[listener],
+        routes=[known],
+        clusters=[Cluster(name=name) for name in names],
+        endpoints=[ClusterLoadAssignment(cluster_name=name) for name in names],
     )
     made = adapt(snapshot, ClientKind.GRPC_GO, print)
     made.check()
     taken, never = made.routes[known.name].virtual_hosts[0].routes
     assert taken == known.virtual_hosts[0].routes[0]
-    assert [one.name for one in never.action.cluster.clusters] == [names[0], names[2]]
+    assert [one.name for one in never.action.cluster.clusters] == [names[2], names[0]]
     there, absent = never.match.headers
     assert (there.name, there.invert_match) == (absent.name, not absent.invert_match)
+
+
+def test_grpc_js_is_led_nowhere_where_a_route_answers_by_itself():
+    known = table(Route(action=DirectResponseAction(status=404)))
+    listener = Listener(name="a.b:80", http=HttpConnectionManager(routes=Rds(known.name)))
+    said = []
+    snapshot = gather(listeners=[listener], routes=[known])
+    made = adapt(snapshot, ClientKind.GRPC_NODE, said.append)
+    made.check()
+    (route,) = made.routes[known.name].virtual_hosts[0].routes
+    assert made.endpoints[route.action.cluster].endpoints == ()
+    assert "its answer" in str(said[0])
 
 
 def test_a_balancer_that_grpc_takes_is_left_alone():

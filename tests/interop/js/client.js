@@ -8,7 +8,7 @@ const readline = require("node:readline");
 const grpc = require("@grpc/grpc-js");
 const xds = require("@grpc/grpc-js-xds");
 
-const METHOD = "/bookinfo.Reviews/Get";
+const METHOD = "/test.Who/Are";
 const TIMEOUT = 20_000;
 const CONCURRENCY = 4;
 

@@ -10,6 +10,8 @@ from ..node import ClientKind
 from .downgrade import Downgrade, Report
 from .envoy import for_envoy
 from .grpc import for_grpc
+from .grpc_go import with_clusters_to_come
+from .grpc_node import with_routes_that_lead
 
 __all__ = ["Downgrade", "Report", "adapt"]
 
@@ -18,7 +20,11 @@ def adapt(snapshot: Snapshot, kind: ClientKind, report: Report) -> Snapshot:
     """The snapshot as clients of this kind understand it."""
     match kind:
         case ClientKind.GRPC:
-            return for_grpc(snapshot, report)
+            return for_grpc(snapshot, kind, report)
+        case ClientKind.GRPC_NODE:
+            return with_routes_that_lead(for_grpc(snapshot, kind, report))
+        case ClientKind.GRPC_GO:
+            return with_clusters_to_come(for_grpc(snapshot, kind, report))
         case ClientKind.ENVOY:
             return for_envoy(snapshot, report)
         case ClientKind.MESHLIB | ClientKind.OTHER:

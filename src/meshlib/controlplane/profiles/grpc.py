@@ -1,16 +1,17 @@
-"""Stock gRPC clients (C-core, which is the strictest of them): what they refuse, and ignore."""
+"""Stock gRPC clients: what they refuse, and ignore."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from ...model import Eds, HttpConnectionManager, OriginalDst, RouteConfiguration, Snapshot, Static
+from ..node import ClientKind
 from .downgrade import Report
 from .grpc_clusters import grpc_cluster
 from .grpc_filters import grpc_filters
 from .grpc_routes import grpc_table
 
 
-def for_grpc(snapshot: Snapshot, report: Report) -> Snapshot:
+def for_grpc(snapshot: Snapshot, kind: ClientKind, report: Report) -> Snapshot:
     # A gRPC client calls hosts that are not of the mesh without xDS.
     gone = frozenset(
         name for name, one in snapshot.clusters.items() if isinstance(one.discovery, OriginalDst)
@@ -20,7 +21,7 @@ def for_grpc(snapshot: Snapshot, report: Report) -> Snapshot:
     for name, configured in snapshot.clusters.items():
         if name in gone:
             continue
-        cluster = grpc_cluster(configured, gone, report)
+        cluster = grpc_cluster(configured, gone, kind, report)
         if isinstance(cluster.discovery, Static):  # what stands in it comes by EDS instead
             endpoints[name] = replace(cluster.discovery.load_assignment, cluster_name=name)
             cluster = replace(cluster, discovery=Eds())

@@ -6,6 +6,7 @@ from dataclasses import replace
 from ...model import (
     Aggregate,
     CircuitBreakers,
+    ClientSideWeightedRoundRobin,
     Cluster,
     ClusterLoadAssignment,
     ClusterProvided,
@@ -14,6 +15,7 @@ from ...model import (
     LogicalDns,
     Maglev,
     OutlierDetection,
+    PickFirst,
     Random,
     RandomSubsetting,
     RingHash,
@@ -23,8 +25,14 @@ from ...model import (
     Thresholds,
     ZoneAware,
 )
+from ..node import ClientKind
 from .downgrade import Downgrade, Report, report_ignored
 
+REFUSED: dict[ClientKind, tuple[type, ...]] = {
+    ClientKind.GRPC: (LeastRequest, Random, Maglev),
+    ClientKind.GRPC_GO: (Random, Maglev),
+    ClientKind.GRPC_NODE: (LeastRequest, Random, Maglev, PickFirst, ClientSideWeightedRoundRobin),
+}
 NO_LIMIT = 2**32 - 1
 UNSEEN = ("max_connections", "max_pending_requests", "max_retries", "retry_budget")
 CONSECUTIVE = (
@@ -34,10 +42,12 @@ CONSECUTIVE = (
 )
 
 
-def grpc_cluster(cluster: Cluster, gone: AbstractSet[str], report: Report) -> Cluster:
+def grpc_cluster(
+    cluster: Cluster, gone: AbstractSet[str], kind: ClientKind, report: Report
+) -> Cluster:
     where = f"clusters/{cluster.name}"
     _report_ignored(cluster, where, report)
-    policy = _lb_policy(cluster.lb_policy, where, report)
+    policy = _lb_policy(cluster.lb_policy, where, kind, report)
     cluster = replace(cluster, lb_policy=policy)
     match cluster.discovery:
         case StrictDns(assignment, rate) | LogicalDns(assignment, rate):
@@ -57,17 +67,16 @@ def grpc_cluster(cluster: Cluster, gone: AbstractSet[str], report: Report) -> Cl
             return cluster
 
 
-def _lb_policy(policy: LbPolicy, where: str, report: Report) -> LbPolicy:
+def _lb_policy(policy: LbPolicy, where: str, kind: ClientKind, report: Report) -> LbPolicy:
     if isinstance(policy, ClusterProvided):  # an aggregate's, who leaves it to its children
         return RoundRobin()
     if isinstance(policy, RandomSubsetting):
         report(Downgrade(where, "RandomSubsetting is its child policy for gRPC clients"))
         policy = policy.child_policy
+    if isinstance(policy, REFUSED[kind]):
+        report(Downgrade(where, f"{type(policy).__name__} is RoundRobin for gRPC clients"))
+        return RoundRobin()
     match policy:
-        case LeastRequest() | Random() | Maglev():
-            said = f"{type(policy).__name__} is RoundRobin for gRPC clients"
-            report(Downgrade(where, said))
-            return RoundRobin()
         case RingHash(hash_function="murmur_hash_2"):
             report(Downgrade(where, "MURMUR_HASH_2 is XX_HASH for gRPC clients"))
             return replace(policy, hash_function="xx_hash")

@@ -3,8 +3,8 @@ package raw
 
 // Method is the one that the servers of the tests answer.
 const (
-	Service = "bookinfo.Reviews"
-	Method  = "Get"
+	Service = "test.Who"
+	Method  = "Are"
 	Path    = "/" + Service + "/" + Method
 )
 
