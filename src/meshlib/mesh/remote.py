@@ -16,6 +16,7 @@ from ..xds.client import XdsClient
 from ..xds.last_known_good import Saved, Store
 from ..xds.watches import Entry
 from .last_good import Earlier, Keeper, read
+from .load_reports import LoadReports
 from .options import Options
 from .upkeep import Upkeep
 
@@ -54,6 +55,14 @@ class Remote:
             dice=random.random,
         )
 
+        self._load_reports = LoadReports(
+            lambda: self._client.server,
+            bootstrap.node,
+            upkeep,
+            clock=time.monotonic,
+            dice=random.random,
+        )
+
     def start(self) -> None:
         self._client.start()
         snapshot, absent = self._engine.snapshot, self._engine.absent
@@ -66,6 +75,7 @@ class Remote:
         if self._keeper is not None:
             self._keeper.remember(snapshot, absent)
         self._upkeep.apply(*self._earlier.beside(snapshot, absent))
+        self._load_reports.follow(snapshot)
 
     def _problem(self, text: str) -> None:
         self._last_problem = text
@@ -109,6 +119,7 @@ class Remote:
 
     def close(self) -> None:
         self._client.close()
+        self._load_reports.close()
         if self._keeper is not None:
             self._keeper.close()
         self._upkeep.contact("")

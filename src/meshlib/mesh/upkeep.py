@@ -11,6 +11,7 @@ from ..dataplane import Engine
 from ..dataplane.upstream.cluster import UpstreamCluster
 from ..middleware._drive import Runtime
 from ..model import Cluster, HealthCheck, HttpHealthCheck, Snapshot, StrictDns
+from ..model.load_stats import ClusterStats
 from ._checking import Checking
 from ._resolving import Resolve, Resolving, addresses_of
 
@@ -75,6 +76,15 @@ class Upkeep:
     def contact(self, outage: str) -> None:
         """Say whether somebody can be asked for configuration, and if not, why."""
         self._runtime.contact(outage)
+
+    def loads(self, wanted: Callable[[str], bool]) -> list[ClusterStats]:
+        """What the wanted clusters were called since the last time."""
+        with self._runtime.lock:
+            return [
+                cluster.load.take()
+                for name, cluster in self._engine.clusters.items()
+                if cluster.load is not None and wanted(name)
+            ]
 
     def resolved(self, cluster: str, addresses: Mapping[str, tuple[str, ...]]) -> None:
         """Put in force what the names of a cluster stand for."""

@@ -200,7 +200,12 @@ class TcpKeepalive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """``healthy_panic_threshold`` in per cent; ``None`` is unset (Envoy: 50)."""
+    """``healthy_panic_threshold`` in per cent; ``None`` is unset (Envoy: 50).
+
+    ``lrs_server``: who sent this wants to be told of the load that calls make (gRFC A27), and
+    besides of those metrics of its endpoints that ``lrs_report_endpoint_metrics`` names:
+    ``cpu_utilization``, ``named_metrics.*``, … (gRFC A85).
+    """
 
     name: str
     discovery: Discovery = Eds()
@@ -215,6 +220,8 @@ class Cluster:
     ignore_health_on_host_removal: bool = False
     tcp_keepalive: TcpKeepalive | None = None
     metadata: Metadata = Metadata()
+    lrs_server: bool = False
+    lrs_report_endpoint_metrics: tuple[str, ...] = ()
 
     @property
     def load_assignment_name(self) -> str | None:

@@ -121,6 +121,11 @@ class XdsClient:
         names = tuple(self._watched)
         return all(name in last.snapshot.listeners or name in last.absent for name in names)
 
+    @property
+    def server(self) -> Server:
+        """The one whose word counts now."""
+        return self._discovery.relied_on
+
     def entries(self) -> tuple[Entry, ...]:
         """Everything that is watched, as it is known now."""
         return self._discovery.watches.entries()

@@ -73,12 +73,14 @@ def admitted(
     cluster = record.cluster
     assert cluster is not None
     if breaker.is_open:
+        _not_made(cluster)
         limit = breaker.limits.max_requests
         return Failure(Cause.OVERFLOW, f"overflow: {limit} calls to {cluster.name} in flight")
     if record.request.is_grpc or not breaker.must_wait:
         return None
     turn = breaker.line_up()
     if turn is None:
+        _not_made(cluster)
         limit = breaker.limits.max_pending_requests
         return Failure(Cause.OVERFLOW, f"overflow: {limit} calls to {cluster.name} in line")
     came = False
@@ -98,6 +100,9 @@ def release(endpoint: UpstreamEndpoint, breaker: CircuitBreaker) -> None:
     """Give a permit back; the next in line may have it."""
     endpoint.active -= 1
     breaker.concurrency.active -= 1
+    counts = endpoint.counts
+    if counts is not None:
+        counts.finished += 1
     if breaker.waiting:
         breaker.next_turn()
 
@@ -119,8 +124,15 @@ def too_late(request: Request) -> Failure:
 
 def _dropped(cluster: UpstreamCluster) -> Failure:
     """Whoever has endpoints picks one of them, but for the calls that are dropped."""
+    if cluster.load is not None:
+        cluster.load.dropped_for_overload()
     named = ", ".join(drop.category for drop in cluster.balance.assignment.drop_overloads)
     return Failure(Cause.DROP_OVERLOAD, f"{cluster.name} drops a share of its calls: {named}")
+
+
+def _not_made(cluster: UpstreamCluster) -> None:
+    if cluster.load is not None:
+        cluster.load.dropped()
 
 
 def _nobody(cluster: UpstreamCluster) -> Failure:

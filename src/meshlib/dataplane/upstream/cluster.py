@@ -19,6 +19,7 @@ from .balance import Balance, Balancer, Lane, ranks_of, without_gone
 from .circuit import CircuitBreaker
 from .endpoint import NEVER, UpstreamEndpoint
 from .load import Load, utilization
+from .load_stats import ClusterLoad
 from .outlier import OutlierDetector
 from .pickers import Picker
 
@@ -43,6 +44,7 @@ class UpstreamCluster:
         "balance",
         "breaker",
         "high",
+        "load",
         "name",
         "outlier",
         "passthrough",
@@ -62,6 +64,7 @@ class UpstreamCluster:
         self.high = CircuitBreaker(config.circuit_breakers.high)
         self.passthrough = isinstance(config.discovery, OriginalDst)
         self.outlier: OutlierDetector | None = None
+        self.load: ClusterLoad | None = None
         self._clock = clock
         self._dice = dice
         self._hear = observe
@@ -126,7 +129,7 @@ class UpstreamCluster:
     def _take_over(self, balance: Balance) -> None:
         """Tell the endpoints what the configuration in force says of them."""
         config = balance.config
-        http2, weighs = _is_http2(config), _weighs_load(config)
+        http2, weighs = _is_http2(config), _weighs_load(config) or _tells_metrics(config)
         for priority, rank in enumerate(balance.ranks):
             for endpoint, told, _, _ in rank.members:
                 endpoint.config = told
@@ -134,7 +137,17 @@ class UpstreamCluster:
                 endpoint.http2 = http2
                 endpoint.connect_timeout = config.connect_timeout
                 endpoint.wants_trailers = weighs
+        self._count(balance)
         self._note_since(balance)
+
+    def _count(self, balance: Balance) -> None:
+        """Count calls for as long as somebody wants to be told of them."""
+        if balance.config.lrs_server:
+            self.load = self.load or ClusterLoad(self._clock, self._dice)
+            self.load.follow(balance)
+        elif self.load is not None:
+            self.load.retire()
+            self.load = None
 
     def _note_since(self, balance: Balance) -> None:
         now = self._clock()
@@ -253,6 +266,8 @@ class UpstreamCluster:
                 endpoint.connect_failed(self._clock)
         elif endpoint.shunned_until:
             endpoint.answered()
+        if endpoint.counts is not None:
+            endpoint.counts.observe(outcome)
         outlier = self.outlier
         if outlier is not None and outlier.observe(
             endpoint, outcome, self.balance.endpoints.values()
@@ -261,7 +276,10 @@ class UpstreamCluster:
 
     def observe_load(self, endpoint: UpstreamEndpoint, report: LoadReport) -> None:
         """Hear what an endpoint says of its load (``endpoint-load-metrics-bin``)."""
-        policy = _weighing(self.balance.config)
+        config = self.balance.config
+        if self.load is not None:
+            self.load.heard(endpoint, report, config.lrs_report_endpoint_metrics)
+        policy = _weighing(config)
         if policy is None:
             return
         if endpoint.load is None:
@@ -289,3 +307,7 @@ def _weighing(config: Cluster) -> ClientSideWeightedRoundRobin | None:
 
 def _weighs_load(config: Cluster) -> bool:
     return _weighing(config) is not None
+
+
+def _tells_metrics(config: Cluster) -> bool:
+    return config.lrs_server and bool(config.lrs_report_endpoint_metrics)

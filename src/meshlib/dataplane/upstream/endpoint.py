@@ -1,11 +1,14 @@
 """A live endpoint: its configuration and what was seen of it."""
 
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...clock import Clock
 from ...model import Address, Endpoint, HealthStatus
 from .load import Load
+
+if TYPE_CHECKING:
+    from .load_stats import EndpointCounts
 
 SHUN_BASE = 0.5
 SHUN_FACTOR = 1.6
@@ -21,7 +24,7 @@ class UpstreamEndpoint:
     by active checks are written by those who watch, as are ``passes`` (checks were made, and hold
     it to be healthy) and ``outlier``, what the detection remembers. ``since`` is when it became
     usable, :data:`NEVER` while it is not. ``wants_trailers``: what it reports there of its load
-    counts.
+    counts. ``counts``: of calls, where somebody wants to be told.
     """
 
     __slots__ = (
@@ -30,6 +33,7 @@ class UpstreamEndpoint:
         "config",
         "connect_failures",
         "connect_timeout",
+        "counts",
         "ejected",
         "http2",
         "key",
@@ -62,6 +66,7 @@ class UpstreamEndpoint:
         self.since = NEVER
         self.wants_trailers = False
         self.load: Load | None = None
+        self.counts: EndpointCounts | None = None
 
     @property
     def usable(self) -> bool:

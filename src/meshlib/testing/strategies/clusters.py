@@ -192,4 +192,6 @@ def clusters() -> SearchStrategy[Cluster]:
         ignore_health_on_host_removal=st.booleans(),
         tcp_keepalive=optional(tcp_keepalives()),
         metadata=metadata(),
+        lrs_server=st.booleans(),
+        lrs_report_endpoint_metrics=some(st.sampled_from(("cpu_utilization", "named_metrics.*"))),
     )

@@ -44,6 +44,8 @@ def encode_cluster(cluster: Cluster) -> Fields:
         "ignore_health_on_host_removal": cluster.ignore_health_on_host_removal,
         "upstream_connection_options": encode_tcp_keepalive(cluster.tcp_keepalive),
         "metadata": encode_metadata(cluster.metadata),
+        "lrs_server": {"self": {}} if cluster.lrs_server else None,
+        "lrs_report_endpoint_metrics": cluster.lrs_report_endpoint_metrics,
         **_encode_discovery(cluster.discovery),
         **encode_balance(cluster.lb_policy, cluster.locality_lb, cluster.healthy_panic_threshold),
     }
@@ -67,11 +69,24 @@ def decode_cluster(reader: Reader) -> Cluster:
         ignore_health_on_host_removal=reader.flag("ignore_health_on_host_removal"),
         tcp_keepalive=decode_tcp_keepalive(reader),
         metadata=decode_metadata(reader),
+        lrs_server=_decode_lrs_server(reader),
+        lrs_report_endpoint_metrics=reader.texts("lrs_report_endpoint_metrics"),
     )
     provided = isinstance(cluster.lb_policy, ClusterProvided)
     if provided != isinstance(cluster.discovery, OriginalDst) and not cluster.children:
         reader.problem("CLUSTER_PROVIDED and ORIGINAL_DST go together", "lb_policy")
     return cluster
+
+
+def _decode_lrs_server(reader: Reader) -> bool:
+    """Load is told to who sent the cluster, and to nobody else (gRFC A27)."""
+    server = reader.optional_child("lrs_server")
+    if server is None:
+        return False
+    if not server.has("self"):
+        server.problem("must be self")
+    server.skip("self", "resource_api_version")
+    return True
 
 
 def _encode_discovery(discovery: Discovery) -> Fields:
