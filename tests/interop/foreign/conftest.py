@@ -13,7 +13,6 @@ import pytest
 
 JS_CLIENT = Path(__file__).parents[1] / "js/client.js"
 TARGET = "xds:///reviews:9080"
-TEMPLATE = "xds.istio.io/grpc/lds/inbound/%s"
 VERSIONS = ("v1", "v2")
 EDITS = 20
 CALLS_PER_EDIT = 1000
@@ -62,20 +61,20 @@ class Client(Program):
         return others
 
 
-def bootstrap(name: str, address: str) -> dict[str, str]:
+def bootstrap(name: str, address: str, template: str = "") -> dict[str, str]:
     """The environment of a program on stock gRPC."""
     server = {"server_uri": address, "channel_creds": [{"type": "insecure"}]}
     said = {
         "xds_servers": [{**server, "server_features": ["xds_v3"]}],
         # grpc-js takes no node that does not say where it stands.
         "node": {"id": name, "locality": {}, "metadata": {"NAMESPACE": "default"}},
-        "server_listener_resource_name_template": TEMPLATE,
+        "server_listener_resource_name_template": template,
     }
     return {"GRPC_XDS_BOOTSTRAP_CONFIG": json.dumps(said)}
 
 
 @pytest.fixture(name="bootstrap")
-def bootstrap_of() -> Callable[[str, str], dict[str, str]]:
+def bootstrap_of() -> Callable[..., dict[str, str]]:
     return bootstrap
 
 
@@ -84,6 +83,14 @@ async def run() -> AsyncIterator[Callable[[Program], Awaitable[Any]]]:
     """Start programs that end with the test."""
     async with AsyncExitStack() as stack:
         yield stack.enter_async_context
+
+
+@pytest.fixture
+def start(run: Any) -> Callable[..., Awaitable[Program]]:
+    async def started(*command: object, env: dict[str, str] | None = None) -> Program:
+        return await run(Program(*command, env=env))
+
+    return started
 
 
 @pytest.fixture

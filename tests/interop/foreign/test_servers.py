@@ -1,0 +1,83 @@
+"""gRPC servers of others whose listeners come from our control plane (gRFC A36)."""
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.interop
+SERVER = Path(__file__).with_name("stock_server.py")
+TEMPLATES = {
+    "istio": "xds.istio.io/grpc/lds/inbound/%s",
+    "query": "grpc/server?xds.resource.listening_address=%s",
+}
+
+
+@pytest.fixture
+def address() -> str:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{found.getsockname()[1]}"
+
+
+@pytest.fixture(params=["go", "grpcio"])
+def command(request: pytest.FixtureRequest) -> list[object]:
+    if request.param == "grpcio":
+        return [sys.executable, SERVER]
+    return [request.getfixturevalue("go_judges") / "server", "xds"]
+
+
+@pytest.fixture(params=TEMPLATES)
+def template(request: pytest.FixtureRequest) -> str:
+    return TEMPLATES[request.param]
+
+
+@pytest.fixture
+async def caller(
+    start: Any,
+    bootstrap: Any,
+    plane: Any,
+    call_at: Any,
+    until: Any,
+    command: Any,
+    address: str,
+    template: str,
+) -> Any:
+    """Calls the server, which serves by now."""
+    env = bootstrap("server", plane.address, template)
+    server = await start(*command, address, "here", env=env)
+    assert await server.hear() == {"address": address}
+    if command[-1] == "xds":
+        assert await server.hear() == {"mode": "SERVING"}
+    client = await call_at(address)
+
+    async def is_served() -> bool:
+        return "here" in await client.ask(1)
+
+    await until(is_served)
+    return client
+
+
+async def test_a_server_serves_on_the_listener_that_it_asks_for(
+    caller: Any, plane: Any, until: Any, address: str, template: str
+) -> None:
+    async def is_accepted() -> bool:
+        status = await plane.status()
+        assert status["nacks"] == []
+        (server,) = status["clients"]
+        listeners = server["types"]["lds"]
+        return listeners["state"] == "ACK" and listeners["subscribed"] == [template % address]
+
+    await until(is_accepted)
+    assert await caller.ask(50) == {"here": 50}
+
+
+@pytest.mark.parametrize("template", ["istio"], indirect=True)
+async def test_a_server_outlives_the_control_plane(caller: Any, plane: Any, folder: Any) -> None:
+    plane.kill()
+    assert await caller.ask(50) == {"here": 50}
+    folder.split(0, 100)
+    await plane.start()
+    assert await caller.ask(50) == {"here": 50}
