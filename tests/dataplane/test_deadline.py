@@ -1,9 +1,14 @@
+from math import inf
+from threading import TIMEOUT_MAX
+from typing import Any
+
 import pytest
 
-from meshlib.dataplane import Request
-from meshlib.dataplane.deadline import route_timeout
-from meshlib.model import MaxStreamDuration, RouteAction
-from meshlib.testing import REVIEWS, VirtualMesh, one_service, play
+from meshlib.dataplane import Override, Request, Send
+from meshlib.dataplane.deadline import LONGEST, route_timeout
+from meshlib.dataplane.upstream.retry import backoff
+from meshlib.model import MaxStreamDuration, RetryBackOff, RetryPolicy, RouteAction
+from meshlib.testing import REVIEWS, VirtualMesh, get, one_service, play
 
 
 def action(
@@ -76,3 +81,31 @@ def test_a_grpc_callers_deadline_is_brought_forward_while_any_time_is_left() -> 
     assert sent(0.5) == 0.5
     assert sent(None) is None
     assert sent(2.0, is_grpc=False) == 2.0
+
+
+AGES = 315_576_000_000.0
+"""Ten thousand years, the most that a configuration can say; no thread can wait so long."""
+
+
+def given(mesh: VirtualMesh, **fields: Any) -> float | None:
+    """The time that an attempt has."""
+    effect = next(mesh.engine.outbound(get(REVIEWS, **fields)))
+    assert isinstance(effect, Send)
+    return effect.timeout
+
+
+def test_no_limit_of_a_configuration_is_longer_than_a_thread_can_wait() -> None:
+    endless = RouteAction(cluster="reviews", timeout=AGES)
+    retried = RouteAction(
+        cluster="reviews", timeout=0.0, retry_policy=RetryPolicy(per_try_timeout=AGES)
+    )
+    for action in (endless, retried):
+        mesh = VirtualMesh(one_service(action=action))
+        assert given(mesh) == LONGEST
+        assert given(mesh, override=Override(timeout=inf)) == LONGEST
+    assert LONGEST < TIMEOUT_MAX
+
+
+def test_a_backoff_is_no_longer_than_a_thread_can_wait() -> None:
+    ages = RetryPolicy(retry_back_off=RetryBackOff(base_interval=AGES))
+    assert backoff(ages, 1, 0.5) == LONGEST / 2

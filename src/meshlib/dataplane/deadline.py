@@ -4,6 +4,8 @@ from ..model import MaxStreamDuration, RouteAction
 
 ENVOY_ROUTE_TIMEOUT = 15.0
 UNSET = MaxStreamDuration()
+LONGEST = 1e9
+"""Seconds, some thirty years: what is longer overflows the timers of threads."""
 
 
 def route_timeout(
@@ -36,7 +38,7 @@ def earlier(deadline: float | None, started: float, timeout: float | None) -> fl
     """The caller's deadline is never lengthened, only shortened."""
     if timeout is None:
         return deadline
-    limit = started + timeout
+    limit = started + min(timeout, LONGEST)
     return limit if deadline is None else min(deadline, limit)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from multidict import CIMultiDict
 
+from ..dataplane.deadline import LONGEST as FOREVER
 from ..dataplane.statuses import decode_grpc_timeout
 
 EXPECTED = "x-envoy-expected-rq-timeout-ms"
@@ -18,7 +19,8 @@ def expected(headers: Mapping[str, str]) -> float | None:
     if text is not None and text.isascii() and text.isdecimal() and len(text) <= LONGEST:
         return int(text) / 1000
     text = headers.get(GRPC_TIMEOUT)
-    return decode_grpc_timeout(text) if text is not None else None
+    said = decode_grpc_timeout(text) if text is not None else None
+    return None if said is None or said > FOREVER else said
 
 
 def announce(headers: CIMultiDict[str], timeout: float) -> None:

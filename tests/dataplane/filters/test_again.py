@@ -79,7 +79,7 @@ def test_grpcs_pushback_says_when() -> None:
     assert (waits(call), len(call.attempts)) == ([1.5], 2)
 
 
-@pytest.mark.parametrize("said_so", ["-1", "", "soon", "1.5", "9" * 99])
+@pytest.mark.parametrize("said_so", ["-1", "", "soon", "1.5", "2147483648", "9" * 99])
 def test_a_pushback_that_is_no_time_means_never(said_so: str) -> None:
     never = grpc_status(14, (("grpc-retry-pushback-ms", said_so),))
     assert len(play(retrying(never, retry_on=("unavailable",)), rpc(REVIEWS)).attempts) == 1
@@ -89,6 +89,11 @@ def test_a_pushback_beyond_the_deadline_means_never() -> None:
     later = grpc_status(14, (("grpc-retry-pushback-ms", "3000"),))
     call = play(retrying(later, retry_on=("unavailable",)), rpc(REVIEWS, deadline=2.0))
     assert (len(call.attempts), call.elapsed) == (1, 0.0)
+
+
+def test_a_server_that_asks_for_an_age_in_its_retry_info_is_not_waited_for() -> None:
+    never = grpc_status(14, (("x-meshlib-retry-info-ms", "9" * 15),))
+    assert len(play(retrying(never, retry_on=("unavailable",)), rpc(REVIEWS)).attempts) == 1
 
 
 def test_retry_info_is_the_least_time() -> None:

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from meshlib.dataplane import Cause, Failure, Override, Response
+from meshlib.dataplane import Cause, Failure, Override, Response, Sleep
+from meshlib.dataplane.deadline import LONGEST
 from meshlib.model import (
     ALWAYS,
     FAULT,
@@ -236,3 +237,9 @@ def test_a_share_of_nothing_is_no_filter_at_all(filtered) -> None:
     mesh = filtered(fault(abort=never), dice=scripted([]))
     route = mesh.engine.listeners[REVIEWS].router.table.find(get(REVIEWS))
     assert route.only_destination.filters == ()
+
+
+def test_a_delay_is_no_longer_than_a_thread_can_wait(filtered) -> None:
+    delay = FaultDelay(fixed_delay=315_576_000_000.0, percentage=ALWAYS)
+    effect = next(filtered(fault(delay=delay)).engine.outbound(get(REVIEWS)))
+    assert effect == Sleep(LONGEST)

@@ -5,6 +5,7 @@ retry policy sees the failures of upstreams, not those that are made here.
 """
 
 from ...model import Fault, FaultAbort, FaultDelay, Percentage
+from ..deadline import LONGEST
 from ..events import CallRecord
 from ..message import Cause, Failure, Outcome, Request
 from ..routing.matchers import header_condition
@@ -100,6 +101,7 @@ class FaultInjector:
         return (http, None) if http is not None else (200, grpc)
 
     def _bounded(self, seconds: float, request: Request) -> float:
+        seconds = min(seconds, LONGEST)
         if request.deadline is None:
             return seconds
         return min(seconds, max(0.0, request.deadline - self._site.clock()))

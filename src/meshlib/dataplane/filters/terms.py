@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...model import HedgePolicy, MaxStreamDuration, RetryPolicy
-from ..deadline import brought_forward, earlier
+from ..deadline import LONGEST, brought_forward, earlier
 from ..message import IDEMPOTENT, Outcome, Override, Request, Response
 from ..upstream.retry import NOTHING_PROCESSED, RetryRule
 
@@ -50,7 +50,7 @@ class Terms:
         self.hedge = _effective(route.hedge)
         self.is_high = route.is_high
         self.dresses = route.auto_host_rewrite or route.attempt_counts[0]
-        self._timeouts = timeouts
+        self._timeouts = tuple([limit and min(limit, LONGEST) for limit in timeouts])
         self._retriable = retry.statuses if retry is not None else frozenset()
         self._reads_headers = retry is not None and retry.reads_headers
         self.per_try_timeout = _per_try(route.retry.policy if route.retry is not None else None)
@@ -116,7 +116,9 @@ def _retries(rule: RetryRule | None, retries: int | None, *, safe: bool) -> Retr
 def _per_try(policy: RetryPolicy | None) -> float | None:
     if policy is None:
         return None
-    return min(filter(None, (policy.per_try_timeout, policy.per_try_idle_timeout)), default=None)
+    limits = (policy.per_try_timeout, policy.per_try_idle_timeout)
+    shortest = min(filter(None, limits), default=None)
+    return shortest and min(shortest, LONGEST)
 
 
 def _effective(hedge: HedgePolicy | None) -> HedgePolicy | None:

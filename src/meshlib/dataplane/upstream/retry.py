@@ -6,6 +6,7 @@ from typing import NoReturn, cast
 
 from ...clock import Clock
 from ...model import HeaderMatcher, ResetHeader, RetryPolicy
+from ..deadline import LONGEST
 from ..message import Cause, Failure, Outcome, Request, Response, joined
 from ..routing.matchers import Condition, Regex, header_condition
 
@@ -44,6 +45,8 @@ RETRY_INFO = "x-meshlib-retry-info-ms"
 
 MAX_DOUBLINGS = 32
 """After which every cap is reached, and floating point not yet left."""
+MOST = 2**31 - 1
+"""Milliseconds that a gRPC server may ask for: more is no time to wait for anything."""
 MAX_DIGITS = 15
 """Of a number in a header; what is longer is no time that anybody means."""
 
@@ -136,7 +139,8 @@ class RetryRule:
                 reset = _reset(header, outcome, wall)
                 if reset is not None and reset <= limited.max_interval:
                     return reset * (1 + luck / 2)
-        return max(backoff(self.policy, retry, luck), _retry_info(outcome))
+        least = _retry_info(outcome)
+        return None if least * 1000 > MOST else max(backoff(self.policy, retry, luck), least)
 
 
 class _Answer:
@@ -162,7 +166,7 @@ def pushback(outcome: Outcome) -> float | None:
     if said is None:
         return None
     milliseconds = _number(said)
-    return -1.0 if milliseconds is None else milliseconds / 1000
+    return milliseconds / 1000 if milliseconds is not None and milliseconds <= MOST else -1.0
 
 
 def _retry_info(outcome: Outcome) -> float:
@@ -195,4 +199,4 @@ def backoff(policy: RetryPolicy, retry: int, luck: float) -> float:
     """
     steps = policy.retry_back_off
     doubled: int = 2 ** min(retry, MAX_DOUBLINGS) - 1
-    return luck * min(doubled * steps.base_interval, steps.cap)
+    return luck * min(doubled * steps.base_interval, steps.cap, LONGEST)
