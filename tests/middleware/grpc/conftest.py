@@ -199,6 +199,8 @@ class Echo(grpc.GenericRpcHandler):
         self.metadata: list[tuple[tuple[str, object], ...]] = []
         self.seen: list[object] = []
         self.is_slow = False
+        self.asked = threading.Event()
+        self.after: threading.Event | None = None  # answers not before this has happened
         self.cancelled = threading.Event()
 
     def service(self, details):
@@ -214,6 +216,7 @@ class Echo(grpc.GenericRpcHandler):
 
     def enter(self, context) -> None:
         self.calls.append(context.peer())
+        self.asked.set()
         self.metadata.append(tuple((key, value) for key, value in context.invocation_metadata()))
         if self.failures:
             code, words = self.failures.pop(0)
@@ -224,6 +227,8 @@ class Echo(grpc.GenericRpcHandler):
         self.enter(context)
         if self.is_slow:
             return self.wait(request, context)
+        if self.after is not None:
+            self.after.wait(30)
         context.send_initial_metadata((("served-by", self.name.decode()),))
         return self.name + b":" + request
 

@@ -15,9 +15,10 @@ AT_ONCE = {"hedge_policy": HedgePolicy(initial_requests=2)}
 
 @pytest.fixture
 def pair(echo, start):
-    """A slow server and a quick one, and where they are."""
+    """A slow server, and a quick one that answers once the slow one was asked."""
     slow, quick = echo("slow"), echo("quick")
     slow.is_slow = True
+    quick.after = slow.asked
     return slow, quick, (start(slow), start(quick))
 
 
@@ -76,9 +77,9 @@ async def test_a_deadline_ends_all_attempts(world, unary_by, auntil, pair, echo,
     slow, _, ports = pair
     world.serve(ports[0], action=AT_ONCE)
     with pytest.raises(grpc.RpcError) as caught:
-        await unary_by(world).unary(timeout=0.2)
+        await unary_by(world).unary(timeout=0.5)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await asyncio.to_thread(slow.cancelled.wait)
+    await auntil(lambda: slow.cancelled.is_set() or not slow.calls)
     await auntil(lambda: world.active == 0)
 
 
