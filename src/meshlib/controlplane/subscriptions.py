@@ -66,7 +66,9 @@ class Subscriptions:
             if request.nonce and state.nonce and request.nonce != state.nonce:
                 return None  # about a response that is no longer the last: another will follow
             nack = state.answer(request.error) if request.nonce else None
-            restarted = not request.nonce
+            # Before the first response has come a nonce is as empty, and nothing begins anew.
+            crosses = state.in_flight and not state.has_answered
+            restarted = not request.nonce and not crosses
             state.in_flight = state.in_flight and not restarted
             state.ask(request, restarted=restarted)
         if len(state.names) > MAX_NAMES:

@@ -39,6 +39,7 @@ class TypeSubscription:
     sent_version: str = ""
     sent_names: tuple[str, ...] = ()
     in_flight: bool = False
+    has_answered: bool = False
     acked_version: str = ""
     nack: Nack | None = None
 
@@ -144,7 +145,7 @@ class TypeSubscription:
         """Take in an ACK or a NACK of the last response."""
         if not self.in_flight:
             return None
-        self.in_flight = False
+        self.in_flight, self.has_answered = False, True
         if error is None:
             self.acked_version = self.sent_version
             self.nack = self._still_refused()

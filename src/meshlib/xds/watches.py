@@ -182,7 +182,7 @@ class Watches:
         return self._fail(entry, ResourceState.DOES_NOT_EXIST, error)
 
     def refresh(self, type_url: str, name: str, expires: float | None) -> None:
-        """A heartbeat: the resource is as it was, and lives on; it says nothing of one not known."""
+        """A heartbeat: the resource is as it was, and lives on; one not known stays so."""
         entry = self._entries[type_url, name]
         if entry.resource is not None:
             self._entries[type_url, name] = replace(entry, expires=expires)

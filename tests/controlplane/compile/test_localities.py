@@ -130,3 +130,11 @@ def test_a_subset_may_be_a_place(snapshot_of, destination_rule):
     made = snapshot_of(ENTRIES, destination_rule("", extra=extra))
     (group,) = made.endpoints["outbound|80|us|reviews.default.svc.cluster.local"].endpoints
     assert [str(endpoint.address) for endpoint in group.lb_endpoints] == ["10.0.0.4:80"]
+
+
+def test_of_two_workloads_with_one_address_the_first_counts(snapshot_of):
+    twice = entry("10.0.0.1", "eu/a/1", 1) + entry("10.0.0.1", "us/a/1", 2)
+    made = snapshot_of(twice).endpoints["outbound|80||reviews.default.svc.cluster.local"]
+    (group,) = made.endpoints
+    assert group.locality == model.Locality("eu", "a", "1")
+    assert len(group.lb_endpoints) == 1

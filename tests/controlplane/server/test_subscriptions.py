@@ -233,8 +233,19 @@ def test_a_client_that_starts_over_without_a_nonce_is_answered_in_full(talk):
     talk.publish(rds="a@1 b@1")
     talk.ask("rds", "a")
     talk.pull()
+    talk.accept("rds")
     talk.ask("rds", "a", "b", nonce="")
     assert talk.pull() == ["rds a@1 b@1"]
+
+
+def test_a_name_asked_for_before_the_first_response_came_waits_for_its_answer(talk):
+    talk.publish(rds="a@1 b@1")
+    talk.ask("rds", "a")
+    assert talk.pull() == ["rds a@1"]
+    talk.ask("rds", "a", "b", nonce="")
+    assert talk.pull() == []
+    talk.accept("rds")
+    assert talk.pull() == ["rds b@1"]
 
 
 def test_a_type_that_is_not_served_is_passed_over(talk):

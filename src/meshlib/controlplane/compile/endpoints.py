@@ -15,13 +15,18 @@ def load_assignment(
     labels: dict[str, str],
     arrange: Callable[[Sequence[Group]], Sequence[Group]],
 ) -> model.ClusterLoadAssignment:
-    """The workloads that carry the labels, grouped by locality and arranged for the caller."""
+    """The workloads that carry the labels, grouped by locality and arranged for the caller.
+
+    Of several with one address the first counts: clients refuse an address that comes twice.
+    """
     places: dict[model.Locality, list[Member]] = {}
+    seen: set[model.Address] = set()
     for workload in usable(service, port):
-        known = labels_of(workload)
-        if labels.items() <= known.items():
+        known, endpoint = labels_of(workload), _endpoint(workload, port)
+        if labels.items() <= known.items() and endpoint.address not in seen:
+            seen.add(endpoint.address)
             place = locality(workload.entry.locality)
-            places.setdefault(place, []).append(Member(_endpoint(workload, port), known))
+            places.setdefault(place, []).append(Member(endpoint, known))
     groups = [_group(place, places[place]) for place in sorted(places)]
     return model.ClusterLoadAssignment(
         cluster_name=name, endpoints=tuple(_endpoints(group) for group in arrange(groups))
