@@ -43,6 +43,7 @@ def test_a_time_is_written_with_percent_signs_of_its_own() -> None:
         ("%PROTOCOL:5%", "%PROTOCOL% cannot be cut"),
         ("%METADATA(LISTENER:a:b)%", "'LISTENER:a:b'"),
         ("%START_TIME(%Q)%", "'%Q'"),
+        ("a\r\nhost: b", "'\\r'"),
     ],
 )
 def test_what_cannot_be_filled_in_is_refused_by_name(text: str, said: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 _OPERATOR = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%")
 _HEADER = re.compile(r":?[!#$&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TIME = re.compile(r"%(?:[1-9]?f|[AaBbCcDdeFgGHhIjklMmnpRrSsTtUuVWwYyZz%])")
 MAX_DIGITS = 9
 
@@ -48,11 +49,18 @@ class Operator:
     max_length: int | None = None
 
 
+def is_header_name(text: str) -> bool:
+    """May a header be called so? A colon before it makes it one of HTTP/2's own."""
+    return _HEADER.fullmatch(text) is not None
+
+
 def parse_format(text: str) -> tuple[str | Operator, ...]:
     """The plain pieces and the operators of a text, in order; no two plain ones side by side.
 
     Raises :class:`FormatError` for what is malformed or not supported.
     """
+    if control := _CONTROL.search(text):
+        raise FormatError(f"no header has a control character such as {control[0]!r}")
     parts: list[str | Operator] = []
     plain = ""
     position = 0

@@ -38,6 +38,22 @@ http:
     ]
 
 
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ('set: {"a b": c}', "'a b' is no name of a header"),
+        ('add: {"": c}', "'' is no name of a header"),
+        ('remove: ["a:"]', "'a:' is no name of a header"),
+        ('set: {a: "b\\r\\nc: d"}', "control character"),
+        ('set: {":path": /}', "':path' cannot be changed"),
+    ],
+)
+def test_headers_that_no_call_could_carry_are_refused(problems_of, change, said):
+    rule = f"hosts: [x]\nhttp: [{{headers: {{request: {{{change}}}}}, redirect: {{}}}}]"
+    ((_, _, what),) = problems_of(manifest("VirtualService", rule))
+    assert said in what
+
+
 def test_problems_of_every_file_are_reported(tmp_path):
     (tmp_path / "a.yaml").write_text("kind: [}")
     (tmp_path / "b.yml").write_text(manifest("DestinationRule", "hots: x"))

@@ -186,6 +186,11 @@ def test_a_drop_percentage_needs_a_known_denominator(decode_endpoints):
             "request_headers_to_remove",
             "may not be changed",
         ),
+        (
+            {"redirect": {}, "response_headers_to_add": [{"header": {"key": "a", "value": "\n"}}]},
+            "response_headers_to_add[0].header.value",
+            "control character",
+        ),
         ({"redirect": {}, "match": {}}, "match", "no path"),
         (
             {"redirect": {}, "match": {"safe_regex": {"regex": "(?=x)"}}},

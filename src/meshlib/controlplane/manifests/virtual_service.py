@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from ...model.format import FormatError, parse_format
+from ...model.format import FormatError, is_header_name, parse_format
 from .finding import UNSUPPORTED
 from .http_match import HTTPMatchRequest, StringMatch
 from .http_policies import (
@@ -38,6 +38,8 @@ class HeaderOperations(Piece, frozen=True):
             for name in names:
                 if name.startswith(":") and name != ":authority":
                     yield Flaw((field,), f"{name!r} cannot be changed")
+                elif not is_header_name(name):
+                    yield Flaw((field,), f"{name!r} is no name of a header")
         for field, values in (("set", self.set), ("add", self.add)):
             for name, value in values.items():
                 try:
