@@ -12,6 +12,8 @@ from .scope import Sidecar
 
 DISCOVERY = "envoy.service.discovery.v3"
 NOT_FOUND = 5
+MAX_TEXT = 4096
+MAX_ID = 512
 
 
 def request_class(*, delta: bool) -> Any:
@@ -20,7 +22,8 @@ def request_class(*, delta: bool) -> Any:
 
 def request_of(message: Any, type_url: str, *, delta: bool) -> Request | DeltaRequest:
     """``type_url`` is that of the service; only the aggregated one leaves it to the message."""
-    error = message.error_detail.message if message.HasField("error_detail") else None
+    refuses = message.HasField("error_detail")
+    error = plain(message.error_detail.message, MAX_TEXT) if refuses else None
     if not delta:
         return Request(
             type_url=message.type_url or type_url,
@@ -62,18 +65,24 @@ def node_of(message: Any) -> Node:
     pairs = labels.items() if isinstance(labels, dict) else ()
     place = message.locality
     return Node(
-        id=message.id or "(no id)",
+        id=plain(message.id, MAX_ID) or "(no id)",
         cluster=message.cluster,
         namespace=_text(metadata, "NAMESPACE") or "default",
         labels=tuple(sorted((key, value) for key, value in pairs if isinstance(value, str))),
-        user_agent_name=message.user_agent_name,
-        user_agent_version=message.user_agent_version,
+        user_agent_name=plain(message.user_agent_name, MAX_ID),
+        user_agent_version=plain(message.user_agent_version, MAX_ID),
         locality=Locality(place.region, place.zone, place.sub_zone),
         sidecar=Sidecar(
             listen_address=_text(metadata, "MESHLIB_LISTEN_ADDRESS") or "127.0.0.1",
             inbound_address=_text(metadata, "MESHLIB_INBOUND_ADDRESS"),
         ),
     )
+
+
+def plain(text: str, limit: int) -> str:
+    """What a stranger says, fit for a log and a terminal: one line, and nothing that acts."""
+    shown = "".join(sign if sign.isprintable() else " " for sign in text[:limit])
+    return f"{shown}…" if len(text) > limit else shown
 
 
 def _text(metadata: dict[str, Any], key: str) -> str:

@@ -39,9 +39,11 @@ class AdsServer:
     """Serves what a :class:`SnapshotCache` holds: ``async with AdsServer(cache, listen=…)``.
 
     Both encodings of the aggregated service and of those of one type. ``address`` is where it
-    listens; port 0 takes a free one. ``on_nack`` hears of every refusal (default: the cache, which
-    may roll back), ``on_listeners`` of listeners that are asked for by name; ``wire`` is shown
-    every message. Belongs to the loop that started it.
+    listens; port 0 takes a free one, and ``unix:PATH`` is a socket of this machine. ``on_nack``
+    hears of every refusal (default: the cache, which may roll back), ``on_listeners`` of listeners
+    that are asked for by name; ``wire`` is shown every message.
+
+    Belongs to the loop that started it.
     """
 
     def __init__(
@@ -90,7 +92,8 @@ class AdsServer:
             raise MeshError(f"cannot listen on {self.address}: is the port taken?") from error
         await server.start()
         self._server = server
-        self.address = f"{host}:{port}"
+        if not self.address.startswith("unix:"):
+            self.address = f"{host}:{port}"
         return self.address
 
     async def stop(self, grace: float = 2.0) -> None:

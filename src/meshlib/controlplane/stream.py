@@ -13,7 +13,7 @@ from ..xds.types import LISTENER
 from .discovery import Nack, RequestError
 from .limits import Limits, TokenBucket
 from .messages import message_of, request_of, shown
-from .node import Node
+from .node import ClientKind, Node
 from .status import Client, Status
 from .subscriptions import Subscriptions
 from .type_names import short
@@ -52,7 +52,9 @@ class Stream:
         type_url: str,
         ears: Ears,
     ) -> None:
-        self.subscriptions = Subscriptions(delta=delta)
+        # Others than meshlib may not know the field that says so in a state of the world.
+        tells_missing = node.kind is ClientKind.MESHLIB
+        self.subscriptions = Subscriptions(delta=delta, tells_missing=tells_missing)
         self._number = number
         self._node = node
         self._status = status
@@ -64,6 +66,7 @@ class Stream:
         self._news = asyncio.Event()
         self._closed = False
         self._unserved: set[str] = set()
+        self._told: dict[str, Nack] = {}
         self._due_since: float | None = None
         self._sent_at: dict[str, float] = {}
         self._timers: list[asyncio.TimerHandle] = []
@@ -159,11 +162,12 @@ class Stream:
 
     def _tell(self, client: Client, nack: Nack) -> None:
         self._status.nacked(client, nack)
+        level = logging.WARNING if self._told.get(nack.type_url) != nack else logging.DEBUG
+        self._told[nack.type_url] = nack
         named = ", ".join(nack.resources)
         kind = short(nack.type_url)
-        LOG.warning(
-            "%s refused %s %s (%s): %s", self._node.id, kind, nack.version, named, nack.text
-        )
+        said = "%s refused %s %s (%s): %s"
+        LOG.log(level, said, self._node.id, kind, nack.version, named, nack.text)
         self._ears.on_nack(self._node, nack)
 
     def _tell_unserved(self, type_url: str) -> None:

@@ -37,11 +37,13 @@ class Subscriptions:
     """What one client asked for, was sent, and said to it.
 
     ``delta`` chooses the encoding: :class:`DeltaRequest` goes in, else :class:`Request`.
+    ``tells_missing``: the client can be told, of any type, that a name does not exist.
     """
 
-    def __init__(self, *, delta: bool = False) -> None:
+    def __init__(self, *, delta: bool = False, tells_missing: bool = False) -> None:
         self.types: dict[str, TypeSubscription] = {}
         self.delta = delta
+        self._tells_missing = tells_missing
         self._snapshot: PackedSnapshot | None = None
         self._nonce = 0
 
@@ -125,7 +127,8 @@ class Subscriptions:
             owed = bool(told or gone or missing or (asked and state.wildcard))
             return self._send(state, offered, told, removed=gone | missing) if owed else None
         if state.type_url not in COMPLETE:
-            return self._send(state, offered, told) if told else None
+            missing = missing if self._tells_missing else set()
+            return self._send(state, offered, told, missing=missing) if told or missing else None
         if not (told or gone or asked):
             return None
         everything = tuple(state.sent[name] for name in sorted(state.sent))

@@ -187,13 +187,15 @@ async def test_too_many_names_end_the_stream(server, connect):
 
 
 async def test_a_client_that_reads_nothing_is_ended_and_never_has_a_queue(cache, connect, said):
-    cache.set_snapshot("all", [cluster("c" * 500 + str(number)) for number in range(2000)])
+    big = "x" * 8_000_000
+    content = [cluster(big), ClusterLoadAssignment(cluster_name=big), RouteConfiguration(name=big)]
+    cache.set_snapshot("all", content)
     async with serve(cache, FREE, limits=Limits(push_timeout=0.2)) as server:
         stream = await connect(server.address)
-        for number in range(100):  # each is to be answered in full, with a megabyte
-            await stream.ask("cds", "*", f"n{number}")
+        for kind in ("cds", "eds", "rds"):
+            await stream.ask(kind, "*")
         await said("reads too slowly")
-        assert server.status.metrics.pushes["cds"] < 50
+        assert max(server.status.metrics.pushes.values()) <= 1
 
 
 async def test_requests_beyond_their_rate_are_read_later_and_answers_are_not(cache, connect):
@@ -224,6 +226,60 @@ async def test_an_old_stream_ends_well_and_its_connection_is_told_to_go(cache, c
         await stream.ask("cds", "c")
         await stream.accept("c")
         assert await stream.ended() == grpc.StatusCode.OK
+
+
+async def test_after_goaway_a_client_comes_back_on_another_connection(cache, connect):
+    async with serve(cache, FREE, limits=Limits(max_connection_age=0.3)) as server:
+        peers = set()
+        for _ in range(2):  # channels to one address share a connection
+            stream = await connect(server.address)
+            await stream.ask("cds", "c")
+            await stream.accept("c")
+            peers |= {client.peer for client in server.status.clients}
+            await stream.ended()
+        assert len(peers) == 2
+
+
+async def test_a_socket_of_this_machine_will_do(cache, connect, tmp_path):
+    address = f"unix:{tmp_path}/xds.sock"
+    async with serve(cache, address) as server:
+        assert server.address == address
+        stream = await connect(address)
+        await stream.ask("cds", "c")
+        assert len((await stream.accept("c")).resources) == 1
+
+
+async def test_meshlib_is_told_of_any_type_what_does_not_exist(server, connect):
+    stream = await connect(server.address, user_agent="meshlib")
+    await stream.ask("eds", "c", "nobody")
+    response = await stream.accept("c", "nobody")
+    assert [error.resource_name.name for error in response.resource_errors] == ["nobody"]
+    assert len(response.resources) == 1
+
+
+async def test_what_a_client_says_cannot_act_on_a_terminal(server, connect):
+    stream = await connect(server.address, node_id="anna\x1b[31m\nroot")
+    await stream.ask("cds", "c")
+    await stream.next()
+    await stream.ask("cds", "c", error="no\x1b]0;\r\n" + "x" * 10_000)
+    await stream.ask("eds", "c")
+    await stream.accept("c")
+    (nack,) = server.status.to_dict()["nacks"]
+    assert nack["client"] == "anna [31m root"
+    assert nack["text"].startswith("no ]0;  xxx")
+    assert len(nack["text"]) < 5000
+
+
+async def test_a_refusal_that_is_repeated_is_logged_once(server, cache, connect, caplog):
+    stream = await connect(server.address)
+    for number in range(3):
+        await stream.ask("cds", "c", f"n{number}")
+        await stream.next()
+        await stream.ask("cds", "c", f"n{number}", error="no")
+    await stream.ask("eds", "c")
+    await stream.accept("c")
+    assert server.status.metrics.nacks["cds"] == 3
+    assert sum("refused cds" in line for line in caplog.messages) == 1
 
 
 async def test_every_message_is_shown_to_who_watches_the_wire(cache, connect):
