@@ -1,4 +1,8 @@
-from collections.abc import Callable
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +25,9 @@ from meshlib.model import (
     gather,
 )
 from meshlib.testing.ads import AdsPair
+from meshlib.testing.ads_server import PATIENCE, AdsServer
+from meshlib.xds.bootstrap import Bootstrap
+from meshlib.xds.client import XdsClient
 
 
 class World:
@@ -95,3 +102,69 @@ def connected(pair: AdsPair) -> Callable[..., AdsPair]:
         return pair
 
     return connect
+
+
+class Member:
+    """A client and what it said."""
+
+    def __init__(self, bootstrap: Bootstrap, **kwargs: Any) -> None:
+        self.heard: queue.Queue[None] = queue.Queue()
+        self.snapshot = Snapshot()
+        self.absent: frozenset[str] = frozenset()
+        self.problems: list[str] = []
+        self.threads: set[str] = set()
+        self.client = XdsClient(
+            bootstrap,
+            on_update=self._update,
+            on_problem=self._problem,
+            clock=time.monotonic,
+            dice=random.random,
+            **kwargs,
+        )
+        self.client.start()
+
+    def until(self, holds: Callable[[], object]) -> None:
+        """Wait for news until something holds."""
+        end = time.monotonic() + PATIENCE
+        while not holds():
+            self.heard.get(timeout=max(0.0, end - time.monotonic()))
+
+    def _update(self, snapshot: Snapshot, absent: frozenset[str]) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.snapshot, self.absent = snapshot, absent
+        self.heard.put(None)
+
+    def _problem(self, text: str) -> None:
+        self.problems.append(text)
+        self.heard.put(None)
+
+
+@pytest.fixture
+def control_plane() -> Iterator[Callable[..., AdsServer]]:
+    running: list[AdsServer] = []
+
+    def run(*args: Any, **options: Any) -> AdsServer:
+        running.append(AdsServer(*args, **options))
+        return running[-1]
+
+    yield run
+    for server in running:
+        if not server.loop.is_closed():
+            server.stop()
+
+
+@pytest.fixture
+def member(encoding: str) -> Iterator[Callable[..., Member]]:
+    """Joins by port, in one of the encodings, or with a bootstrap of its own."""
+    members: list[Member] = []
+
+    def join(where: int | Bootstrap, **options: Any) -> Member:
+        if isinstance(where, int):
+            delta = encoding == "delta"
+            where = Bootstrap.for_server(f"127.0.0.1:{where}", node_id="me", delta=delta)
+        members.append(Member(where, **options))
+        return members[-1]
+
+    yield join
+    for each in members:
+        each.client.close()

@@ -1,25 +1,20 @@
 """The client on real sockets, against a control plane in the same process."""
 
-import asyncio
 import os
 import queue
 import random
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import grpc
 import pytest
 
 from meshlib.errors import ConfigError
 from meshlib.model import Snapshot
-from meshlib.testing.ads import rooms
 from meshlib.xds.bootstrap import Bootstrap, Node, Server
 from meshlib.xds.client import XdsClient
-from meshlib.xds.codec import encode
 from meshlib.xds.encodings import SendRequest
 from meshlib.xds.protos import message_class
 from meshlib.xds.transport import News, Received, Sent
@@ -28,162 +23,6 @@ from meshlib.xds.types import LISTENER
 REQUEST = "envoy.service.discovery.v3.DiscoveryRequest"
 RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
 PATIENCE = 20.0
-
-
-class ControlPlane:
-    """A tiny ADS server on an event loop of its own: answers each new set of names."""
-
-    def __init__(self, port: int = 0) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.snapshot = Snapshot()
-        self.version = "1"
-        self.say: bytes | None = None
-        self.nodes: list[str] = []
-        self.nacks: list[str] = []
-        self.streams = 0
-        self._streams: set[asyncio.Queue[str | None]] = set()
-        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self._thread.start()
-        self.port: int = self._call(self._start(port))
-
-    def serve(self, snapshot: Snapshot, version: str) -> None:
-        async def push() -> None:
-            self.snapshot, self.version, self.say = snapshot, version, None
-            for stream in self._streams:
-                stream.put_nowait("push")
-
-        self._call(push())
-
-    def end_streams(self) -> None:
-        async def end() -> None:
-            for stream in self._streams:
-                stream.put_nowait(None)
-
-        self._call(end())
-
-    def stop(self) -> None:
-        self._call(self._server.stop(None))
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
-
-    def _call(self, coroutine: Any) -> Any:
-        future: Future[Any] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        return future.result(PATIENCE)
-
-    async def _start(self, port: int) -> int:
-        handler = grpc.stream_stream_rpc_method_handler(self._stream)
-        service = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, {"StreamAggregatedResources": handler}),)
-        )
-        bound = self._server.add_insecure_port(f"127.0.0.1:{port}")
-        await self._server.start()
-        return bound
-
-    async def _stream(self, requests: AsyncIterator[bytes], _: Any) -> AsyncIterator[bytes]:
-        self.streams += 1
-        news: asyncio.Queue[str | None] = asyncio.Queue()
-        self._streams.add(news)
-        names: dict[str, list[str]] = {}
-
-        async def listen() -> None:
-            async for raw in requests:
-                request: Any = message_class(REQUEST).FromString(raw)
-                if request.HasField("node"):
-                    self.nodes.append(request.node.id)
-                if request.HasField("error_detail"):
-                    self.nacks.append(request.error_detail.message)
-                if names.get(request.type_url) != list(request.resource_names):
-                    names[request.type_url] = list(request.resource_names)
-                    news.put_nowait(request.type_url)
-
-        listening = asyncio.create_task(listen())
-        try:
-            while (what := await news.get()) is not None:
-                for type_url in list(names) if what == "push" else [what]:
-                    yield self.say or self._response(type_url, names[type_url])
-        finally:
-            listening.cancel()
-            self._streams.discard(news)
-
-    def _response(self, type_url: str, names: list[str]) -> bytes:
-        response: Any = message_class(RESPONSE)(
-            type_url=type_url, version_info=self.version, nonce=str(time.monotonic())
-        )
-        room = rooms(self.snapshot)[type_url]
-        for name in names:
-            if name in room:
-                response.resources.append(encode(room[name]))
-            else:
-                error = response.resource_errors.add()
-                error.resource_name.name = name
-                error.error_detail.code = 5
-        encoded: bytes = response.SerializeToString()
-        return encoded
-
-
-class Member:
-    """A client and what it said."""
-
-    def __init__(self, port: int, **kwargs: Any) -> None:
-        self.heard: queue.Queue[None] = queue.Queue()
-        self.snapshot = Snapshot()
-        self.absent: frozenset[str] = frozenset()
-        self.problems: list[str] = []
-        self.threads: set[str] = set()
-        self.client = XdsClient(
-            Bootstrap.for_server(f"127.0.0.1:{port}", node_id="me", service="tester"),
-            on_update=self._update,
-            on_problem=self._problem,
-            clock=time.monotonic,
-            dice=random.random,
-            **kwargs,
-        )
-        self.client.start()
-
-    def until(self, holds: Callable[[], object]) -> None:
-        """Wait for news until something holds."""
-        end = time.monotonic() + PATIENCE
-        while not holds():
-            self.heard.get(timeout=max(0.0, end - time.monotonic()))
-
-    def _update(self, snapshot: Snapshot, absent: frozenset[str]) -> None:
-        self.threads.add(threading.current_thread().name)
-        self.snapshot, self.absent = snapshot, absent
-        self.heard.put(None)
-
-    def _problem(self, text: str) -> None:
-        self.problems.append(text)
-        self.heard.put(None)
-
-
-@pytest.fixture
-def control_plane() -> Iterator[Callable[..., ControlPlane]]:
-    running: list[ControlPlane] = []
-
-    def run(port: int = 0) -> ControlPlane:
-        running.append(ControlPlane(port))
-        return running[-1]
-
-    yield run
-    for server in running:
-        if not server.loop.is_closed():
-            server.stop()
-
-
-@pytest.fixture
-def member() -> Iterator[Callable[..., Member]]:
-    members: list[Member] = []
-
-    def join(port: int, **kwargs: Any) -> Member:
-        members.append(Member(port, **kwargs))
-        return members[-1]
-
-    yield join
-    for each in members:
-        each.client.close()
 
 
 @pytest.fixture
