@@ -172,3 +172,69 @@ def test_a_bootstrap_for_one_server_tells_what_istio_nodes_tell() -> None:
 
 def test_a_node_id_of_ones_own_is_kept() -> None:
     assert Bootstrap.for_server("x", node_id="me").node.id == "me"
+
+
+def problems_of_server(**fields: object) -> list[str]:
+    server = {"server_uri": "x", "channel_creds": INSECURE, **fields}
+    return problems_of({"xds_servers": [server]})
+
+
+def a_token(file: str = "token") -> list[dict[str, object]]:
+    return [{"type": "jwt_token_file", "config": {"jwt_token_file": file}}]
+
+
+def test_a_token_is_not_sent_in_the_open() -> None:
+    [problem] = problems_of_server(call_creds=a_token())
+    assert problem.startswith("bootstrap: xds_servers[0].call_creds: a token goes over TLS only")
+
+
+def test_a_token_file_has_a_name() -> None:
+    [problem] = problems_of_server(call_creds=a_token(""), channel_creds=[{"type": "tls"}])
+    where = "bootstrap: xds_servers[0].call_creds[0].config.jwt_token_file"
+    assert problem == f"{where}: must be set"
+
+
+def test_call_credentials_of_other_clients_are_ignored_and_told() -> None:
+    creds = [{"type": "sts"}, *a_token("t")]
+    server = {"server_uri": "x", "channel_creds": [{"type": "tls"}], "call_creds": creds}
+    made = Bootstrap.load({"xds_servers": [server]})
+    assert made.xds_servers[0].token_file == "t"
+    assert made.ignored == ("bootstrap: xds_servers[0].call_creds: sts",)
+
+
+def test_google_default_is_refused_by_name() -> None:
+    [problem] = problems_of_server(channel_creds=[{"type": "google_default"}])
+    assert problem == f"bootstrap: xds_servers[0].channel_creds: lists google_default; {SUPPORTED}"
+
+
+def test_a_certificate_goes_with_its_key() -> None:
+    creds = [{"type": "tls", "config": {"certificate_file": "c", "refresh_interval": "soon"}}]
+    where = "bootstrap: xds_servers[0].channel_creds[0].config"
+    assert problems_of_server(channel_creds=creds) == [
+        f"{where}.private_key_file: certificate_file and private_key_file go together",
+        f"{where}.refresh_interval: must be a duration like \"600s\", not 'soon'",
+    ]
+
+
+def test_certificate_providers_of_other_clients_are_told() -> None:
+    made = Bootstrap.load(
+        {"xds_servers": [SERVER], "certificate_providers": {"odd": {"plugin_name": "meshca"}}}
+    )
+    assert made.certificate_providers["odd"].plugin_name == "meshca"
+    assert "bootstrap: certificate_providers.odd" in made.ignored
+
+
+def test_delta_is_spoken_with_servers_that_say_so_or_where_it_is_asked_for() -> None:
+    silent, said = (
+        Bootstrap.load({"xds_servers": [{**SERVER, "server_features": features}]}).xds_servers[0]
+        for features in ([], ["xds_v3", "delta"])
+    )
+    assert (silent.speaks_delta, said.speaks_delta) == (False, True)
+    assert Bootstrap.for_server("x", delta=True).xds_servers[0].speaks_delta
+
+
+def test_the_name_of_what_a_server_obeys_may_be_given() -> None:
+    key = "server_listener_resource_name_template"
+    named = Bootstrap.load({"xds_servers": [SERVER], key: "what/i/obey"})
+    each = Bootstrap.load({"xds_servers": [SERVER], key: "lds/%s"})
+    assert (named.listener_of("inbound"), each.listener_of("inbound")) == ("what/i/obey", "inbound")
