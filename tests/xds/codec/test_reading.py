@@ -2,6 +2,7 @@
 
 import pytest
 
+from meshlib import model
 from meshlib.model import (
     Contains,
     Eds,
@@ -360,3 +361,46 @@ def test_how_often_the_one_name_is_to_be_resolved_is_told(decode_cluster):
     assert all(made.resource.discovery.dns_refresh_rate == 9.0 for made in found.values())
     assert found["STRICT_DNS"].ignored == ()
     assert found["LOGICAL_DNS"].ignored == ("dns_refresh_rate",)
+
+
+@pytest.mark.parametrize(
+    ("resource", "told"),
+    [
+        (
+            model.Cluster(
+                name="c",
+                lb_policy=model.ClientSideWeightedRoundRobin(enable_oob_load_report=True),
+            ),
+            "enable_oob_load_report",
+        ),
+        (
+            model.Cluster(
+                name="c",
+                http_protocol_options=model.HttpProtocolOptions(
+                    http2=True, max_concurrent_streams=7
+                ),
+            ),
+            "max_concurrent_streams",
+        ),
+        (
+            model.RouteConfiguration(name="r", internal_only_headers=("x-secret",)),
+            "internal_only_headers",
+        ),
+        (
+            model.RouteConfiguration(
+                name="r",
+                overrides=(
+                    model.FilterOverride(
+                        name=model.CORS.name, config=model.Cors(shadow_enabled=model.ALWAYS)
+                    ),
+                ),
+            ),
+            "shadow_enabled",
+        ),
+    ],
+)
+def test_what_is_kept_for_others_and_not_acted_on_here_is_told(resource, told):
+    encoded = encode(resource)
+    decoded = decode(encoded.type_url, encoded.value)
+    assert decoded.resource == resource
+    assert [path.rpartition(".")[2] for path in decoded.ignored] == [told]

@@ -29,6 +29,8 @@ def _encode_policy(cors: Cors) -> Fields:
 
 def _decode_policy(reader: Reader) -> Cors:
     credentials = reader.has("allow_credentials")
+    if reader.has("shadow_enabled"):  # only statistics would tell of it
+        reader.drop("shadow_enabled")
     return Cors(
         allow_origins=tuple(map(decode_string, reader.children("allow_origin_string_match"))),
         **{name: reader.text(name) for name in TEXTS},

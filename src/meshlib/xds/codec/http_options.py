@@ -87,7 +87,7 @@ def _decode_http2(reader: Reader, options: HttpProtocolOptions) -> HttpProtocolO
     return replace(
         options,
         http2=True,
-        max_concurrent_streams=reader.optional_number("max_concurrent_streams", low=1),
+        max_concurrent_streams=_streams(reader),
         keepalive_interval=keepalive.optional_seconds("interval", positive=True),
         keepalive_timeout=keepalive.optional_seconds("timeout", positive=True),
     )
@@ -105,3 +105,10 @@ def decode_tcp_keepalive(cluster: Reader) -> TcpKeepalive | None:
     if reader is None:
         return None
     return TcpKeepalive(**{name: reader.optional_number(name) for name in KEEPALIVE})
+
+
+def _streams(reader: Reader) -> int | None:
+    """The libraries have no such limit of their own: the server's holds."""
+    if reader.has("max_concurrent_streams"):
+        reader.drop("max_concurrent_streams")
+    return reader.optional_number("max_concurrent_streams", low=1)

@@ -177,6 +177,8 @@ def _decode_random_subsetting(config: Reader, depth: int) -> Balance | None:
 
 def _decode_client_side_weighted(config: Reader) -> ClientSideWeightedRoundRobin:
     default = ClientSideWeightedRoundRobin()
+    if config.flag("enable_oob_load_report"):  # reports come with the answers, and in no other way
+        config.drop("enable_oob_load_report")
     penalty = config.real("error_utilization_penalty", default.error_utilization_penalty)
     if not 0 <= penalty < float("inf"):
         config.problem(f"must be at least 0, is {penalty}", "error_utilization_penalty")

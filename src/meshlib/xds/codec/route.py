@@ -59,6 +59,8 @@ def encode_route_configuration(table: RouteConfiguration) -> Fields:
 
 
 def decode_route_configuration(reader: Reader) -> RouteConfiguration:
+    if reader.has("internal_only_headers"):  # whoever calls from outside comes through an edge
+        reader.drop("internal_only_headers")
     limit = reader.number("max_direct_response_body_size_bytes", 4096)
     hosts = reader.children("virtual_hosts", lambda message: message.name)
     decoded = tuple(_decode_virtual_host(host, limit) for host in hosts)
