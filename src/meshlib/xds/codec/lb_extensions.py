@@ -177,13 +177,14 @@ def _decode_random_subsetting(config: Reader, depth: int) -> Balance | None:
 
 def _decode_client_side_weighted(config: Reader) -> ClientSideWeightedRoundRobin:
     default = ClientSideWeightedRoundRobin()
-    if config.flag("enable_oob_load_report"):  # reports come with the answers, and in no other way
+    out_of_band = config.flag("enable_oob_load_report")
+    if out_of_band:  # reports come with the answers, and in no other way
         config.drop("enable_oob_load_report")
     penalty = config.real("error_utilization_penalty", default.error_utilization_penalty)
     if not 0 <= penalty < float("inf"):
         config.problem(f"must be at least 0, is {penalty}", "error_utilization_penalty")
     return ClientSideWeightedRoundRobin(
-        enable_oob_load_report=config.flag("enable_oob_load_report"),
+        enable_oob_load_report=out_of_band,
         error_utilization_penalty=penalty,
         metric_names_for_computing_utilization=config.texts(
             "metric_names_for_computing_utilization"
