@@ -5,7 +5,7 @@ from meshlib.xds.encodings import SendDelta, SendRequest
 from meshlib.xds.messages import GarbageError, decode_response, encode_request
 from meshlib.xds.protos import message_class
 from meshlib.xds.responses import RawResource, ResourceError
-from meshlib.xds.transport import KEEPALIVE, OPTIONS
+from meshlib.xds.transport import KEEPALIVE, OPTIONS, pings
 from meshlib.xds.types import LISTENER
 
 DISCOVERY = "envoy.service.discovery.v3"
@@ -120,6 +120,6 @@ def test_garbage_is_known_as_such(garbage: bytes) -> None:
 
 
 def test_c6_a_silent_connection_is_pinged_so_that_a_dead_one_is_found_within_40_seconds() -> None:
-    options = dict(OPTIONS)
-    assert KEEPALIVE * 1000 + options["grpc.keepalive_timeout_ms"] == 40_000
+    options = dict((*OPTIONS, *pings(KEEPALIVE)))
+    assert options["grpc.keepalive_time_ms"] + options["grpc.keepalive_timeout_ms"] == 40_000
     assert options["grpc.http2.max_pings_without_data"] == 0

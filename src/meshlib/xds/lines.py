@@ -59,7 +59,7 @@ class Lines:
         self._count = 0
 
     def open(self, server: Server, now: float, *, delta: bool) -> None:
-        keepalive = self._keepalive.get(server, KEEPALIVE)
+        keepalive = self.keepalive_of(server)
         stream = self._connect(server, self._node, self._post, delta=delta, keepalive=keepalive)
         self._count += 1
         line = Line(server, stream, delta, self._count, now + CONNECT_TIMEOUT)
@@ -94,10 +94,12 @@ class Lines:
         for server in tuple(self._lines):
             self.close(server)
 
+    def keepalive_of(self, server: Server) -> float:
+        return self._keepalive.get(server, KEEPALIVE)
+
     def ping_less(self, server: Server) -> None:
         """The server took our pings for an attack."""
-        silence = self._keepalive.get(server, KEEPALIVE) * 2
-        self._keepalive[server] = min(silence, LONGEST_SILENCE)
+        self._keepalive[server] = min(2 * self.keepalive_of(server), LONGEST_SILENCE)
 
     def _tell(self, what: str, line: Line, message: dict[str, Any]) -> None:
         if self._wire is not None:

@@ -24,7 +24,6 @@ KEEPALIVE = 30.0
 """Seconds of silence after which a connection is asked whether it is alive."""
 
 OPTIONS = (
-    ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", -1),
@@ -127,9 +126,20 @@ def _ended(stream: Stream, error: grpc.RpcError) -> Ended:
     )
 
 
+def pings(keepalive: float) -> tuple[tuple[str, int], ...]:
+    """After so many seconds of silence; the answer has a third of that, and 10 s at most."""
+    answer = round(min(keepalive / 3, 10.0) * 1000)
+    return (
+        ("grpc.keepalive_time_ms", round(keepalive * 1000)),
+        ("grpc.keepalive_timeout_ms", answer),
+        # A ping of another purpose that is under way stands in for one of these.
+        ("grpc.http2.ping_timeout_ms", answer),
+    )
+
+
 def open_channel(server: Server, keepalive: float = KEEPALIVE) -> grpc.Channel:
     """Raises :class:`ConfigError` where a file of the credentials cannot be read."""
-    options = (*OPTIONS, ("grpc.keepalive_time_ms", round(keepalive * 1000)))
+    options = (*OPTIONS, *pings(keepalive))
     if server.channel_creds.type == "insecure":
         return grpc.insecure_channel(server.server_uri, options)
     config = server.channel_creds.config
