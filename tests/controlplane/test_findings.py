@@ -307,6 +307,14 @@ spec: {{host: reviews, trafficPolicy: {{{policy}}}}}
     assert said in finding.message
 
 
+def test_a_header_that_grpc_cannot_carry_is_said(world_of):
+    mesh = MESH.replace("{port: 80}", "{port: 80, name: grpc}")
+    world = world_of(mesh, rules(f"- {{{TO}, headers: {{request: {{set: {{x: Zoë}}}}}}}}"))
+    (finding,) = findings_of(world)
+    assert (finding.code, str(finding.place)) == ("ML1001", "b.yaml:7:78")
+    assert "ASCII" in finding.message
+
+
 UNBALANCED = """
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry

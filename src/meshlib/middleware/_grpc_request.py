@@ -1,5 +1,6 @@
 """From the metadata of a call to the core's request, and back when the mesh changed it."""
 
+from base64 import b64decode
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -29,9 +30,10 @@ class Draft:
         if request is original or request.headers is original.headers:
             return self._metadata if send.endpoint is not None else self._foreign
         if send.endpoint is not None:
-            return merged(request.headers, self._metadata)
+            return merged(carried(request.headers), self._metadata)
         hidden = set(original.headers).difference(headers_of(self._foreign or ()))
-        return merged(tuple(h for h in request.headers if h not in hidden), self._metadata)
+        shown = tuple(pair for pair in request.headers if pair not in hidden)
+        return merged(carried(shown), self._metadata)
 
 
 class Drafting:
@@ -97,7 +99,24 @@ def joined(metadata: Metadata | None, outgoing: Headers) -> Any:
     return (*given, *(pair for pair in outgoing if pair[0] not in own))
 
 
-def merged(headers: Headers, metadata: Metadata | None) -> Any:
+def carried(headers: Headers) -> Metadata:
+    """As far as metadata can hold them: one value that it cannot would fail the call."""
+    return tuple(
+        (name, _binary(value)) if name.endswith("-bin") else (name, value)
+        for name, value in headers
+        if value.isascii() or name.endswith("-bin")
+    )
+
+
+def _binary(text: str) -> bytes:
+    """What stands in a header of HTTP/2 is base64, padded or not."""
+    try:
+        return b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        return text.encode()
+
+
+def merged(headers: Metadata, metadata: Metadata | None) -> Any:
     """The headers as the route changed them, with the caller's binary values."""
     return (*headers, *(pair for pair in metadata or () if pair[0].endswith("-bin")))
 

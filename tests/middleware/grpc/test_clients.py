@@ -249,6 +249,25 @@ async def test_an_unknown_host_is_refused_where_only_the_mesh_may_be_called(
     assert not service.calls
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "arrives"),
+    [
+        ("raw-bin", "AP8=", b"\x00\xff"),
+        ("raw-bin", "AP8", b"\x00\xff"),
+        ("raw-bin", "no base64!", b"no base64!"),
+        ("x-name", "Zo\u00eb", None),
+    ],
+)
+async def test_what_a_route_adds_is_added_as_far_as_metadata_can_hold_it(
+    world, call_by, echo, start, name, value, arrives
+):
+    service = echo()
+    added = HeaderValueOption(name=name, value=value)
+    world.serve(start(service), headers=HeaderMutations(request_headers_to_add=(added,)))
+    await call_by(world).unary()
+    assert dict(service.metadata[0]).get(name) == arrives
+
+
 async def test_metadata_arrives_and_binary_values_survive_changes(
     world, call_by, start, echo, make_snapshot
 ):

@@ -8,7 +8,7 @@ from ..manifests.finding import NOT_ACTED_ON, Finding, Severity
 from ..manifests.manifest import Manifest
 from ..manifests.marks import Path
 from ..manifests.retry_on import conditions_and_statuses
-from ..manifests.virtual_service import HTTPRoute, VirtualService
+from ..manifests.virtual_service import Headers, HTTPRoute, VirtualService
 
 Remark = tuple[Severity, Path, str]
 
@@ -31,9 +31,20 @@ def check_for_grpc(
         if match.query_params:
             text = "calls of gRPC have no query: this never matches"
             said.append((("match", number, "queryParams"), text))
+    said += [(path, "metadata of gRPC is ASCII: it is left out") for path in _beyond_ascii(route)]
     for path, text in said:
         place = manifest.place_of("http", index, *path)
         yield Finding(NOT_ACTED_ON, "info", place, str(manifest), text)
+
+
+def _beyond_ascii(route: HTTPRoute) -> Iterator[Path]:
+    levels: list[tuple[Path, Headers]] = [(("headers",), route.headers or Headers())]
+    levels += [(("route", at, "headers"), choice.headers) for at, choice in enumerate(route.route)]
+    for path, headers in levels:
+        for field, values in (("set", headers.request.set), ("add", headers.request.add)):
+            for name, value in values.items():
+                if not value.isascii():
+                    yield (*path, "request", field, name)
 
 
 def _matches(route: HTTPRoute) -> Iterator[Remark]:
