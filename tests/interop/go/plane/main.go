@@ -48,7 +48,8 @@ type plane struct {
 }
 
 func main() {
-	it := &plane{address: os.Args[1], cache: cache.NewSnapshotCache(true, oneGroup{}, nil)}
+	// Not its ADS mode, which says nothing to a client that asks for less than the whole snapshot.
+	it := &plane{address: os.Args[1], cache: cache.NewSnapshotCache(false, oneGroup{}, nil)}
 	if err := it.start(); err != nil {
 		log.Fatal(err)
 	}
