@@ -25,7 +25,7 @@ from .node import ClientKind, Node
 from .profiles import Downgrade, adapt
 from .scope import Scope, Sidecar
 from .server import AdsServer
-from .snapshots import compile_snapshot
+from .snapshots import resources_of
 from .sources import Folder
 from .status import Status
 from .stream import Wire
@@ -196,13 +196,14 @@ class ControlPlane:
         errors = [finding.problem for finding in findings if finding.severity == "error"]
         if errors:
             raise ConfigError(*errors)
+        seen: dict[Scope, Snapshot] = {}  # by all kinds of clients alike
         staged = {
-            (group, self._server_listeners.get(group)): self._compiled(world, group)
+            (group, self._server_listeners.get(group)): self._compiled(world, group, seen)
             for group in groups
         }
         for kind in ClientKind:  # whoever comes first will be of one of these
             sidecar = Sidecar() if kind is ClientKind.ENVOY else None
-            self._compiled(world, (Scope(sidecar=sidecar), kind))
+            self._compiled(world, (Scope(sidecar=sidecar), kind), seen)
         return findings, staged
 
     def _put_in_force(self, world: World, findings: tuple[Finding, ...], staged: Staged) -> None:
@@ -273,12 +274,17 @@ class ControlPlane:
             self._server_listeners[group] = known | wanted
             self._admit(node)
 
-    def _compiled(self, world: World, group: Hashable) -> Snapshot:
+    def _compiled(
+        self, world: World, group: Hashable, seen: dict[Scope, Snapshot] | None = None
+    ) -> Snapshot:
+        """``seen`` is what scopes were found to see in this world; it is added to."""
         assert isinstance(group, tuple)
         scope, kind = group
         names = tuple(sorted(self._server_listeners.get(group, ())))
-        seen = compile_snapshot(world, replace(scope, server_listeners=names))
-        snapshot = adapt(seen, kind, self._report)
+        scope, seen = replace(scope, server_listeners=names), {} if seen is None else seen
+        if scope not in seen:
+            seen[scope] = resources_of(world, scope)
+        snapshot = adapt(seen[scope], kind, self._report)
         snapshot.check()
         return snapshot
 
