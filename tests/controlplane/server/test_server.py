@@ -221,7 +221,7 @@ async def test_changes_are_gathered_before_a_push(cache, connect):
 
 
 async def test_an_old_stream_ends_well_and_its_connection_is_told_to_go(cache, connect):
-    async with serve(cache, FREE, limits=Limits(max_connection_age=0.3)) as server:
+    async with serve(cache, FREE, limits=Limits(max_connection_age=1.5)) as server:
         stream = await connect(server.address)
         await stream.ask("cds", "c")
         await stream.accept("c")
@@ -229,7 +229,7 @@ async def test_an_old_stream_ends_well_and_its_connection_is_told_to_go(cache, c
 
 
 async def test_after_goaway_a_client_comes_back_on_another_connection(cache, connect):
-    async with serve(cache, FREE, limits=Limits(max_connection_age=0.3)) as server:
+    async with serve(cache, FREE, limits=Limits(max_connection_age=1.5)) as server:
         peers = set()
         for _ in range(2):  # channels to one address share a connection
             stream = await connect(server.address)
