@@ -113,6 +113,7 @@ class Engine:
         self._wildcards: tuple[tuple[str, LiveListener], ...] = ()
         self._tables: dict[TableKey, RouteTable] = {}
         self._kept = Kept()
+        self._runtime = _shares(self.options.runtime)
         self._addresses: dict[str, Addresses] = {}
         self._inbound = self._doorway()
 
@@ -166,7 +167,7 @@ class Engine:
             service=self.options.service,
             loop_lag=self.options.loop_lag,
             finditer=self.options.finditer,
-            runtime=self.options.runtime,
+            runtime=self._runtime,
             whereabouts=replace(
                 self.options.whereabouts,
                 clock=self.around.clock,
@@ -193,6 +194,8 @@ class Engine:
         self._wildcards = wildcards(prepared.listeners)
         self.absent = prepared.absent
         self.snapshot = prepared.snapshot
+        self._runtime.clear()  # tables hold it
+        self._runtime.update({**_shares(self.options.runtime), **prepared.snapshot.runtime})
         self._tables = prepared.tables
         self._kept = prepared.kept
         self._kept.settle()
@@ -348,6 +351,10 @@ class Engine:
         why = f": {reason}" if reason else ""
         in_time = "" if self.is_cut_off else " in time"
         return f"no configuration for listener {target!r}{in_time}{why}"
+
+
+def _shares(per_cent: Mapping[str, int]) -> dict[str, float]:
+    return {key: value / 100 for key, value in per_cent.items()}
 
 
 def _asked(filters: tuple[HttpFilter, ...]) -> set[str]:

@@ -124,6 +124,7 @@ class Earlier:
             routes={**old.routes, **fresh.routes},
             clusters={**old.clusters, **fresh.clusters},
             endpoints={**old.endpoints, **fresh.endpoints},
+            runtimes={**old.runtimes, **fresh.runtimes},
         )
         return both, absent | unsettled
 

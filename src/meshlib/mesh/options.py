@@ -37,12 +37,26 @@ class Options:
     last_known_good: Path | None = None
     last_known_good_max_age: float = MAX_AGE
     on_no_config: str = "wait"
+    runtime_layers: tuple[str, ...] = ()
 
     @property
     def all_labels(self) -> dict[str, str]:
         """The workload's labels, with Istio's ``app`` and ``version`` where they are known."""
         named = {"app": self.service, "version": self.version}
         return {name: value for name, value in named.items() if value} | dict(self.labels)
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """What is for those only who have a control plane, ``place: what``."""
+        if self.control_plane is not None or self.bootstrap is not None:
+            return ()
+        said = {
+            "last_known_good": self.last_known_good,
+            "on_no_config": self.on_no_config not in ("wait", "last_good"),
+            "runtime_layers": self.runtime_layers,
+        }
+        why = "there is no control plane, so it has no effect"
+        return tuple(f"Mesh: {name}: {why}" for name, is_set in said.items() if is_set)
 
 
 def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
@@ -62,6 +76,7 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
     last_known_good: str | Path | None = None,
     last_known_good_max_age: float | None = None,
     on_no_config: str | None = None,
+    runtime_layers: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> Options:
     """Arguments win over environment; an explicit source silences the environment's.
@@ -70,12 +85,7 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
     for what has not the form of a source.
     """
     sources = {"config": config, "control_plane": control_plane, "bootstrap": bootstrap}
-    given = [name for name, value in sources.items() if value is not None]
-    if len(given) > 1:
-        raise ConfigError(
-            Problem("Mesh", f"give one of {', '.join(sources)}, not {' and '.join(given)}")
-        )
-    if not given:
+    if not _is_one_given(sources):
         config, control_plane, bootstrap = _source_of(environ)
     chosen = Options(
         service=service or environ.get("MESHLIB_SERVICE") or environ.get("OTEL_SERVICE_NAME") or "",
@@ -90,10 +100,19 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
         propagate=tuple(name.lower() for name in propagate),
         propagate_deadlines=propagate_deadlines,
         locality=locality_of(locality or environ.get("MESHLIB_LOCALITY") or ""),
+        runtime_layers=_layers(runtime_layers, environ),
         **start_policy(last_known_good, last_known_good_max_age, on_no_config, environ),
     )
     _check(chosen)
     return chosen
+
+
+def _is_one_given(sources: Mapping[str, object]) -> bool:
+    given = [name for name, value in sources.items() if value is not None]
+    if len(given) > 1:
+        said = f"give one of {', '.join(sources)}, not {' and '.join(given)}"
+        raise ConfigError(Problem("Mesh", said))
+    return bool(given)
 
 
 def _source_of(
@@ -133,6 +152,13 @@ def locality_of(text: str) -> Locality:
         said = f"{text!r} is not region/zone/sub_zone"
         raise ConfigError(Problem("Mesh: locality (MESHLIB_LOCALITY)", said))
     return Locality(*parts)
+
+
+def _layers(given: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise ConfigError(Problem("Mesh: runtime_layers", f"a list is needed, not {given!r}"))
+    named = given or environ.get("MESHLIB_RUNTIME_LAYERS", "").split(",")
+    return tuple(name.strip() for name in named if name.strip())
 
 
 def _labels(labels: object) -> tuple[tuple[str, str], ...]:

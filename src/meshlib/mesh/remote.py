@@ -9,10 +9,11 @@ from dataclasses import asdict
 from typing import Any
 
 from ..dataplane import Engine
+from ..dataplane.inbound import LISTENER as INBOUND
 from ..errors import ConfigError
 from ..model import Snapshot
 from ..xds.bootstrap import Bootstrap, Node
-from ..xds.client import XdsClient
+from ..xds.client import NOT_ACTED_ON, XdsClient
 from ..xds.last_known_good import Saved, Store
 from ..xds.watches import Entry
 from .last_good import Earlier, Keeper, read
@@ -35,6 +36,7 @@ class Remote:
         self._engine = engine
         self._upkeep = upkeep
         self._bootstrap_ignored = bootstrap.ignored
+        self._asks_inbound = bool(bootstrap.inbound)
         self._last_problem = ""
         self._outage = ""
         self._has_heard = False
@@ -53,8 +55,8 @@ class Remote:
             on_contact=self._contact,
             clock=time.monotonic,
             dice=random.random,
+            runtime_layers=options.runtime_layers,
         )
-
         self._load_reports = LoadReports(
             lambda: self._client.server,
             bootstrap.node,
@@ -125,7 +127,8 @@ class Remote:
         self._upkeep.contact("")
 
     def want(self, listener: str) -> None:
-        self._client.watch(listener)
+        if listener != INBOUND or self._asks_inbound:
+            self._client.watch(listener)
 
     def reach(self, timeout: float) -> bool:
         return self._client.reach(timeout)
@@ -140,7 +143,8 @@ class Remote:
         return self._client.entries()
 
     def ignored(self) -> tuple[str, ...]:
-        return (*self._bootstrap_ignored, *self._client.ignored())
+        bootstrap = (f"{place}: {NOT_ACTED_ON}" for place in self._bootstrap_ignored)
+        return (*bootstrap, *self._client.ignored())
 
 
 def _wall() -> float:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from ..dataplane import Decision, Engine, Observer, Whereabouts, decide
 from ..dataplane import Options as EngineOptions
 from ..dataplane.engine import OnNoConfig
+from ..dataplane.inbound import LISTENER as INBOUND
 from ..middleware._deadline import INCOMING
 from ..middleware._drive import Runtime
 from ..middleware._loop_lag import LoopLag
@@ -60,6 +61,9 @@ class Mesh:
     ``MESHLIB_LAST_KNOWN_GOOD_MAX_AGE``, else a day), and calls to other hosts wait. That is what
     is done wherever the folder is given; without it, "wait" is.
 
+    ``runtime_layers`` (else ``MESHLIB_RUNTIME_LAYERS``, with commas) are asked for by RTDS: what
+    they say stands in for the fractions of routes, the later ones before the earlier ones.
+
     The constructor does no I/O and starts no thread: ``with mesh``, ``async with mesh``,
     :meth:`start` or the first call do. Safe from any thread and any number of event loops; a
     forked child begins anew by itself (as far as gRPC core allows: fork while no gRPC call is in
@@ -86,6 +90,7 @@ class Mesh:
         last_known_good: str | Path | None = None,
         last_known_good_max_age: float | None = None,
         on_no_config: str | None = None,
+        runtime_layers: Sequence[str] = (),
     ) -> None:
         self.options = _options.options(
             service=service,
@@ -103,18 +108,11 @@ class Mesh:
             last_known_good=last_known_good,
             last_known_good_max_age=last_known_good_max_age,
             on_no_config=on_no_config,
+            runtime_layers=runtime_layers,
         )
         self.recorder = Recorder()
         self._engine = _engine(self.options, self.recorder)
-        self._runtime = Runtime(
-            self._engine,
-            clock=time.monotonic,
-            sleep=time.sleep,
-            start=self.start,
-            want=self._want,
-            propagation=Propagation(extra=self.options.propagate),
-        )
-        self._runtime.propagate_deadlines = self.options.propagate_deadlines
+        self._runtime = self._made_runtime()
         self._rate_limits = RateLimits(self._runtime)
         self._upkeep = Upkeep(
             self._engine, self._runtime, dice=random.random, traffic=self._has_called
@@ -124,6 +122,18 @@ class Mesh:
         self._grpc: GrpcHooks | None = None
         self._aiohttp: AiohttpHooks | None = None
         _begin_anew_after_fork(self)
+
+    def _made_runtime(self) -> Runtime:
+        made = Runtime(
+            self._engine,
+            clock=time.monotonic,
+            sleep=time.sleep,
+            start=self.start,
+            want=self._want,
+            propagation=Propagation(extra=self.options.propagate),
+        )
+        made.propagate_deadlines = self.options.propagate_deadlines
+        return made
 
     def _want(self, listener: str) -> None:
         if self._source is not None:
@@ -151,6 +161,8 @@ class Mesh:
             source = source_for(self.options, self._engine, self._upkeep)
             source.start()
             self._source = source
+            if self._runtime.serves:
+                source.want(INBOUND)
             install(INCOMING)
             self._started = True
 
@@ -327,10 +339,10 @@ class Mesh:
         }
 
     def ignored(self) -> tuple[str, ...]:
-        """What the configuration in force says that this version does not act on."""
+        """What was configured and is not acted on, each as ``place: what``."""
         if self._source is None:
-            return ()
-        return (*self._source.ignored(), *self._upkeep.ignored())
+            return self.options.without_effect
+        return (*self.options.without_effect, *self._source.ignored(), *self._upkeep.ignored())
 
 
 def _engine(options: _options.Options, observe: Observer) -> Engine:

@@ -19,6 +19,7 @@ from .route import (
     VirtualHost,
     WeightedClusters,
 )
+from .runtime import RuntimeLayer
 
 T = TypeVar("T")
 _Place = RouteConfiguration | VirtualHost | Route | ClusterWeight
@@ -28,6 +29,7 @@ _Place = RouteConfiguration | VirtualHost | Route | ClusterWeight
 class Snapshot:
     """Listeners, routes, clusters and endpoints that belong together (gRFC A74).
 
+    ``runtimes`` stand in for values of the rest, the later ones before the earlier ones.
     Compared and hashed by value; ``version`` is a label and takes no part in it.
     """
 
@@ -35,14 +37,15 @@ class Snapshot:
     routes: Mapping[str, RouteConfiguration] = field(default_factory=dict)
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     endpoints: Mapping[str, ClusterLoadAssignment] = field(default_factory=dict)
+    runtimes: Mapping[str, RuntimeLayer] = field(default_factory=dict)
     version: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("listeners", "routes", "clusters", "endpoints"):
+        for name in ("listeners", "routes", "clusters", "endpoints", "runtimes"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __hash__(self) -> int:
-        kinds = (self.listeners, self.routes, self.clusters, self.endpoints)
+        kinds = (self.listeners, self.routes, self.clusters, self.endpoints, self.runtimes)
         return hash(tuple(frozenset(kind.items()) for kind in kinds))
 
     def problems(self) -> Iterator[Problem]:
@@ -69,6 +72,11 @@ class Snapshot:
             if service is not None and service not in self.endpoints:
                 yield Problem(f"clusters/{cluster_config.name}: eds", f"no endpoints {service!r}")
 
+    @property
+    def runtime(self) -> dict[str, float]:
+        """What all layers together say of fractions, of 1."""
+        return {k: share for each in self.runtimes.values() for k, share in each.shares().items()}
+
     def check(self) -> None:
         """Raise :class:`ConfigError` with every dangling reference."""
         problems = tuple(self.problems())
@@ -89,6 +97,7 @@ def gather(
     routes: Iterable[RouteConfiguration] = (),
     clusters: Iterable[Cluster] = (),
     endpoints: Iterable[ClusterLoadAssignment] = (),
+    runtimes: Iterable[RuntimeLayer] = (),
     version: str = "",
 ) -> Snapshot:
     """Make a :class:`Snapshot` of loose resources.
@@ -110,6 +119,7 @@ def gather(
         routes=by_name("routes", routes, lambda r: r.name),
         clusters=by_name("clusters", clusters, lambda r: r.name),
         endpoints=by_name("endpoints", endpoints, lambda r: r.cluster_name),
+        runtimes=by_name("runtimes", runtimes, lambda r: r.name),
         version=version,
     )
     if problems:

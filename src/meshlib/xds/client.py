@@ -4,7 +4,7 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..model import Snapshot
 from .ads import OpenStream, Report, RequestSent, StreamClosed, StreamOpened
 from .authority import CloseStream, Errand
 from .bootstrap import Bootstrap, Server
+from .codec import BY_TYPE_URL
 from .codec import decode as decode_resource
 from .discovery import Discovery, Effect
 from .encodings import SendDelta, SendRequest
@@ -24,6 +25,8 @@ from .responses import Decode
 from .status import status_of
 from .transport import Ended, News, Received, Sent, Stream, can_connect
 from .watches import Entry
+
+NOT_ACTED_ON = "is accepted but not acted on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class XdsClient:
         decode: Decode = decode_resource,
         connect: Connect = Stream,
         wire: Wire | None = None,
+        runtime_layers: Iterable[str] = (),
     ) -> None:
         self._bootstrap = bootstrap
         self._on_update = on_update
@@ -58,7 +62,9 @@ class XdsClient:
         self._on_contact = on_contact
         self._outage = ""
         self._clock = clock
-        self._discovery = Discovery(decode, dice=dice, servers=bootstrap.servers)
+        self._discovery = Discovery(
+            decode, dice=dice, servers=bootstrap.servers, runtime_layers=runtime_layers
+        )
         self._mailbox: queue.SimpleQueue[News | _Wake] = queue.SimpleQueue()
         self._lines = Lines(bootstrap.node, self._mailbox.put, connect, wire)
         self._watched: dict[str, str] = {}  # targets, by the names of their listeners
@@ -131,9 +137,12 @@ class XdsClient:
         return self._discovery.watches.entries()
 
     def ignored(self) -> tuple[str, ...]:
-        """``resource: field path`` of what is accepted but not acted on."""
-        entries = self._discovery.watches.entries()
-        return tuple(f"{entry.name}: {path}" for entry in entries for path in entry.ignored)
+        """``room/resource: field path: is accepted but not acted on``."""
+        return tuple(
+            f"{BY_TYPE_URL[entry.type_url].room}/{entry.name}: {path}: {NOT_ACTED_ON}"
+            for entry in self.entries()
+            for path in entry.ignored
+        )
 
     def status(self) -> dict[str, Any]:
         """What is known of the control plane and of each resource, as JSON values.

@@ -11,10 +11,10 @@ from .bootstrap import Server
 from .names import canonical
 from .resolver import Resolver, Update
 from .responses import Decode
-from .types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from .types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
 from .watches import Entry, Watches
 
-TYPES = (LISTENER, ROUTE, CLUSTER, ENDPOINT)
+TYPES = (LISTENER, ROUTE, CLUSTER, ENDPOINT, RUNTIME)
 
 Effect = Errand | Report | Update
 
@@ -46,16 +46,22 @@ class Discovery:
     """Events in, effects out: each batch of news makes one update at most.
 
     ``servers`` of each authority, in order of preference; ``None`` is the default authority.
+    ``runtime_layers`` are asked for with the first listener.
     """
 
     def __init__(
-        self, decode: Decode, *, dice: Dice, servers: Mapping[str | None, Servers]
+        self,
+        decode: Decode,
+        *,
+        dice: Dice,
+        servers: Mapping[str | None, Servers],
+        runtime_layers: Iterable[str] = (),
     ) -> None:
         self._decode = decode
         self._dice = dice
         self.watches = Watches()
         self._authorities = Authorities(servers, self.watches, self._converse)
-        self._resolver = Resolver(self.watches)
+        self._resolver = Resolver(self.watches, runtime_layers)
 
     def _converse(self, server: Server) -> Ads:
         return Ads(

@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError
 from ..clock import Clock
 from ..errors import ConfigError, Problem
 from ..model import Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Snapshot, gather
+from ..model.runtime import RuntimeLayer
 from .codec import Resource, decode, encode
 from .protos import message_class
 
@@ -129,7 +130,10 @@ class Store:
 
     def _body(self, snapshot: Snapshot) -> bytes:
         """The resources; of those that were saved before, the same bytes."""
-        rooms = (snapshot.listeners, snapshot.routes, snapshot.clusters, snapshot.endpoints)
+        rooms = (
+            *(snapshot.listeners, snapshot.routes, snapshot.clusters),
+            *(snapshot.endpoints, snapshot.runtimes),
+        )
         packed: dict[int, tuple[Resource, bytes]] = {}
         message: Any = message_class(RESPONSE)()
         for room in rooms:
@@ -149,6 +153,7 @@ class Store:
         routes: list[RouteConfiguration] = []
         clusters: list[Cluster] = []
         endpoints: list[ClusterLoadAssignment] = []
+        runtimes: list[RuntimeLayer] = []
         try:
             message: Any = message_class(RESPONSE).FromString(body)
             for wrapper in message.resources:
@@ -162,6 +167,8 @@ class Store:
                         clusters.append(cluster)
                     case ClusterLoadAssignment() as assignment:
                         endpoints.append(assignment)
+                    case RuntimeLayer() as layer:
+                        runtimes.append(layer)
         except (ConfigError, DecodeError) as error:
             raise self._refused(f"cannot be read any more: {error}") from error
         return gather(
@@ -169,6 +176,7 @@ class Store:
             routes=routes,
             clusters=clusters,
             endpoints=endpoints,
+            runtimes=runtimes,
             version=version,
         )
 

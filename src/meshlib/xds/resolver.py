@@ -14,7 +14,7 @@ from ..model import (
     referenced_clusters,
 )
 from .ads import SubscriptionChanged
-from .types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from .types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
 from .watches import Entry, Watches
 
 MAX_AGGREGATION = 16
@@ -54,8 +54,9 @@ class Branch:
 class Resolver:
     """Make before break: what is complete replaces what serves, and not a moment earlier."""
 
-    def __init__(self, watches: Watches) -> None:
+    def __init__(self, watches: Watches, runtime_layers: Iterable[str] = ()) -> None:
         self._watches = watches
+        self._layers = dict.fromkeys(runtime_layers)
         self._watched: dict[str, None] = {}
         self._trees: dict[str, Tree] = {}
         self._branches: dict[str, Branch] = {}
@@ -207,6 +208,7 @@ class Resolver:
             ROUTE: dict.fromkeys(n for x in listeners if (n := x.route_config_name)),
             CLUSTER: clusters,
             ENDPOINT: dict.fromkeys(n for x in known if (n := x.load_assignment_name)),
+            RUNTIME: self._layers,
         }
         changes = []
         for type_url, names in wanted.items():
@@ -239,6 +241,7 @@ class Resolver:
                 if branch.assignment is not None
                 and (service := branch.cluster.load_assignment_name) is not None
             },
+            runtimes={each.name: each for each in self._resources(RUNTIME, self._layers)},
             version=version,
         )
 

@@ -1,5 +1,6 @@
 """The type URLs of the resources that xDS carries."""
 
+RUNTIME = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"

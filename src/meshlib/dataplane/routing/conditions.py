@@ -26,10 +26,13 @@ def conditions(match: RouteMatch, parts: Parts) -> tuple[Condition, ...]:
 
 
 def _fraction(fraction: RuntimeFraction, parts: Parts) -> Condition:
-    said = parts.runtime.get(fraction.runtime_key)
-    share = fraction.numerator / fraction.denominator if said is None else said / 100
-    luck = parts.luck
-    return Condition(f"{share:.2%} of calls", lambda _request: luck.roll < share)
+    share, luck = fraction.numerator / fraction.denominator, parts.luck
+    runtime, key = parts.runtime, fraction.runtime_key
+    if not key:
+        return Condition(f"{share:.2%} of calls", lambda _request: luck.roll < share)
+    # Asked anew each time: the runtime changes without a word to those who go by it.
+    rule = f"{share:.2%} of calls, or what {key} says"
+    return Condition(rule, lambda _request: luck.roll < runtime.get(key, share))
 
 
 class VirtualClusters:

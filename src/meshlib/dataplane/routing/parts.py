@@ -12,8 +12,8 @@ from .matchers import Regex
 from .regex_rewrite import Finditer, python_finditer
 
 Clusters = Mapping[str, UpstreamCluster]
-Runtime = Mapping[str, int]
-"""Runtime keys and what they say, in per cent."""
+Runtime = Mapping[str, float]
+"""Runtime keys and what they say of fractions now, of 1."""
 
 
 class Luck:

@@ -8,12 +8,14 @@ from google.protobuf.message import DecodeError, Message
 
 from ...errors import ConfigError, Problem
 from ...model import Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Snapshot, gather
+from ...model.runtime import RuntimeLayer
 from ..protos import from_json, message_class, to_json
-from ..types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from ..types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
 from .cluster import decode_cluster, encode_cluster
 from .endpoint import decode_load_assignment, encode_load_assignment
 from .listener import decode_listener, encode_listener
 from .route import decode_route_configuration, encode_route_configuration
+from .runtime_layer import decode_runtime_layer, encode_runtime_layer
 from .wire import Codec, InvalidResourceError, Reader, Report, packed
 
 __all__ = [
@@ -26,7 +28,7 @@ __all__ = [
     "encode_json",
 ]
 
-Resource = Listener | RouteConfiguration | Cluster | ClusterLoadAssignment
+Resource = Listener | RouteConfiguration | Cluster | ClusterLoadAssignment | RuntimeLayer
 
 CODECS: dict[type[Resource], Codec] = {
     Listener: Codec("listeners", LISTENER, "name", encode_listener, decode_listener),
@@ -37,6 +39,7 @@ CODECS: dict[type[Resource], Codec] = {
     ClusterLoadAssignment: Codec(
         "endpoints", ENDPOINT, "cluster_name", encode_load_assignment, decode_load_assignment
     ),
+    RuntimeLayer: Codec("runtimes", RUNTIME, "name", encode_runtime_layer, decode_runtime_layer),
 }
 BY_TYPE_URL = {codec.type_url: codec for codec in CODECS.values()}
 
@@ -98,6 +101,7 @@ def decode_snapshot(resources: Iterable[Mapping[str, Any]]) -> Snapshot:
         routes=rooms["routes"],
         clusters=rooms["clusters"],
         endpoints=rooms["endpoints"],
+        runtimes=rooms["runtimes"],
     )
 
 

@@ -1,7 +1,7 @@
 """Values that Envoy's runtime may override ⇄ the values themselves.
 
-Their keys, which the protos ask for, are skipped: there is no runtime here to hold one, so what
-stands in the message always counts.
+Their keys, which the protos ask for, are skipped: of the runtime only the fractions of routes are
+looked up, so what stands in these messages always counts.
 """
 
 from math import isfinite
