@@ -95,7 +95,13 @@ class Shadow:
                 waiting.start()
 
     def _answered(self, native: Any) -> None:
-        self.go(ended(self._attempt, native))
+        try:
+            outcome = ended(self._attempt, native)
+        except Exception:
+            self._runtime.close(self._steps)
+            log.debug("a mirrored call broke off", exc_info=True)
+        else:
+            self.go(outcome)
 
     def _wait(self, effect: Any) -> None:
         self.go(self._runtime.block(effect))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from meshlib.dataplane import CallEnded, Options, Override, Request, Response
+from meshlib.dataplane.filters.again import MOST_REPICKED
 from meshlib.model import (
     CircuitBreakers,
     Exact,
@@ -345,3 +346,15 @@ def test_a_cluster_that_is_not_there_may_have_a_status() -> None:
     mesh = VirtualMesh(one_service(action=action))
     assert play(mesh, GET).outcome == Response(404)
     assert said(play(mesh, rpc(REVIEWS)).outcome) == "NC"
+
+
+def test_a_call_does_not_knock_at_every_door_of_a_large_cluster() -> None:
+    everybody = [f"10.0.1.{number}:80" for number in range(1, 101)]
+    config = one_service(everybody)
+
+    def make() -> VirtualMesh:
+        return VirtualMesh(config, {address: refuses() for address in everybody})
+
+    (played,) = play_alike(make, get(REVIEWS))
+    assert len(played.attempts) == MOST_REPICKED + 1
+    assert said(played.outcome) == "UF"

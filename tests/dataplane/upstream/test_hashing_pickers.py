@@ -14,7 +14,7 @@ from meshlib.dataplane.routing.hashing import xx_hash_64
 from meshlib.dataplane.upstream.cluster import UpstreamCluster
 from meshlib.dataplane.upstream.pickers import Candidate, picker_for
 from meshlib.dataplane.upstream.pickers.maglev import MaglevPicker
-from meshlib.dataplane.upstream.pickers.ring_hash import RingHashPicker
+from meshlib.dataplane.upstream.pickers.ring_hash import LARGEST_RING, RingHashPicker
 from meshlib.model import (
     Cluster,
     ClusterLoadAssignment,
@@ -309,3 +309,17 @@ def test_a_table_is_filled_as_the_paper_says(weights: list[int], size: int) -> N
     live = cluster(Maglev(table_size=size), assignment(made))
     found = [live.pick(hash_key=key) for key in range(size)]
     assert [one.key for one in found if one] == [table[key] for key in range(size)]
+
+
+def test_weights_that_are_far_apart_make_no_ring_of_millions() -> None:
+    made = assignment(
+        [
+            endpoint("10.0.0.1:80", load_balancing_weight=1),
+            endpoint("10.0.0.2:80", load_balancing_weight=2**32 - 1),
+        ]
+    )
+    live = cluster(RingHash(), made)
+    assert set(owners(live, 100)) == {"10.0.0.2:80"}
+    (_, picker) = live.balance.pickers[0]
+    assert isinstance(picker, RingHashPicker)
+    assert len(picker._hashes) <= LARGEST_RING + 1

@@ -9,6 +9,9 @@ from .terms import Terms
 
 REPICKED = "another endpoint"
 RETRIED = "retry"
+MOST_REPICKED = 16
+"""Endpoints that one call finds dead before it gives in: when nobody can be reached, calls must not
+knock at every door of a large cluster."""
 
 
 class Again:
@@ -48,7 +51,7 @@ class Again:
         nothing_sent = isinstance(outcome, Failure) and outcome.cause in NOTHING_SENT
         if nothing_sent:
             self._tried.add(endpoint)
-            if call.cluster.has_untried(self._tried):
+            if len(self._tried) <= MOST_REPICKED and call.cluster.has_untried(self._tried):
                 return self._told(0.0, REPICKED, outcome)
         rule = call.terms.retry
         if rule is None or not rule.wants(outcome) or not rule.covers(call.request):

@@ -11,11 +11,17 @@ from ..endpoint import UpstreamEndpoint
 from .candidate import Candidate
 
 
+LARGEST_RING = 131_072.0
+"""Points. Weights that are far apart ask for millions, which take seconds to make; with fewer the
+lightest endpoints get less than their share."""
+
+
 class RingHashPicker:
     """A call goes to the first point of the ring that is not below its hash.
 
     The ring is made at the first pick: many clusters of a mesh are never called. It is as large
-    as ``maximum_ring_size`` allows, as Envoy's; gRPC's own clients stop at 4096 points.
+    as ``maximum_ring_size`` allows, as Envoy's, but not larger than :data:`LARGEST_RING`; gRPC's
+    own clients stop at 4096 points.
     """
 
     __slots__ = ("_candidates", "_dice", "_hashes", "_owners", "_policy")
@@ -52,7 +58,9 @@ def _points(policy: RingHash, candidates: Sequence[Candidate]) -> list[tuple[int
     hashed = HASHES[policy.hash_function]
     lightest = min(1.0, *(candidate.weight for candidate in candidates))
     scale = min(
-        ceil(lightest * policy.minimum_ring_size) / lightest, float(policy.maximum_ring_size)
+        ceil(lightest * policy.minimum_ring_size) / lightest,
+        float(policy.maximum_ring_size),
+        LARGEST_RING,
     )
     points: list[tuple[int, int]] = []
     target = 0.0
