@@ -78,7 +78,7 @@ class Bootstrap:
         Raises :class:`ConfigError` for a name of an authority that nobody can be asked for.
         """
         if target == INBOUND:
-            return self._inbound()
+            return self.inbound or INBOUND
         name = canonical(target)
         if target.startswith(XDS):
             asked, _, target = target.removeprefix(XDS).partition("/")
@@ -95,9 +95,11 @@ class Bootstrap:
             raise ConfigError(f"{name!r}: the bootstrap has no authority {asked!r}")
         return self.authorities[asked].client_listener_resource_name_template
 
-    def _inbound(self) -> str:
+    @property
+    def inbound(self) -> str:
+        """The name of the listener that this member obeys as a server; "" asks for none."""
         template = self.server_listener_resource_name_template
-        return INBOUND if not template or "%s" in template else canonical(template)
+        return "" if "%s" in template else canonical(template)
 
     @classmethod
     def load(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> "Bootstrap":
@@ -151,7 +153,11 @@ class Bootstrap:
             metadata=metadata,
             locality=dict(locality or {}),
         )
-        return cls(xds_servers=(Server(server_uri=server_uri, delta=delta),), node=node)
+        return cls(
+            xds_servers=(Server(server_uri=server_uri, delta=delta),),
+            node=node,
+            server_listener_resource_name_template=INBOUND,
+        )
 
 
 def _node_id(service: str, namespace: str) -> str:
