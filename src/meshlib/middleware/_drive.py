@@ -30,6 +30,7 @@ from ..dataplane import (
     Spawn,
     Steps,
 )
+from ..dataplane.inbound import LISTENER as INBOUND
 from ..model import HttpFilter
 from ._admin import AdminMessages
 from ._binary import BinaryMetadata
@@ -97,6 +98,7 @@ class Runtime:
         self.propagation: Propagation = propagation or NoPropagation()
         self.rate_limit_client: RateLimitClient = NoRateLimitClient()
         self.propagate_deadlines = True
+        self.serves = False
         self.binary_metadata: BinaryMetadata | None = None
         self.admin: AdminMessages | None = None
         self.resets: list[Callable[[], None]] = []
@@ -107,6 +109,11 @@ class Runtime:
     def outbound(self, request: Request) -> Steps[Outcome]:
         self.start()
         return self.engine.outbound(request)
+
+    def serve(self) -> None:
+        """A server hook is in use: what is to stand before the handlers is asked for too."""
+        self.serves = True
+        self.want(INBOUND)
 
     def inbound(self, request: Request, extra: Sequence[HttpFilter] = ()) -> Steps[Outcome]:
         """``extra``: the filters that decorators put around the handler."""

@@ -53,6 +53,7 @@ class AiohttpHooks:
         """Make an application a server of the mesh; a second time does nothing."""
         if self._server in app.middlewares:
             return
+        self._runtime.serve()
         app.middlewares.insert(0, self._server)
         app.on_startup.append(self._begin)
         app.on_response_prepare.append(respond)

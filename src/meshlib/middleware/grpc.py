@@ -97,10 +97,12 @@ class GrpcHooks:
 
     def server_interceptors(self) -> list[grpc.ServerInterceptor]:
         """For ``grpc.server(…, interceptors=)``; put it first."""
+        self._runtime.serve()
         return [ServerInterceptor(self._runtime, self._loads)]
 
     def aio_server_interceptors(self) -> list[grpc.aio.ServerInterceptor]:
         """For ``grpc.aio.server(interceptors=)``; put it first."""
+        self._runtime.serve()
         return [AioServerInterceptor(self._runtime, self._loads)]
 
     def load_reporter(self) -> LoadReporter:
