@@ -320,6 +320,6 @@ def test_weights_that_are_far_apart_make_no_ring_of_millions() -> None:
     )
     live = cluster(RingHash(), made)
     assert set(owners(live, 100)) == {"10.0.0.2:80"}
-    (_, picker) = live.balance.pickers[0]
+    picker = live.balance.pickers[0].picker
     assert isinstance(picker, RingHashPicker)
     assert len(picker._hashes) <= LARGEST_RING + 1

@@ -10,7 +10,6 @@ from ...routing.hashing import HASHES, random_hash
 from ..endpoint import UpstreamEndpoint
 from .candidate import Candidate
 
-
 LARGEST_RING = 131_072.0
 """Points. Weights that are far apart ask for millions, which take seconds to make; with fewer the
 lightest endpoints get less than their share."""
