@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -12,6 +13,7 @@ from typing import Any, Self
 import pytest
 
 JS_CLIENT = Path(__file__).parents[1] / "js/client.js"
+PYTHON_CLIENT = Path(__file__).parents[1] / "stock_client.py"
 TARGET = "xds:///reviews:9080"
 VERSIONS = ("v1", "v2")
 EDITS = 20
@@ -109,12 +111,15 @@ def connect(request: pytest.FixtureRequest, run: Any) -> Callable[..., Awaitable
 
     async def connected(kind: str, address: str) -> Client:
         env = bootstrap(f"{kind}-client", address)
-        if kind == "go":
-            command = [request.getfixturevalue("go_judges") / "client", TARGET]
-        else:
-            env["NODE_PATH"] = str(request.getfixturevalue("js_judges"))
-            command = ["node", JS_CLIENT, TARGET]
-        return await run(Client(*command, env=env))
+        match kind:
+            case "go":
+                command = [request.getfixturevalue("go_judges") / "client"]
+            case "js":
+                env["NODE_PATH"] = str(request.getfixturevalue("js_judges"))
+                command = ["node", JS_CLIENT]
+            case style:
+                command = [sys.executable, PYTHON_CLIENT, style]
+        return await run(Client(*command, TARGET, env=env))
 
     return connected
 

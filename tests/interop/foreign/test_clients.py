@@ -82,7 +82,8 @@ async def test_a_policy_that_a_client_lacks_does_not_stop_calls(
     await until(lambda: in_sync(plane))
 
 
+@pytest.mark.parametrize("kind", ["go", "js", "sync", "aio"])
 async def test_twenty_edits_are_followed_without_a_failed_call(
-    client: Any, folder: Any, twenty_edits: Any
+    connect: Any, plane: Any, kind: str, folder: Any, twenty_edits: Any
 ) -> None:
-    await twenty_edits(client, folder)
+    await twenty_edits(await connect(kind, plane.address), folder)
