@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import grpc
 import pytest
 
 import meshlib
+from meshlib.mesh.last_good import Keeper
+from meshlib.model import HttpConnectionManager, Listener, Rds, Snapshot
 from meshlib.testing import control_plane
 
 SRC = str(Path(__file__).parents[2] / "src")
@@ -171,6 +174,27 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_calls_go_on(
     ):
         assert ask(mesh) == b"one"
     assert caplog.text.count("the last known good configuration cannot be kept") == 1
+
+
+def test_what_the_control_plane_stood_by_is_as_young_as_its_last_word() -> None:
+    saved: queue.Queue[str] = queue.Queue()
+
+    class Disk:
+        def save(self, snapshot: Snapshot, absent: frozenset[str]) -> None:
+            saved.put(snapshot.version)
+
+    store: Any = Disk()
+    keeper = Keeper(store)
+    http = HttpConnectionManager(routes=Rds("r"))
+    keeper.remember(
+        Snapshot(listeners={"a": Listener(name="a", http=http)}, version="1"), frozenset()
+    )
+    assert saved.get(timeout=MANY) == "1"
+    keeper.contact("it is down")  # until now it was up
+    assert saved.get(timeout=MANY) == "1"
+    keeper.contact("still down")
+    keeper.close()
+    assert saved.empty()
 
 
 def test_a_mesh_that_was_closed_asks_again_for_all_that_it_knew(servers, address) -> None:

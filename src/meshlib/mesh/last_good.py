@@ -39,6 +39,7 @@ class Keeper:
             return  # nothing was learned yet, and an earlier life knew more
         with self._news:
             self._state, self._is_new = (snapshot, absent), True
+            self._stands = True
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(
                     target=self._run, name="meshlib-last-good", daemon=True
