@@ -22,7 +22,7 @@ from .findings import Finding, findings_of
 from .limits import Limits
 from .manifests import load_documents
 from .node import ClientKind, Node
-from .profiles import Downgrade, adapt
+from .profiles import Downgrade, Report, adapt
 from .scope import Scope, Sidecar
 from .server import AdsServer
 from .snapshots import resources_of
@@ -203,7 +203,7 @@ class ControlPlane:
         }
         for kind in ClientKind:  # whoever comes first will be of one of these
             sidecar = Sidecar() if kind is ClientKind.ENVOY else None
-            self._compiled(world, (Scope(sidecar=sidecar), kind), seen)
+            self._compiled(world, (Scope(sidecar=sidecar), kind), seen, _nobody_yet)
         return findings, staged
 
     def _put_in_force(self, world: World, findings: tuple[Finding, ...], staged: Staged) -> None:
@@ -275,7 +275,11 @@ class ControlPlane:
             self._admit(node)
 
     def _compiled(
-        self, world: World, group: Hashable, seen: dict[Scope, Snapshot] | None = None
+        self,
+        world: World,
+        group: Hashable,
+        seen: dict[Scope, Snapshot] | None = None,
+        report: Report | None = None,
     ) -> Snapshot:
         """``seen`` is what scopes were found to see in this world; it is added to."""
         assert isinstance(group, tuple)
@@ -284,13 +288,17 @@ class ControlPlane:
         scope, seen = replace(scope, server_listeners=names), {} if seen is None else seen
         if scope not in seen:
             seen[scope] = resources_of(world, scope)
-        snapshot = adapt(seen[scope], kind, self._report)
+        snapshot = adapt(seen[scope], kind, report or self._report)
         snapshot.check()
         return snapshot
 
     def _report(self, downgrade: Downgrade) -> None:
         if self._status.is_new(downgrade):
-            LOG.warning("downgraded %s", downgrade)
+            LOG.info("downgraded %s", downgrade)
+
+
+def _nobody_yet(downgrade: Downgrade) -> None:
+    """There is no client of this kind to be told."""
 
 
 def _check_address(name: str, address: str) -> None:

@@ -236,3 +236,18 @@ async def test_a_client_that_comes_later_gets_the_same_bytes(plane, connect):
 def test_an_address_that_is_none_is_refused_at_once(wrong):
     with pytest.raises(ConfigError, match="is not host:port"):
         ControlPlane([], **wrong)
+
+
+async def test_nobody_is_told_of_clients_that_never_came(caplog):
+    service = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": "reviews"},
+        "spec": {
+            "hosts": ["reviews.example.com"],
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+        },
+    }
+    async with ControlPlane(config=[service], listen="127.0.0.1:0") as plane:
+        assert not plane.status["downgrades"]
+    assert "downgraded" not in caplog.text
