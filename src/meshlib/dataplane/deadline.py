@@ -1,6 +1,7 @@
 """How long a call may take: the caller's deadline and the route's limits together."""
 
 from ..model import MaxStreamDuration, RouteAction
+from .message import Request
 
 ENVOY_ROUTE_TIMEOUT = 15.0
 UNSET = MaxStreamDuration()
@@ -45,3 +46,10 @@ def earlier(deadline: float | None, started: float, timeout: float | None) -> fl
 def brought_forward(deadline: float, now: float, offset: float) -> float:
     """A gRPC caller's deadline less ``grpc_timeout_header_offset``, as long as any time is left."""
     return deadline - offset if deadline - now > offset else deadline
+
+
+def asked_for(request: Request, started: float) -> float | None:
+    """The moment by which the caller wants an answer, whatever a route may say of it."""
+    if request.override is None:
+        return request.deadline
+    return earlier(request.deadline, started, request.override.timeout or None)

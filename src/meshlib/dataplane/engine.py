@@ -15,7 +15,7 @@ from ..model import (
     Snapshot,
 )
 from ..model.snapshot import referenced_clusters
-from .deadline import earlier
+from .deadline import asked_for
 from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
 from .filters.chain import Kept, Site
 from .filters.router import Router, Surroundings, too_late
@@ -321,7 +321,7 @@ class Engine:
         """Until it is settled whether the target is of the mesh, or for too long."""
         request, clock = record.request, self.around.clock
         limit = record.started + self.options.config_timeout
-        deadline = _asked_for(request, record.started)
+        deadline = asked_for(request, record.started)
         if deadline is not None:
             limit = min(limit, deadline)
         while not self.knows(request.target):
@@ -338,7 +338,7 @@ class Engine:
         if not self.options.passthrough:
             blocked = f"{request.target} is not of the mesh, and REGISTRY_ONLY is in force"
             return (yield from deliver(record, Failure(Cause.BLOCKED, blocked)))
-        deadline = _asked_for(request, record.started)
+        deadline = asked_for(request, record.started)
         left = None if deadline is None else deadline - self.around.clock()
         if left is not None and left <= 0:
             return (yield from deliver(record, too_late(request)))
@@ -360,10 +360,3 @@ def _shares(per_cent: Mapping[str, int]) -> dict[str, float]:
 def _asked(filters: tuple[HttpFilter, ...]) -> set[str]:
     """The clusters that filters of the listener itself send to."""
     return {f.config.cluster for f in filters if isinstance(f.config, GlobalRateLimit)}
-
-
-def _asked_for(request: Request, started: float) -> float | None:
-    """The deadline of a call that no route says anything of."""
-    if request.override is None:
-        return request.deadline
-    return earlier(request.deadline, started, request.override.timeout or None)

@@ -20,6 +20,7 @@ NEVER_CONNECTED = (
     aiohttp.ClientHttpProxyError,
     aiohttp.ServerFingerprintMismatch,
 )
+LATE = frozenset({Cause.TIMEOUT, Cause.DEADLINE})
 BROKEN = (
     aiohttp.ServerDisconnectedError,
     aiohttp.ClientOSError,
@@ -60,7 +61,7 @@ def error_of(failure: Failure, record: CallRecord) -> Exception:
     report = record.report(failure)
     native = failure.native
     if not isinstance(native, Exception):
-        late = failure.cause is Cause.TIMEOUT
+        late = failure.cause in LATE
         return MeshTimeoutError(report) if late else MeshConnectionError(report)
     if record.attempts == 1 or failure.cause is not Cause.RESET:
         native.mesh = report  # type: ignore[attr-defined]

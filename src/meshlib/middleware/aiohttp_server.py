@@ -28,6 +28,7 @@ from ._drive import Runtime
 
 STATUSES = {
     Cause.TIMEOUT: 504,
+    Cause.DEADLINE: 504,
     Cause.BLOCKED: 502,
     Cause.LOCAL: 500,
     Cause.RATE_LIMITED: 429,

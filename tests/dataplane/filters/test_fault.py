@@ -109,6 +109,17 @@ def test_delay_and_abort_are_rolled_for_apart(filtered) -> None:
     assert (second.elapsed, said(second.outcome)) == (0.0, "500")
 
 
+@pytest.mark.parametrize("aborts", [False, True])
+def test_a_delay_lasts_no_longer_than_a_block_of_code_asked_for(filtered, aborts) -> None:
+    request = get(REVIEWS, override=Override(timeout=0.5))
+    more = {"abort": FaultAbort(http_status=418, percentage=ALWAYS)} if aborts else {}
+    delay = FaultDelay(fixed_delay=2.0, percentage=ALWAYS)
+    (call,) = play_alike(lambda: filtered(fault(delay=delay, **more)), request)
+    assert call.elapsed == 0.5
+    assert said(call.outcome) == "DT"
+    assert not call.attempts
+
+
 def test_a_delay_lasts_no_longer_than_the_callers_deadline(filtered) -> None:
     delay = FaultDelay(fixed_delay=5.0, percentage=ALWAYS)
     (call,) = play_alike(lambda: filtered(fault(delay=delay)), rpc(REVIEWS, deadline=1.5))

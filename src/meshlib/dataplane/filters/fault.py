@@ -5,7 +5,7 @@ retry policy sees the failures of upstreams, not those that are made here.
 """
 
 from ...model import Fault, FaultAbort, FaultDelay, Percentage
-from ..deadline import LONGEST
+from ..deadline import LONGEST, asked_for
 from ..events import CallRecord
 from ..message import Cause, Failure, Outcome, Request
 from ..routing.matchers import header_condition
@@ -51,10 +51,10 @@ class FaultInjector:
                 active.number += 1
                 counted = True
                 record.flags += (DELAYED_FLAG,)
-                yield Sleep(self._bounded(seconds, request))
+                yield Sleep(self._bounded(seconds, request, record))
                 if _begins_later(request):
                     record.held += seconds
-                if self._is_late(request):
+                if self._is_late(request, record):
                     return (yield from deliver(record, _late(request)))
             status, grpc_status = self._statuses(request)
             if status is not None and (counted or self._has_room()):
@@ -100,14 +100,16 @@ class FaultInjector:
         # To a plain HTTP caller a gRPC status is a 200 with words, as Envoy has it.
         return (http, None) if http is not None else (200, grpc)
 
-    def _bounded(self, seconds: float, request: Request) -> float:
+    def _bounded(self, seconds: float, request: Request, record: CallRecord) -> float:
         seconds = min(seconds, LONGEST)
-        if request.deadline is None:
+        deadline = asked_for(request, record.started)
+        if deadline is None:
             return seconds
-        return min(seconds, max(0.0, request.deadline - self._site.clock()))
+        return min(seconds, max(0.0, deadline - self._site.clock()))
 
-    def _is_late(self, request: Request) -> bool:
-        return request.deadline is not None and self._site.clock() >= request.deadline
+    def _is_late(self, request: Request, record: CallRecord) -> bool:
+        deadline = asked_for(request, record.started)
+        return deadline is not None and self._site.clock() >= deadline
 
 
 def _begins_later(request: Request) -> bool:
