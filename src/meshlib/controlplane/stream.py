@@ -54,7 +54,8 @@ class Stream:
     ) -> None:
         # Others than meshlib may not know the field that says so in a state of the world.
         tells_missing = node.kind is ClientKind.MESHLIB
-        self.subscriptions = Subscriptions(delta=delta, tells_missing=tells_missing)
+        warms = node.kind is ClientKind.ENVOY
+        self.subscriptions = Subscriptions(delta=delta, tells_missing=tells_missing, warms=warms)
         self._number = number
         self._node = node
         self._status = status

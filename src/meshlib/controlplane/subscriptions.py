@@ -7,6 +7,7 @@ of every resource sent) does not know in which encoding of xDS it is spoken.
 
 from collections.abc import Set as AbstractSet
 
+from ..model import Cluster, Eds
 from ..xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from .discovery import DeltaRequest, ExcessError, Nack, Request, Response
 from .type_subscription import TypeSubscription
@@ -38,12 +39,16 @@ class Subscriptions:
 
     ``delta`` chooses the encoding: :class:`DeltaRequest` goes in, else :class:`Request`.
     ``tells_missing``: the client can be told, of any type, that a name does not exist.
+    ``warms``: it waits for the endpoints of a cluster that changed, though they did not.
     """
 
-    def __init__(self, *, delta: bool = False, tells_missing: bool = False) -> None:
+    def __init__(
+        self, *, delta: bool = False, tells_missing: bool = False, warms: bool = False
+    ) -> None:
         self.types: dict[str, TypeSubscription] = {}
         self.delta = delta
         self._tells_missing = tells_missing
+        self._warms = warms
         self._snapshot: PackedSnapshot | None = None
         self._nonce = 0
 
@@ -120,6 +125,8 @@ class Subscriptions:
             gone = set()
         missing = state.unanswered - offered.resources.keys()
         told = state.send(sorted(new))
+        if self._warms and state.type_url == CLUSTER and ENDPOINT in self.types:
+            self.types[ENDPOINT].send_again(map(_endpoints_of, told))
         state.send(gone)
         asked, state.asked = state.asked, False
         state.unanswered.clear()
@@ -166,6 +173,13 @@ class Subscriptions:
     def _is_settled(self, type_urls: tuple[str, ...]) -> bool:
         states = (self.types.get(type_url) for type_url in type_urls)
         return all(state is None or state.is_settled for state in states)
+
+
+def _endpoints_of(cluster: PackedResource) -> str:
+    """The name by which the client asks for them."""
+    discovery = cluster.source.discovery if isinstance(cluster.source, Cluster) else None
+    own = discovery.service_name if isinstance(discovery, Eds) else ""
+    return own or cluster.name
 
 
 def _rank(type_url: str) -> tuple[int, str]:

@@ -92,6 +92,12 @@ class TypeSubscription:
                 self.unanswered.discard(name)
         self.weigh(None if first or turned else wanted | dropped)
 
+    def send_again(self, names: Names) -> None:
+        """What was sent of these counts as lost."""
+        lost = self.sent.keys() & set(names)
+        self._forget(lost)
+        self.weigh(lost)
+
     def _forget(self, names: Names) -> None:
         for name in names:
             self.sent.pop(name, None)

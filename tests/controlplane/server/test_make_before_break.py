@@ -93,3 +93,16 @@ def test_routes_never_lead_to_a_cluster_that_the_client_lacks(delta, events):
         client.read()
     assert client.tables == world
     assert client.clusters == set(world.values())
+
+
+def test_a_client_that_warms_clusters_gets_the_endpoints_of_those_that_changed_again(talk):
+    talk.subscriptions = Subscriptions(warms=True)
+    talk.publish(cds="a@1 b@1", eds="a@1 b@1")
+    talk.ask("cds")
+    assert talk.pull() == ["cds a@1 b@1"]
+    talk.accept("cds")
+    talk.ask("eds", "a", "b")
+    assert talk.pull() == ["eds a@1 b@1"]
+    talk.accept("eds")
+    talk.publish("2", cds="a@2 b@1", eds="a@1 b@1")
+    assert talk.pull() == ["cds a@2 b@1", "eds a@1"]

@@ -10,6 +10,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from meshlib.controlplane import Scope
+from meshlib.controlplane.compile.sidecar import NOT_HTTP
+from meshlib.controlplane.compile.view import View
+from meshlib.controlplane.manifests import accepted, read_texts
+
 pytestmark = pytest.mark.interop
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 NODE = "envoy-1"
@@ -112,6 +117,55 @@ async def test_every_port_has_a_listener_and_all_is_accepted(
     assert {name: each["subscribed"] for name, each in client["types"].items()}["lds"] == "*"
     rejected = await sidecar.counts("update_rejected")
     assert f"http.outbound_{sidecar.address}_9080.rds.9080.update_rejected" in rejected
+    assert not any(rejected.values()), rejected
+
+
+def written_down(root: Path) -> dict[str, str]:
+    """All manifests of the examples, by folder, and of the compiler's tests.
+
+    One of those names hosts that do not exist: it is refused before anybody is served.
+    """
+    cases = {path.name: path.read_text() for path in root.glob("tests/golden/compile/*.in.yaml")}
+    del cases["lost_destinations.in.yaml"]
+    services = (root / "examples/bookinfo/mesh/services.yaml").read_text()
+    for scene in root.glob("examples/bookinfo/scenes/*.yaml"):
+        cases[scene.name] = f"{services}\n---\n{scene.read_text()}"
+    bare = [one for one in services.split("\n---\n") if "kind: Service\n" in one]
+    for rules in root.glob("examples/*/rules.yaml"):
+        cases[rules.parent.name] = "\n---\n".join([*bare, rules.read_text()])
+    return cases
+
+
+async def test_envoy_takes_all_that_is_written_down(
+    sidecar: Envoy, folder: Any, plane: Any, until: Any, root: Path
+) -> None:
+    for name in ("routes.yaml", "workloads.yaml"):
+        folder.write(name, "")
+    for case, text in written_down(root).items():
+        before = (await plane.status())["version"]
+        folder.write("services.yaml", text)
+
+        async def is_applied(last: str = before, case: str = case) -> bool:
+            status = await plane.status()
+            assert status["errors"] == [], case
+            return status["version"] != last
+
+        await until(is_applied)
+        view = View(accepted(*read_texts([(Path(case), text)])), Scope())
+        ports = {
+            str(port.number)
+            for service in view.services.values()
+            for port in service.ports
+            if port.protocol not in NOT_HTTP
+        }
+
+        async def listens(ports: set[str] = ports) -> bool:
+            known = await sidecar.listeners()
+            return ports == {at.rpartition(":")[2] for name, at in known.items() if name[0] != "i"}
+
+        await until(listens)
+        await until(lambda: in_sync(plane))
+    rejected = await sidecar.counts("update_rejected")
     assert not any(rejected.values()), rejected
 
 
