@@ -16,7 +16,15 @@ from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 RESOURCES = (
     mesh.listeners() | mesh.route_configurations() | mesh.clusters() | mesh.load_assignments()
 )
-NOT_ACTED_ON = {"dns_refresh_rate", "metadata_match", "grpc_timeout_header_offset"}
+NOT_ACTED_ON = {
+    "dns_refresh_rate",
+    "enable_oob_load_report",
+    "grpc_timeout_header_offset",
+    "internal_only_headers",
+    "max_concurrent_streams",
+    "metadata_match",
+    "shadow_enabled",
+}
 """Held by the model, not obeyed by the data plane yet: named to the operator."""
 TYPE_URLS = st.sampled_from([LISTENER, ROUTE, CLUSTER, ENDPOINT])
 
