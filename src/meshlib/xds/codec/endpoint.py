@@ -13,7 +13,7 @@ from ...model import (
 )
 from .matcher import decode_fraction, encode_fraction
 from .metadata import decode_metadata, encode_metadata
-from .plain import has_unknown_fields, is_ip, plain_endpoint
+from .plain import has_unknown_fields, is_ip, shared_endpoint
 from .wire import UINT32_MAX, Fields, Reader, wrapped
 
 MAX_PRIORITY = 128
@@ -90,7 +90,7 @@ def _encode_locality(group: LocalityLbEndpoints) -> Fields:
 def _decode_locality(reader: Reader, *, dns: bool, plain: bool) -> LocalityLbEndpoints:
     locality = reader.child("locality")
     endpoints = tuple(
-        (plain_endpoint(message, dns=dns) if plain else None)
+        (shared_endpoint(message, dns=dns) if plain else None)
         or _decode_endpoint(reader.item("lb_endpoints", index, message), dns=dns)
         for index, message in enumerate(reader.messages("lb_endpoints"))
     )
