@@ -1,6 +1,6 @@
 """The cost of the mesh, as a ratio against bare, from one interleaved run.
 
-    python bench/run.py [--quick] [--json] [--only aio,sync,aiohttp,core]
+    python bench/run.py [--quick] [--json] [--only aio,sync,aiohttp,core,scale]
 
 Servers are pinned to one processor and the client to another (where there are two), variants take
 turns in short shuffled blocks, ratios are made inside a round. "bare again" against "bare" says
@@ -27,6 +27,7 @@ KINDS = {
     "sync": "grpc sync unary",
     "aiohttp": "aiohttp GET",
     "core": "one decision, over the size of the configuration",
+    "scale": "an edit of one service, of 200, told to many clients; 10,000 endpoints in a member",
 }
 MESH = """
 apiVersion: v1
@@ -79,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--only", default=",".join(KINDS), help="aio,sync,aiohttp,core")
+    parser.add_argument("--only", default=",".join(KINDS), help=",".join(KINDS))
     options = parser.parse_args()
     console = Console(stderr=options.json, width=100)
     results: dict[str, dict[str, dict[str, Any]]] = {}
@@ -87,11 +88,11 @@ def main() -> None:
         for kind in options.only.split(","):
             with console.status(f"measuring {KINDS[kind]} …"):
                 results[kind] = (
-                    measure_core(quick=options.quick)
-                    if kind == "core"
+                    ALONE[kind](quick=options.quick)
+                    if kind in ALONE
                     else measure(kind, Path(folder) / kind, quick=options.quick)
                 )
-            (show_core if kind == "core" else show)(console, kind, results[kind])
+            SHOWS.get(kind, show)(console, kind, results[kind])
     if options.json:
         print(json.dumps(results))
 
@@ -140,8 +141,26 @@ def measure(kind: str, folder: Path, *, quick: bool) -> dict[str, dict[str, floa
 
 def measure_core(*, quick: bool) -> dict[str, dict[str, Any]]:
     plan = {"processor": max(os.sched_getaffinity(0)), "rounds": 10 if quick else 60}
+    return scores_of("core.py", plan)
+
+
+def measure_scale(*, quick: bool) -> dict[str, dict[str, Any]]:
+    processors = sorted(os.sched_getaffinity(0))
+    plan = {
+        "plane": processors[0],
+        "processor": processors[-1],
+        "clients": 300 if quick else 1_000,
+        "services": 200,
+        "edits": 5 if quick else 20,
+        "endpoints": 10_000,
+        "encodings": ["delta"] if quick else ["delta", "sotw"],
+    }
+    return scores_of("scale.py", plan)
+
+
+def scores_of(script: str, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, str(HERE / "core.py"), json.dumps(plan)],
+        [sys.executable, str(HERE / script), json.dumps(plan)],
         stdout=subprocess.PIPE,
         check=True,
     )
@@ -203,6 +222,19 @@ def show_core(console: Console, kind: str, tables: dict[str, dict[str, Any]]) ->
             table.add_row(name, size, f"{row['us']:.2f}", f"{row['ratio']:.3f}")
     console.print(table)
 
+
+def show_scale(console: Console, kind: str, scores: dict[str, dict[str, Any]]) -> None:
+    table = Table(title=KINDS[kind], title_justify="left")
+    for column in ("of", "what", "measured"):
+        table.add_column(column, justify="right" if column == "measured" else "left")
+    for name, row in scores.items():
+        for what, value in row.items():
+            table.add_row(name, what.replace("_", " "), f"{value:g}")
+    console.print(table)
+
+
+ALONE = {"core": measure_core, "scale": measure_scale}
+SHOWS = {"core": show_core, "scale": show_scale}
 
 if __name__ == "__main__":
     main()
