@@ -62,6 +62,15 @@ class Request:
         found = joined(self.headers, name)
         return self._pseudo(name) if found is None and name[:1] == ":" else found
 
+    def values(self, name: str) -> tuple[str, ...]:
+        """Each value of a header as it stands; of a gRPC call, or a pseudo-header, at most one."""
+        if not self.is_grpc:
+            found = tuple([value for key, value in self.headers if key == name])
+            if found or name[:1] != ":":
+                return found
+        joined = self.header(name)
+        return () if joined is None else (joined,)
+
     def _pseudo(self, name: str) -> str | None:
         return {
             ":method": self.method,

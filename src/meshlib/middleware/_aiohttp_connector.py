@@ -60,6 +60,9 @@ class MeshConnector(aiohttp.TCPConnector):
             _keep_alive(protocol.transport.get_extra_info("socket"), config.tcp_keepalive)
 
     def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        if not self._terms and not self._idle:
+            super()._release(key, protocol, should_close=should_close)
+            return
         term = self._terms.get(protocol)
         if term is not None and term.ends_with(self._runtime.clock):
             should_close = True

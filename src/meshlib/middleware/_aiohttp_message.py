@@ -43,6 +43,11 @@ class NativeRequest(Request):
         found = self._native.headers.getall(name, None)
         return None if found is None else found[0] if len(found) == 1 else ",".join(found)
 
+    def values(self, name: str) -> tuple[str, ...]:
+        if name[:1] == ":":
+            return super().values(name)
+        return tuple(self._native.headers.getall(name, ()))
+
 
 class NativeResponse(Response):
     __slots__ = ()

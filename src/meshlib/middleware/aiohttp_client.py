@@ -64,12 +64,12 @@ def client_middleware(runtime: Runtime) -> Middleware:
             req.url = call.url
             req.server_hostname = call.server_hostname
             req.headers = call.headers
-        answer = call.settle(delivery)
+        answer = call.answer if call.hedge is None else call.settle(delivery)
         if answer is None or delivery.outcome.native is not answer:
             return await call.answer_for(delivery)
         if delivery.record.respond is not None:
             respond(answer, delivery.record.respond)
-        if answer.connection is not None or call.is_raced:
+        if answer.connection is not None or call.hedge is not None:
             hand_over(runtime, call.steps, delivery, answer, call.timer)
         return answer
 
@@ -83,12 +83,12 @@ class _Call:
         "_base",
         "_effect",
         "_handler",
-        "_hedge",
         "_req",
         "_request",
         "_runtime",
         "answer",
         "headers",
+        "hedge",
         "server_hostname",
         "steps",
         "timer",
@@ -105,7 +105,7 @@ class _Call:
         self.answer: ClientResponse | None = None
         self.timer: asyncio.Timeout | None = None
         self._effect: Effect | None = None
-        self._hedge: Hedge | None = None
+        self.hedge: Hedge | None = None
         scheme = url.scheme
         target = f"{url.raw_host}:{url.port}"
         if runtime.propagation.outgoing():
@@ -159,26 +159,22 @@ class _Call:
                 effect = runtime.step(steps, await runtime.wait(effect))
 
     async def _race(self, effect: Race) -> Finish | None:
-        if self._hedge is None:
-            self._hedge = Hedge(self._twin)
-        return await self._hedge.race(effect)
+        if self.hedge is None:
+            self.hedge = Hedge(self._twin)
+        return await self.hedge.race(effect)
 
     def settle(self, delivery: Deliver) -> ClientResponse | None:
         """The answer to hand out; of several attempts beside each other, the winner's."""
-        if self._hedge is not None:
-            winner = self._hedge.settle(delivery.outcome.native)
+        if self.hedge is not None:
+            winner = self.hedge.settle(delivery.outcome.native)
             if winner is not None:
                 self.answer, self.timer = winner.answer, winner.timer
         return self.answer
 
-    @property
-    def is_raced(self) -> bool:
-        return self._hedge is not None
-
     def give_up(self) -> None:
         """Whatever is under way beside this call ends with it."""
-        if self._hedge is not None:
-            self._hedge.settle(None)
+        if self.hedge is not None:
+            self.hedge.settle(None)
 
     def _mirror(self, steps: Steps[Outcome]) -> None:
         body = self._req.body

@@ -143,18 +143,8 @@ def _header_reader(name: str) -> Callable[[Request], Sequence[str]]:
         name = ":authority"
     if name.endswith("-bin"):
         # gRFC A28: binary metadata counts as absent.
-        return lambda request: () if request.is_grpc else values_of(request, name)
-    return lambda request: values_of(request, name)
-
-
-def values_of(request: Request, name: str) -> Sequence[str]:
-    """Of a header, each as it stands; of a gRPC call, or a pseudo-header, at most one."""
-    if not request.is_grpc:
-        found = [value for key, value in request.headers if key == name]
-        if found or name[:1] != ":":
-            return found
-    joined = request.header(name)
-    return () if joined is None else (joined,)
+        return lambda request: () if request.is_grpc else request.values(name)
+    return lambda request: request.values(name)
 
 
 def _value_test(matcher: StringMatcher | Range, regex: Regex) -> TextTest:

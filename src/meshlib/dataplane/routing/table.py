@@ -6,7 +6,7 @@ from .conditions import VirtualClusters
 from .destination import Destination, LiveMirror
 from .live_route import LiveRoute
 from .local_answer import https_answer
-from .matchers import path_of, values_of
+from .matchers import path_of
 from .parts import Parts
 from .path_index import PathIndex
 from .virtual_hosts import VirtualHosts
@@ -98,7 +98,7 @@ class Questions:
         if not self._headers:
             return host, path, request.is_grpc
         scheme = request.scheme if self._scheme else ""
-        asked = [tuple(values_of(request, name)) for name in self._headers]
+        asked = [request.values(name) for name in self._headers]
         return host, path, request.is_grpc, scheme, *asked
 
 
