@@ -55,7 +55,11 @@ def _encode_http2(options: HttpProtocolOptions) -> Fields:
 def decode_http_options(cluster: Reader) -> tuple[HttpProtocolOptions | None, tuple[int, ...]]:
     """The options, and the statuses that outlier detection takes for errors."""
     extensions = cluster.entries("typed_extension_protocol_options")
-    _, options = cluster.opened(extensions.pop(HTTP_OPTIONS, None), HTTP_OPTIONS)
+    type_name, options = cluster.opened(extensions.pop(HTTP_OPTIONS, None), HTTP_OPTIONS)
+    if type_name not in ("", HTTP_OPTIONS):
+        said = f"must be a {HTTP_OPTIONS}, not a {type_name}"
+        cluster.problem(said, f"typed_extension_protocol_options[{HTTP_OPTIONS}]")
+        return None, ()
     for unknown in sorted(extensions):
         cluster.drop(f"typed_extension_protocol_options[{unknown}]")
     if options is not None:
