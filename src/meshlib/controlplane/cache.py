@@ -2,11 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from ..model import Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Snapshot, gather
+from ..errors import ConfigError
+from ..model import (
+    Cluster,
+    ClusterLoadAssignment,
+    ExtensionConfig,
+    Listener,
+    RouteConfiguration,
+    Snapshot,
+    gather,
+)
 from ..xds.codec import decode
-from ..xds.types import ENDPOINT
+from ..xds.types import ENDPOINT, EXTENSION
 from .discovery import Nack
 from .node import Node
 from .versions import NOTHING, TYPES, Given, PackedResource, PackedSnapshot, Packer
@@ -93,7 +102,7 @@ class SnapshotCache:
         by_type: dict[str, list[PackedResource]] = defaultdict(list)
         for packed in map(self._packer.packed, resources):
             by_type[packed.type_url].append(packed)
-        refers = any(url in TYPES and url != ENDPOINT for url in by_type)
+        refers = any(url in (*TYPES, EXTENSION) and url != ENDPOINT for url in by_type)
         check = (self._check if check is None else check) and refers
         return self._change(node_group, by_type, {}, version, check=check)
 
@@ -225,4 +234,14 @@ def _gathered(packed: PackedSnapshot) -> Snapshot:
         routes=[r for r in given if isinstance(r, RouteConfiguration)],
         clusters=[r for r in given if isinstance(r, Cluster)],
         endpoints=[r for r in given if isinstance(r, ClusterLoadAssignment)],
+        extensions=_extensions(packed),
     )
+
+
+def _extensions(packed: PackedSnapshot) -> Iterator[ExtensionConfig]:
+    """Those that the model can say: the others are for clients with filters of their own."""
+    for resource in packed.of(EXTENSION).resources.values():
+        with suppress(ConfigError):
+            made = resource.source or decode(EXTENSION, resource.packed.value).resource
+            if isinstance(made, ExtensionConfig):
+                yield made

@@ -5,9 +5,9 @@ from typing import Any
 
 import grpc
 
-from ..xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from ..xds.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
 from .messages import DISCOVERY, request_class
-from .type_names import EXTENSION, RUNTIME, SECRET
+from .type_names import SECRET
 
 SERVICES = (
     (f"{DISCOVERY}.AggregatedDiscoveryService", "AggregatedResources", ""),

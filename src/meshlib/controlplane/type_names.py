@@ -1,10 +1,8 @@
 """How the types of resources are called by people: ``lds``, ``rds``, …"""
 
-from ..xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from ..xds.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
 
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105
-EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
-RUNTIME = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 
 SHORT = {
     CLUSTER: "cds",

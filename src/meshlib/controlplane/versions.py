@@ -171,9 +171,7 @@ def _type(
 
 def _all(snapshot: Snapshot) -> Iterable[Resource]:
     rooms: tuple[Mapping[str, Resource], ...] = (
-        snapshot.clusters,
-        snapshot.endpoints,
-        snapshot.listeners,
-        snapshot.routes,
+        *(snapshot.clusters, snapshot.endpoints, snapshot.listeners, snapshot.routes),
+        *(snapshot.extensions, snapshot.runtimes),
     )
     return (room[name] for room in rooms for name in sorted(room))

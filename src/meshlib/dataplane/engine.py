@@ -13,6 +13,7 @@ from ..model import (
     Locality,
     RouteConfiguration,
     Snapshot,
+    discovered,
 )
 from ..model.snapshot import referenced_clusters
 from .deadline import asked_for
@@ -132,7 +133,8 @@ class Engine:
         tables: dict[TableKey, RouteTable] = {}
         kept = Kept(self._kept)
         listeners = {}
-        for listener in snapshot.listeners.values():
+        for named in snapshot.listeners.values():
+            listener = discovered(named, snapshot.extensions)
             key = table_key(listener)
             if key not in tables:
                 parts = self._parts(key, clusters, kept)

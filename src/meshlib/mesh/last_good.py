@@ -126,6 +126,7 @@ class Earlier:
             clusters={**old.clusters, **fresh.clusters},
             endpoints={**old.endpoints, **fresh.endpoints},
             runtimes={**old.runtimes, **fresh.runtimes},
+            extensions={**old.extensions, **fresh.extensions},
         )
         return both, absent | unsettled
 

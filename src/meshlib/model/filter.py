@@ -262,9 +262,32 @@ FilterConfig = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HttpFilter:
+class FilterDiscovery:
+    """The configuration comes by ECDS, under the filter's own name, and is one of ``types``.
+
+    ``default_config`` holds where there is none; with ``apply_default_config_without_warming`` the
+    listener does not even wait for one.
+    """
+
+    types: tuple[type[FilterConfig], ...]
+    default_config: FilterConfig | None = None
+    apply_default_config_without_warming: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtensionConfig:
+    """``envoy.config.core.v3.TypedExtensionConfig``: a configuration that filters discover."""
+
     name: str
     config: FilterConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpFilter:
+    """Where the ``config`` is to be discovered and there is none, calls are refused."""
+
+    name: str
+    config: FilterConfig | FilterDiscovery
     is_optional: bool = False
     disabled: bool = False
 

@@ -1,9 +1,10 @@
 """Listeners as data (``envoy.config.listener.v3``, HttpConnectionManager)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from .endpoint import Address
-from .filter import ROUTER, HttpFilter
+from .filter import ROUTER, ExtensionConfig, FilterDiscovery, HttpFilter
 from .metadata import Metadata
 from .route import RouteConfiguration
 
@@ -42,3 +43,26 @@ class Listener:
         """The RDS resource that this listener needs, or ``None``."""
         routes = self.http.routes
         return routes.route_config_name if isinstance(routes, Rds) else None
+
+    @property
+    def discoveries(self) -> dict[str, FilterDiscovery]:
+        """The filters whose configuration comes by ECDS."""
+        filters = self.http.http_filters
+        return {f.name: f.config for f in filters if isinstance(f.config, FilterDiscovery)}
+
+
+def discovered(listener: Listener, extensions: Mapping[str, ExtensionConfig]) -> Listener:
+    """The listener with what its filters discover in the place of the discovery."""
+    if not listener.discoveries:
+        return listener
+    filters = tuple(_discovered(one, extensions) for one in listener.http.http_filters)
+    return replace(listener, http=replace(listener.http, http_filters=filters))
+
+
+def _discovered(one: HttpFilter, extensions: Mapping[str, ExtensionConfig]) -> HttpFilter:
+    if not isinstance(one.config, FilterDiscovery):
+        return one
+    found = extensions.get(one.name)
+    config = found.config if found is not None else None
+    chosen = config if isinstance(config, one.config.types) else one.config.default_config
+    return one if chosen is None else replace(one, config=chosen)

@@ -8,8 +8,8 @@ from typing import TypeVar
 from ..errors import ConfigError, Problem
 from .cluster import Cluster
 from .endpoint import ClusterLoadAssignment
-from .filter import FilterConfig, GlobalRateLimit
-from .listener import Listener
+from .filter import ExtensionConfig, FilterConfig, FilterDiscovery, GlobalRateLimit
+from .listener import Listener, discovered
 from .route import (
     ClusterHeader,
     ClusterWeight,
@@ -22,6 +22,7 @@ from .route import (
 from .runtime import RuntimeLayer
 
 T = TypeVar("T")
+ROOMS = ("listeners", "routes", "clusters", "endpoints", "runtimes", "extensions")
 _Place = RouteConfiguration | VirtualHost | Route | ClusterWeight
 
 
@@ -29,7 +30,8 @@ _Place = RouteConfiguration | VirtualHost | Route | ClusterWeight
 class Snapshot:
     """Listeners, routes, clusters and endpoints that belong together (gRFC A74).
 
-    ``runtimes`` stand in for values of the rest, the later ones before the earlier ones.
+    ``runtimes`` stand in for values of the rest, the later ones before the earlier ones;
+    ``extensions`` are what filters of listeners discover.
     Compared and hashed by value; ``version`` is a label and takes no part in it.
     """
 
@@ -38,27 +40,25 @@ class Snapshot:
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     endpoints: Mapping[str, ClusterLoadAssignment] = field(default_factory=dict)
     runtimes: Mapping[str, RuntimeLayer] = field(default_factory=dict)
+    extensions: Mapping[str, ExtensionConfig] = field(default_factory=dict)
     version: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("listeners", "routes", "clusters", "endpoints", "runtimes"):
+        for name in ROOMS:
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __hash__(self) -> int:
-        kinds = (self.listeners, self.routes, self.clusters, self.endpoints, self.runtimes)
-        return hash(tuple(frozenset(kind.items()) for kind in kinds))
+        return hash(tuple(frozenset(getattr(self, name).items()) for name in ROOMS))
 
     def problems(self) -> Iterator[Problem]:
         """References that lead nowhere, each with the path of the field that holds it."""
         for listener in self.listeners.values():
+            yield from self._problems_of_filters(listener)
             wanted = listener.route_config_name
             if wanted is not None and wanted not in self.routes:
                 yield Problem(
                     f"listeners/{listener.name}: rds", f"no route configuration {wanted!r}"
                 )
-            for where, cluster in clusters_of_filters(listener):
-                if cluster not in self.clusters:
-                    yield Problem(f"listeners/{listener.name}: {where}", f"no cluster {cluster!r}")
         for table in self.all_routes():
             for where, cluster in referenced_clusters(table):
                 if cluster not in self.clusters:
@@ -71,6 +71,15 @@ class Snapshot:
             service = cluster_config.load_assignment_name
             if service is not None and service not in self.endpoints:
                 yield Problem(f"clusters/{cluster_config.name}: eds", f"no endpoints {service!r}")
+
+    def _problems_of_filters(self, listener: Listener) -> Iterator[Problem]:
+        where, listener = f"listeners/{listener.name}", discovered(listener, self.extensions)
+        for name in listener.discoveries:
+            path = f"http_filters[{name}].config_discovery"
+            yield Problem(f"{where}: {path}", f"no extension config {name!r} of its types")
+        for path, cluster in clusters_of_filters(listener):
+            if cluster not in self.clusters:
+                yield Problem(f"{where}: {path}", f"no cluster {cluster!r}")
 
     @property
     def runtime(self) -> dict[str, float]:
@@ -98,6 +107,7 @@ def gather(
     clusters: Iterable[Cluster] = (),
     endpoints: Iterable[ClusterLoadAssignment] = (),
     runtimes: Iterable[RuntimeLayer] = (),
+    extensions: Iterable[ExtensionConfig] = (),
     version: str = "",
 ) -> Snapshot:
     """Make a :class:`Snapshot` of loose resources.
@@ -120,6 +130,7 @@ def gather(
         clusters=by_name("clusters", clusters, lambda r: r.name),
         endpoints=by_name("endpoints", endpoints, lambda r: r.cluster_name),
         runtimes=by_name("runtimes", runtimes, lambda r: r.name),
+        extensions=by_name("extensions", extensions, lambda r: r.name),
         version=version,
     )
     if problems:
@@ -175,6 +186,6 @@ def _asked(place: _Place, where: str) -> Iterator[tuple[str, str]]:
             yield f"{where}typed_per_filter_config[{override.name}]", name
 
 
-def _asked_by(config: FilterConfig | None) -> tuple[str, ...]:
+def _asked_by(config: FilterConfig | FilterDiscovery | None) -> tuple[str, ...]:
     # Without a cluster (of a route), the one that the listener's filter names is asked.
     return (config.cluster,) if isinstance(config, GlobalRateLimit) and config.cluster else ()

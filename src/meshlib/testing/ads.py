@@ -16,7 +16,7 @@ from ..xds.encodings import Request, SendDelta, SendRequest
 from ..xds.lines import shown_request, shown_response
 from ..xds.resolver import Update
 from ..xds.responses import RawResource, ResourceError, ResponseReceived
-from ..xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
+from ..xds.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
 from ..xds.watches import NOT_FOUND
 from .ads_law import AdsLaw
 from .ads_plane import Bad, Named, Tokens
@@ -251,4 +251,5 @@ def rooms(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
         CLUSTER: dict(snapshot.clusters),
         ENDPOINT: dict(snapshot.endpoints),
         RUNTIME: dict(snapshot.runtimes),
+        EXTENSION: dict(snapshot.extensions),
     }

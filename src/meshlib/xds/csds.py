@@ -12,7 +12,7 @@ from .bootstrap import Node
 from .codec import encode
 from .messages import write_node
 from .protos import message_class
-from .types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
+from .types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
 from .watches import Entry, ResourceState
 
 STATUS = "envoy.service.status.v3"
@@ -66,6 +66,7 @@ def entries_of(snapshot: Snapshot) -> tuple[Entry, ...]:
         CLUSTER: snapshot.clusters,
         ENDPOINT: snapshot.endpoints,
         RUNTIME: snapshot.runtimes,
+        EXTENSION: snapshot.extensions,
     }
     return tuple(
         Entry(

@@ -4,17 +4,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..clock import Dice
+from ..errors import Problem
 from .ads import Ads, Event, Report, SubscriptionChanged
 from .authority import Authorities, Errand, Servers
 from .backoff import Reconnects
 from .bootstrap import Server
+from .codec import InvalidResourceError
 from .names import canonical
 from .resolver import Resolver, Update
-from .responses import Decode
-from .types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
+from .responses import Decode, Decoded
+from .types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
 from .watches import Entry, Watches
 
-TYPES = (LISTENER, ROUTE, CLUSTER, ENDPOINT, RUNTIME)
+TYPES = (LISTENER, EXTENSION, ROUTE, CLUSTER, ENDPOINT, RUNTIME)
 
 Effect = Errand | Report | Update
 
@@ -66,13 +68,21 @@ class Discovery:
     def _converse(self, server: Server) -> Ads:
         return Ads(
             self.watches,
-            self._decode,
+            self._decoded,
             types=TYPES,
             reconnects=Reconnects(self._dice),
             server_features=server.server_features,
             source=server.server_uri,
             delta=server.speaks_delta,
         )
+
+    def _decoded(self, type_url: str, value: bytes) -> Decoded:
+        decoded = self._decode(type_url, value)
+        if type_url == EXTENSION and self._resolver.refuses(decoded.resource):
+            what = "is of a type that no filter asked for (type_urls)"
+            problem = Problem(f"extensions/{decoded.name}: typed_config", what)
+            raise InvalidResourceError(type_url, decoded.name, problem)
+        return decoded
 
     def watch(self, listeners: Iterable[str], now: float) -> tuple[Effect, ...]:
         for name in listeners:

@@ -20,7 +20,15 @@ from google.protobuf.message import DecodeError
 
 from ..clock import Clock
 from ..errors import ConfigError, Problem
-from ..model import Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Snapshot, gather
+from ..model import (
+    Cluster,
+    ClusterLoadAssignment,
+    ExtensionConfig,
+    Listener,
+    RouteConfiguration,
+    Snapshot,
+    gather,
+)
 from ..model.runtime import RuntimeLayer
 from .codec import Resource, decode, encode
 from .protos import message_class
@@ -132,7 +140,7 @@ class Store:
         """The resources; of those that were saved before, the same bytes."""
         rooms = (
             *(snapshot.listeners, snapshot.routes, snapshot.clusters),
-            *(snapshot.endpoints, snapshot.runtimes),
+            *(snapshot.endpoints, snapshot.runtimes, snapshot.extensions),
         )
         packed: dict[int, tuple[Resource, bytes]] = {}
         message: Any = message_class(RESPONSE)()
@@ -154,6 +162,7 @@ class Store:
         clusters: list[Cluster] = []
         endpoints: list[ClusterLoadAssignment] = []
         runtimes: list[RuntimeLayer] = []
+        extensions: list[ExtensionConfig] = []
         try:
             message: Any = message_class(RESPONSE).FromString(body)
             for wrapper in message.resources:
@@ -169,6 +178,8 @@ class Store:
                         endpoints.append(assignment)
                     case RuntimeLayer() as layer:
                         runtimes.append(layer)
+                    case ExtensionConfig() as extension:
+                        extensions.append(extension)
         except (ConfigError, DecodeError) as error:
             raise self._refused(f"cannot be read any more: {error}") from error
         return gather(
@@ -177,6 +188,7 @@ class Store:
             clusters=clusters,
             endpoints=endpoints,
             runtimes=runtimes,
+            extensions=extensions,
             version=version,
         )
 

@@ -1,4 +1,4 @@
-"""Joins listeners, routes, clusters and endpoints into one consistent snapshot (gRFC A74)."""
+"""Joins listeners, filters, routes, clusters and endpoints into one snapshot (gRFC A74)."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,14 +7,18 @@ from typing import Any
 from ..model import (
     Cluster,
     ClusterLoadAssignment,
+    ExtensionConfig,
+    FilterDiscovery,
     Listener,
     RouteConfiguration,
     Snapshot,
     clusters_of_filters,
+    discovered,
     referenced_clusters,
 )
 from .ads import SubscriptionChanged
-from .types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
+from .extensions import found, goes_without
+from .types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
 from .watches import Entry, Watches
 
 MAX_AGGREGATION = 16
@@ -31,16 +35,18 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A listener and the routes it leads to: used together, replaced together."""
+    """A listener, what its filters discovered, and its routes: used and replaced together."""
 
     listener: Listener
     table: RouteConfiguration
     routed: tuple[str, ...]
+    extensions: tuple[ExtensionConfig, ...] = ()
 
     @property
     def clusters(self) -> tuple[str, ...]:
         """Those that routes lead to, and those that the listener's filters ask."""
-        return (*self.routed, *(name for _, name in clusters_of_filters(self.listener)))
+        listener = discovered(self.listener, {each.name: each for each in self.extensions})
+        return (*self.routed, *(name for _, name in clusters_of_filters(listener)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,11 @@ class Resolver:
 
     def watch(self, listener: str) -> None:
         self._watched[listener] = None
+
+    def refuses(self, config: ExtensionConfig) -> bool:
+        """Is it of a kind that none of the filters takes that are to use it?"""
+        asking = [d for x in self._known_listeners() if (d := x.discoveries.get(config.name))]
+        return bool(asking) and not any(isinstance(config.config, d.types) for d in asking)
 
     def resolve(self) -> tuple[SubscriptionChanged, ...]:
         """Take in what the watches know; what must be asked or forgotten for it."""
@@ -99,12 +110,34 @@ class Resolver:
         return self._watches.get(type_url, name) or Entry(type_url=type_url, name=name)
 
     def _candidate(self, name: str) -> Tree | None:
-        """The tree as the control plane wants it now, if its routes are there."""
+        """The tree as the control plane wants it now, if its routes and filters are there."""
         listener: Listener | None = self._entry(LISTENER, name).resource
         if listener is None:
             return None
-        table = self._table(listener, serving=name in self._trees)
-        return None if table is None else Tree(listener, table, self._references_of(table))
+        serving = name in self._trees
+        extensions = self._extensions(listener, serving=serving)
+        table = self._table(listener, serving=serving)
+        if table is None or extensions is None:
+            return None
+        return Tree(listener, table, self._references_of(table), extensions)
+
+    def _extensions(
+        self, listener: Listener, *, serving: bool
+    ) -> tuple[ExtensionConfig, ...] | None:
+        """What the filters discovered; ``None`` while one of them waits (warming)."""
+        made: list[ExtensionConfig] = []
+        for name, discovery in listener.discoveries.items():
+            entry = self._entry(EXTENSION, name)
+            if (config := found(entry, discovery)) is not None:
+                made.append(config)
+            elif not self._goes_without(entry, discovery, serving=serving):
+                return None
+        return tuple(made)
+
+    def _goes_without(self, entry: Entry, discovery: FilterDiscovery, *, serving: bool) -> bool:
+        lost = self._watches.connection_error_of(entry.name)
+        passing_error = bool(entry.error or lost)
+        return goes_without(entry, discovery, serving=serving, passing_error=passing_error)
 
     def _table(self, listener: Listener, *, serving: bool) -> RouteConfiguration | None:
         if isinstance(listener.http.routes, RouteConfiguration):
@@ -199,8 +232,7 @@ class Resolver:
         return branch.cluster.children if branch is not None else ()
 
     def _subscribe(self, clusters: dict[str, None]) -> tuple[SubscriptionChanged, ...]:
-        listeners: list[Listener] = [tree.listener for tree in self._trees.values()]
-        listeners += self._resources(LISTENER, self._watched)
+        listeners = self._known_listeners()
         known: list[Cluster] = [branch.cluster for branch in self._branches.values()]
         known += self._resources(CLUSTER, clusters)
         wanted = {
@@ -208,6 +240,7 @@ class Resolver:
             ROUTE: dict.fromkeys(n for x in listeners if (n := x.route_config_name)),
             CLUSTER: clusters,
             ENDPOINT: dict.fromkeys(n for x in known if (n := x.load_assignment_name)),
+            EXTENSION: {name: None for x in listeners for name in x.discoveries},
             RUNTIME: self._layers,
         }
         changes = []
@@ -219,6 +252,11 @@ class Resolver:
                 changes.append(SubscriptionChanged(type_url, new, gone))
                 self._subscribed[type_url] = dict(names)
         return tuple(changes)
+
+    def _known_listeners(self) -> list[Listener]:
+        """Those that serve, and those that are to."""
+        serving = [tree.listener for tree in self._trees.values()]
+        return serving + self._resources(LISTENER, self._watched)
 
     def _resources(self, type_url: str, names: Iterable[str]) -> list[Any]:
         found = (self._entry(type_url, name).resource for name in names)
@@ -242,6 +280,7 @@ class Resolver:
                 and (service := branch.cluster.load_assignment_name) is not None
             },
             runtimes={each.name: each for each in self._resources(RUNTIME, self._layers)},
+            extensions={x.name: x for tree in self._trees.values() for x in tree.extensions},
             version=version,
         )
 

@@ -1,5 +1,6 @@
 """The type URLs of the resources that xDS carries."""
 
+EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 RUNTIME = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"

@@ -7,6 +7,7 @@ from . import (
     fault,
     global_rate_limit,
     local_rate_limit,
+    undiscovered,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "fault",
     "global_rate_limit",
     "local_rate_limit",
+    "undiscovered",
 ]

@@ -6,7 +6,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...clock import Clock, Dice
-from ...model import Cors, FilterConfig, GlobalRateLimit, HttpFilter, Overrides, RateLimit, Router
+from ...model import (
+    Cors,
+    FilterConfig,
+    FilterDiscovery,
+    GlobalRateLimit,
+    HttpFilter,
+    Overrides,
+    RateLimit,
+    Router,
+)
 from ..events import CallRecord
 from ..message import Outcome, Request
 from ..routing.matchers import Regex
@@ -77,7 +86,7 @@ class Site:
 Factory = Callable[[Any, Site], Filter | None]
 """From a filter's configuration to the filter; ``None``: it has nothing to do in this place."""
 
-FACTORIES: dict[type[FilterConfig], Factory] = {}
+FACTORIES: dict[type[FilterConfig | FilterDiscovery], Factory] = {}
 
 
 def filters_for(
@@ -100,7 +109,7 @@ def filters_for(
 
 def effective(
     http_filter: HttpFilter, levels: Sequence[Overrides]
-) -> tuple[FilterConfig | None, int]:
+) -> tuple[FilterConfig | FilterDiscovery | None, int]:
     """The configuration that holds in this place, ``None`` where the filter is off; how deep.
 
     Depth 0 is the listener, 1 the table, 2 the virtual host, and so on.
@@ -115,7 +124,7 @@ def effective(
     return (None if disabled else config), depth
 
 
-def _within(outer: FilterConfig, inner: FilterConfig) -> FilterConfig:
+def _within(outer: FilterConfig | FilterDiscovery, inner: FilterConfig) -> FilterConfig:
     """What a place says, and what it leaves to the places around it.
 
     A rate limit that names no service to ask is one of the filter around it.

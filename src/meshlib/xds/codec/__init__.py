@@ -7,12 +7,21 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 
 from ...errors import ConfigError, Problem
-from ...model import Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Snapshot, gather
+from ...model import (
+    Cluster,
+    ClusterLoadAssignment,
+    ExtensionConfig,
+    Listener,
+    RouteConfiguration,
+    Snapshot,
+    gather,
+)
 from ...model.runtime import RuntimeLayer
 from ..protos import from_json, message_class, to_json
-from ..types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
+from ..types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
 from .cluster import decode_cluster, encode_cluster
 from .endpoint import decode_load_assignment, encode_load_assignment
+from .filter import decode_extension, encode_extension
 from .listener import decode_listener, encode_listener
 from .route import decode_route_configuration, encode_route_configuration
 from .runtime_layer import decode_runtime_layer, encode_runtime_layer
@@ -28,7 +37,9 @@ __all__ = [
     "encode_json",
 ]
 
-Resource = Listener | RouteConfiguration | Cluster | ClusterLoadAssignment | RuntimeLayer
+Resource = (
+    Listener | RouteConfiguration | Cluster | ClusterLoadAssignment | RuntimeLayer | ExtensionConfig
+)
 
 CODECS: dict[type[Resource], Codec] = {
     Listener: Codec("listeners", LISTENER, "name", encode_listener, decode_listener),
@@ -40,6 +51,7 @@ CODECS: dict[type[Resource], Codec] = {
         "endpoints", ENDPOINT, "cluster_name", encode_load_assignment, decode_load_assignment
     ),
     RuntimeLayer: Codec("runtimes", RUNTIME, "name", encode_runtime_layer, decode_runtime_layer),
+    ExtensionConfig: Codec("extensions", EXTENSION, "name", encode_extension, decode_extension),
 }
 BY_TYPE_URL = {codec.type_url: codec for codec in CODECS.values()}
 
@@ -102,6 +114,7 @@ def decode_snapshot(resources: Iterable[Mapping[str, Any]]) -> Snapshot:
         clusters=rooms["clusters"],
         endpoints=rooms["endpoints"],
         runtimes=rooms["runtimes"],
+        extensions=rooms["extensions"],
     )
 
 

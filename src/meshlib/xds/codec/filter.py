@@ -6,8 +6,10 @@ from ...model import (
     AdaptiveConcurrency,
     AdmissionControl,
     Cors,
+    ExtensionConfig,
     Fault,
     FilterConfig,
+    FilterDiscovery,
     FilterOverride,
     GlobalRateLimit,
     HttpFilter,
@@ -20,7 +22,7 @@ from .filter_fault import FAULT
 from .filter_load import ADAPTIVE_CONCURRENCY, ADMISSION_CONTROL
 from .filter_rate_limit import GLOBAL_RATE_LIMIT, LOCAL_RATE_LIMIT, RATE_LIMIT_PER_ROUTE
 from .typed_struct import opened_filter
-from .wire import Fields, FilterCodec, Reader, packed
+from .wire import TYPE_PREFIX, Fields, FilterCodec, Reader, ads, from_ads, packed
 
 FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 OVERRIDES = "typed_per_filter_config"
@@ -39,17 +41,49 @@ IN_LISTENERS: dict[type[FilterConfig], FilterCodec] = {
     AdmissionControl: ADMISSION_CONTROL,
 }
 PER_ROUTE: dict[type[FilterConfig], FilterCodec] = {**IN_LISTENERS, Cors: CORS_POLICY}
+DISCOVERED = {codec.type_name: kind for kind, codec in IN_LISTENERS.items() if kind is not Router}
 LISTENER_TYPES = {codec.type_name: codec for codec in IN_LISTENERS.values()}
 ROUTE_TYPES = {codec.type_name: codec for codec in (*PER_ROUTE.values(), RATE_LIMIT_PER_ROUTE)}
 
 
 def encode_filter(http_filter: HttpFilter) -> Fields:
+    config = http_filter.config
     return {
         "name": http_filter.name,
-        "typed_config": _packed(IN_LISTENERS[type(http_filter.config)], http_filter.config),
+        **(
+            {"config_discovery": _encode_discovery(config)}
+            if isinstance(config, FilterDiscovery)
+            else {"typed_config": _packed_in_listener(config)}
+        ),
         "is_optional": http_filter.is_optional,
         "disabled": http_filter.disabled,
     }
+
+
+def _encode_discovery(discovery: FilterDiscovery) -> Fields:
+    default = discovery.default_config
+    return {
+        "config_source": ads(),
+        "type_urls": [TYPE_PREFIX + IN_LISTENERS[kind].type_name for kind in discovery.types],
+        "default_config": None if default is None else _packed_in_listener(default),
+        "apply_default_config_without_warming": discovery.apply_default_config_without_warming,
+    }
+
+
+def encode_extension(extension: ExtensionConfig) -> Fields:
+    return {"name": extension.name, "typed_config": _packed_in_listener(extension.config)}
+
+
+def decode_extension(reader: Reader) -> ExtensionConfig:
+    name = reader.text("name", required=True)
+    config = _decode_config(reader, "typed_config", is_optional=False)
+    if isinstance(config, Router):
+        reader.problem("the router cannot be discovered", "typed_config")
+    return ExtensionConfig(name=name, config=config or Router())
+
+
+def _packed_in_listener(config: FilterConfig) -> Any:
+    return _packed(IN_LISTENERS[type(config)], config)
 
 
 def _packed(codec: FilterCodec, config: FilterConfig) -> Any:
@@ -74,16 +108,59 @@ def decode_filters(hcm: Reader) -> tuple[HttpFilter, ...]:
 def _decode_filter(reader: Reader) -> HttpFilter | None:
     is_optional, disabled = reader.flag("is_optional"), reader.flag("disabled")
     name = reader.text("name", required=True)
-    type_name, inside = opened_filter(reader, reader.taken("typed_config"), "typed_config")
-    codec = LISTENER_TYPES.get(type_name)
-    if codec is not None and inside is not None:
-        config: FilterConfig = codec.decode(inside)
+    config = (
+        _decode_discovery(reader.child("config_discovery"), is_optional=is_optional)
+        if reader.has("config_discovery")
+        else _decode_config(reader, "typed_config", is_optional=is_optional)
+    )
+    if config is not None:
         return HttpFilter(name=name, config=config, is_optional=is_optional, disabled=disabled)
     if is_optional:
         reader.drop()
-    elif codec is None:
-        reader.problem(f"unknown filter {type_name or 'without typed_config'}", "typed_config")
     return None
+
+
+def _decode_config(reader: Reader, field: str, *, is_optional: bool) -> FilterConfig | None:
+    type_name, inside = opened_filter(reader, reader.taken(field), field)
+    codec = LISTENER_TYPES.get(type_name)
+    if codec is not None and inside is not None:
+        config: FilterConfig = codec.decode(inside)
+        return config
+    if codec is None and not is_optional:
+        reader.problem(f"unknown filter {type_name or 'without typed_config'}", field)
+    return None
+
+
+def _decode_discovery(reader: Reader, *, is_optional: bool) -> FilterDiscovery | None:
+    from_ads(reader.child("config_source"))
+    types = _decode_types(reader, is_optional=is_optional)
+    at_once = reader.flag("apply_default_config_without_warming")
+    default = None
+    if reader.has("default_config"):
+        default = _decode_config(reader, "default_config", is_optional=is_optional)
+        if default is not None and not isinstance(default, types):
+            reader.problem("is none of type_urls", "default_config")
+    elif at_once:
+        reader.problem("needs a default_config", "apply_default_config_without_warming")
+    return (
+        FilterDiscovery(
+            types=types, default_config=default, apply_default_config_without_warming=at_once
+        )
+        if types
+        else None
+    )
+
+
+def _decode_types(reader: Reader, *, is_optional: bool) -> tuple[type[FilterConfig], ...]:
+    """Those that are known here; of the others no configuration is taken."""
+    names = [url.rpartition("/")[2] for url in reader.texts("type_urls")]
+    types = tuple(DISCOVERED[name] for name in dict.fromkeys(names) if name in DISCOVERED)
+    if not types and not is_optional:
+        reader.problem(f"no filter that is known here: {', '.join(names) or 'none'}", "type_urls")
+        return types
+    for name in (name for name in names if name not in DISCOVERED):
+        reader.drop(f"type_urls[{name}]")
+    return types
 
 
 def encode_overrides(overrides: Overrides) -> Fields | None:
