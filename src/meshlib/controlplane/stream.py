@@ -67,6 +67,7 @@ class Stream:
         self._news = asyncio.Event()
         self._closed = False
         self._unserved: set[str] = set()
+        self._listeners: frozenset[str] = frozenset()
         self._told: dict[str, Nack] = {}
         self._due_since: float | None = None
         self._sent_at: dict[str, float] = {}
@@ -148,9 +149,8 @@ class Stream:
         is_answer = self._is_answer(message)
         client.last_seen = self._status.clock()
         nack = self.subscriptions.receive(request)
-        listeners = self.subscriptions.types.get(LISTENER)
-        if listeners is not None and self._ears.on_listeners is not None:
-            self._ears.on_listeners(self._node, listeners.names)
+        if request.type_url == LISTENER:
+            self._tell_listeners()
         if is_answer:
             metrics, sent_at = self._status.metrics, self._sent_at.pop(request.type_url, None)
             metrics.acks[short(request.type_url)] += nack is None
@@ -170,6 +170,12 @@ class Stream:
         said = "%s refused %s %s (%s): %s"
         LOG.log(level, said, self._node.id, kind, nack.version, named, nack.text)
         self._ears.on_nack(self._node, nack)
+
+    def _tell_listeners(self) -> None:
+        names = frozenset(self.subscriptions.types[LISTENER].names)
+        if self._ears.on_listeners is not None and names != self._listeners:
+            self._listeners = names
+            self._ears.on_listeners(self._node, names)
 
     def _tell_unserved(self, type_url: str) -> None:
         served = self._snapshot is None or type_url in self._snapshot.types

@@ -29,7 +29,9 @@ def served_address(listener: str) -> model.Address | None:
     or ``?xds.resource.listening_address=%s`` makes it.
     """
     found = BY_TEMPLATE.search(listener)
-    host, _, port = unquote(found[1]).rpartition(":") if found else ("", "", "")
+    if found is None:
+        return None
+    host, _, port = unquote(found[1]).rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not is_ip(host) or not (port.isascii() and port.isdecimal() and int(port) <= 65535):
         return None
