@@ -155,6 +155,10 @@ class _Answer:
     def header(self, name: str) -> str | None:
         return str(self._response.status) if name == ":status" else self._response.header(name)
 
+    def values(self, name: str) -> tuple[str, ...]:
+        found = self.header(name)
+        return () if found is None else (found,)
+
 
 def _conditions(matchers: tuple[HeaderMatcher, ...], regex: Regex) -> tuple[Condition, ...]:
     return tuple(header_condition(matcher, regex) for matcher in matchers)
