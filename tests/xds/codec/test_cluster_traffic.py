@@ -75,7 +75,7 @@ def test_slow_start_and_bias_are_understood(decode_cluster):
     )
     warm = SlowStart(slow_start_window=60.0, min_weight_percent=5.0)
     assert decoded.resource.lb_policy == LeastRequest(active_request_bias=0.5, slow_start=warm)
-    assert decoded.ignored == ()
+    assert decoded.ignored == ("least_request_lb_config.active_request_bias.runtime_key",)
 
 
 @pytest.mark.parametrize("policy", ["ROUND_ROBIN", "CLUSTER_PROVIDED"])

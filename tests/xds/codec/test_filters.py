@@ -110,7 +110,7 @@ def test_a_filter_that_is_written_as_a_typed_struct_is_understood(decode_filter,
     value = {
         "stat_prefix": "s",
         "token_bucket": {"max_tokens": 4, "tokens_per_fill": 4, "fill_interval": "60s"},
-        "filter_enabled": {"runtime_key": "k", "default_value": {"numerator": 100}},
+        "filter_enabled": {"default_value": {"numerator": 100}},
     }
     found, ignored = decode_filter(
         f"type.googleapis.com/{version}.TypedStruct", type_url=LOCAL, value=value
@@ -122,6 +122,15 @@ def test_a_filter_that_is_written_as_a_typed_struct_is_understood(decode_filter,
         filter_enforced=NEVER,
     )
     assert ignored == ()
+
+
+@pytest.mark.parametrize("key", ["k", "meshlib.enabled"])
+def test_a_key_by_which_nothing_is_overridden_is_told(decode_filter, key):
+    enabled = {"runtime_key": key, "default_value": {"numerator": 100}}
+    found, ignored = decode_filter(LOCAL, stat_prefix="s", filter_enabled=enabled)
+    assert found.filter_enabled == ALWAYS
+    path = "api_listener.api_listener.http_filters[f].typed_config.filter_enabled.runtime_key"
+    assert ignored == ((path,) if key == "k" else ())
 
 
 def test_a_typed_struct_that_does_not_fit_its_type_is_refused_with_its_place(decode_filter):

@@ -1,7 +1,7 @@
 """Values that Envoy's runtime may override ⇄ the values themselves.
 
-Their keys, which the protos ask for, are skipped: of the runtime only the fractions of routes are
-looked up, so what stands in these messages always counts.
+Of the runtime only the fractions of routes are looked up, so what stands in these messages always
+counts, and keys of them are told as ignored.
 """
 
 from math import isfinite
@@ -11,6 +11,7 @@ from .matcher import decode_fraction, encode_fraction
 from .wire import Fields, Reader, wrapped
 
 KEY = "meshlib."
+"""How the keys begin that we write ourselves, where the protos ask for some: nobody sets them."""
 
 
 def encode_percentage(percentage: Percentage) -> Fields:
@@ -35,10 +36,15 @@ def decode_runtime_percentage(holder: Reader, field: str, default: Percentage) -
     runtime = holder.optional_child(field)
     if runtime is None:
         return default
-    runtime.skip("runtime_key")
+    _skip_own_key(runtime)
     if not runtime.has("default_value"):
         runtime.problem("must be set", "default_value")
     return decode_percentage(runtime, "default_value", default)
+
+
+def _skip_own_key(runtime: Reader) -> None:
+    if runtime.message.runtime_key.startswith(KEY):
+        runtime.skip("runtime_key")
 
 
 def encode_double(value: float, field: str) -> Fields:
@@ -50,7 +56,7 @@ def decode_double(holder: Reader, field: str, default: float, *, positive: bool 
     runtime = holder.optional_child(field)
     if runtime is None:
         return default
-    runtime.skip("runtime_key")
+    _skip_own_key(runtime)
     value = runtime.real("default_value")
     if not isfinite(value) or value < 0 or (positive and not value):
         runtime.problem(f"must be {'above' if positive else 'at least'} 0, is {value}")
@@ -65,7 +71,7 @@ def encode_percent(value: float, field: str) -> Fields:
 
 def decode_percent(holder: Reader, field: str, default: float) -> float:
     runtime = holder.child(field)
-    runtime.skip("runtime_key")
+    _skip_own_key(runtime)
     value = runtime.percent("default_value", default)
     return default if value is None else value
 
@@ -77,7 +83,7 @@ def encode_number(value: int, field: str) -> Fields:
 
 def decode_number(holder: Reader, field: str) -> int:
     runtime = holder.child(field)
-    runtime.skip("runtime_key")
+    _skip_own_key(runtime)
     return runtime.number("default_value")
 
 
@@ -89,5 +95,5 @@ def encode_flag(*, value: bool, field: str) -> Fields:
 def decode_flag(holder: Reader, field: str) -> bool:
     """Unset is "on"."""
     runtime = holder.child(field)
-    runtime.skip("runtime_key")
+    _skip_own_key(runtime)
     return runtime.flag("default_value", True)
