@@ -129,7 +129,7 @@ async def large(plan: dict[str, Any]) -> dict[str, float]:
         stalls.clear()
         for number in range(1, plan["edits"] + 1):
             told = await plane.edit(number)
-            while mesh.route("GET", "http://svc-0:9080/").route != f"edit-{number}":  # noqa: ASYNC110
+            while edit_of(mesh) != f"edit-{number}":  # noqa: ASYNC110
                 await asyncio.sleep(TICK)
             applied.append(time.monotonic() - told["applied"])
             await asyncio.sleep(0.2)
@@ -142,6 +142,12 @@ async def large(plan: dict[str, Any]) -> dict[str, float]:
         "stall_max_ms": milliseconds(stalls, 1.0),
         "quiet_max_ms": round(1e3 * quiet, 1),
     }
+
+
+def edit_of(mesh: Mesh) -> str:
+    """Said by the name of the route; not asked by a call, which is not what is measured."""
+    (table,) = [t for name, t in mesh._engine.snapshot.routes.items() if "svc-0" in name]
+    return table.virtual_hosts[0].routes[0].name
 
 
 async def ticks(stalls: list[float]) -> None:
