@@ -159,6 +159,55 @@ OURS = (
       }
     }
     """,
+    """
+    name: "meshlib/registration/v1/registration.proto"
+    package: "meshlib.registration.v1"
+    syntax: "proto3"
+    message_type {
+      name: "Workload"
+      field { name: "id" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+      field { name: "namespace" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
+      field { name: "address" number: 3 label: LABEL_OPTIONAL type: TYPE_STRING }
+      field { name: "port" number: 4 label: LABEL_OPTIONAL type: TYPE_UINT32 }
+      field {
+        name: "ports" number: 5 label: LABEL_REPEATED type: TYPE_MESSAGE
+        type_name: ".meshlib.registration.v1.Workload.PortsEntry"
+      }
+      field {
+        name: "labels" number: 6 label: LABEL_REPEATED type: TYPE_MESSAGE
+        type_name: ".meshlib.registration.v1.Workload.LabelsEntry"
+      }
+      field { name: "locality" number: 7 label: LABEL_OPTIONAL type: TYPE_STRING }
+      field { name: "weight" number: 8 label: LABEL_OPTIONAL type: TYPE_UINT32 }
+      field { name: "serving" number: 9 label: LABEL_OPTIONAL type: TYPE_BOOL }
+      nested_type {
+        name: "PortsEntry"
+        field { name: "key" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+        field { name: "value" number: 2 label: LABEL_OPTIONAL type: TYPE_UINT32 }
+        options { map_entry: true }
+      }
+      nested_type {
+        name: "LabelsEntry"
+        field { name: "key" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+        field { name: "value" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
+        options { map_entry: true }
+      }
+    }
+    message_type {
+      name: "RegisterRequest"
+      field {
+        name: "workload" number: 1 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+        type_name: ".meshlib.registration.v1.Workload"
+      }
+      field { name: "deregister" number: 2 label: LABEL_OPTIONAL type: TYPE_BOOL }
+    }
+    message_type {
+      name: "RegisterResponse"
+      field { name: "lease_seconds" number: 1 label: LABEL_OPTIONAL type: TYPE_DOUBLE }
+      field { name: "address" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
+      field { name: "hosts" number: 3 label: LABEL_REPEATED type: TYPE_STRING }
+    }
+    """,
 )
 
 

@@ -31,15 +31,17 @@ def admin_options(command: F) -> F:
     return address(token_option("--token-file", "The file with its token")(command))
 
 
-def token_option(name: str, text: str) -> Callable[[F], F]:
+def token_option(
+    name: str, text: str, parameter: str = "token", variable: str = TOKEN
+) -> Callable[[F], F]:
     """The command is given the token itself."""
     return click.option(
         name,
-        "token",
+        parameter,
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         callback=_token,
         metavar="FILE",
-        help=f"{text}; else {TOKEN}.",
+        help=f"{text}; else {variable}.",
     )
 
 
@@ -100,7 +102,7 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
 
 def _token(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> str | None:
     if value is None:
-        return os.environ.get(TOKEN)
+        return os.environ.get(TOKEN) if parameter.name == "token" else None
     token = value.read_text().strip()
     if not token:
         raise click.BadParameter(f"{value} is empty")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ..controlplane import ControlPlane
 
 
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
 def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     if is_address(value) or (value == "off" and parameter.name == "admin"):
         return value
@@ -46,8 +49,27 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     is_flag=True,
     help="Take an edit back for all if a client refuses something new in it.",
 )
+@token_option(
+    "--registration-token-file",
+    "A token that members need to register as endpoints (from elsewhere than here they do)",
+    "registration_token",
+    "MESHLIB_REGISTRATION_TOKEN",
+)
+@click.option(
+    "--registration-grace",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a registered endpoint outlives its connection.",
+)
+@click.option("--tls-cert", type=FILE, metavar="FILE", help="Speak TLS, with this certificate.")
+@click.option("--tls-key", type=FILE, metavar="FILE", help="The key of --tls-cert.")
+@click.option(
+    "--tls-client-ca", type=FILE, metavar="FILE", help="Ask clients for a certificate of this CA."
+)
 @output_option()
-def serve(
+def serve(  # noqa: PLR0913 - one an option
     config: Path,
     listen: str,
     admin: str,
@@ -55,6 +77,11 @@ def serve(
     output: str,
     *,
     rollback_on_nack: bool,
+    registration_token: str | None,
+    registration_grace: float,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
 ) -> None:
     """Serve manifests as xDS over ADS, and follow their changes.
 
@@ -64,14 +91,22 @@ def serve(
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s"
     )
-    from ..controlplane import ControlPlane
+    from ..controlplane import ControlPlane, server_credentials
 
+    credentials = None
+    if tls_cert is not None and tls_key is not None:
+        credentials = server_credentials(tls_cert, tls_key, tls_client_ca)
+    elif tls_cert or tls_key or tls_client_ca:
+        raise click.UsageError("--tls-cert and --tls-key go together")
     plane = ControlPlane(
         config,
         listen=listen,
         admin=None if admin == "off" else admin,
         admin_token=token,
         rollback_on_nack=rollback_on_nack,
+        credentials=credentials,
+        registration_token=registration_token,
+        registration_grace=registration_grace,
     )
     asyncio.run(_serve(plane, output))
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .server import AdsServer, serve
     from .snapshots import compile_snapshot
     from .sources import Folder
+    from .tls import server_credentials
     from .world import World
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "load_documents",
     "load_files",
     "serve",
+    "server_credentials",
 ]
 
 _HOMES = {
@@ -51,6 +53,7 @@ _HOMES = {
     "load_documents": "manifests",
     "load_files": "manifests",
     "serve": "server",
+    "server_credentials": "tls",
 }
 
 

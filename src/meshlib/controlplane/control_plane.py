@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import grpc
+
 from ..clock import Clock
 from ..errors import ConfigError, MeshError, Problem
 from ..model import Snapshot
@@ -23,6 +25,8 @@ from .limits import Limits
 from .manifests import load_documents
 from .node import ClientKind, Node
 from .profiles import Downgrade, Report, adapt
+from .registration import Registrations
+from .registry import GRACE, Registry, hosts_of, joined
 from .scope import Scope, Sidecar
 from .server import AdsServer
 from .snapshots import resources_of
@@ -53,9 +57,14 @@ class ControlPlane:
     ``admin_token`` (else ``MESHLIB_ADMIN_TOKEN``) must be given where ``admin`` is not on loopback.
     With ``rollback_on_nack`` an edit that brings something that a client refuses is taken back for
     all, once. ``wire`` is shown every message.
+
+    Members register here as endpoints (``mesh.register``): those that have the
+    ``registration_token`` (else ``MESHLIB_REGISTRATION_TOKEN``), or without one those on this
+    machine. They are served until ``registration_grace`` seconds after their stream broke.
+    With ``credentials`` it speaks TLS (see :func:`server_credentials`).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the public face: one keyword an option
         self,
         config: Config,
         *,
@@ -66,6 +75,9 @@ class ControlPlane:
         limits: Limits | None = None,
         wire: Wire | None = None,
         clock: Clock = time.monotonic,
+        credentials: grpc.ServerCredentials | None = None,
+        registration_token: str | None = None,
+        registration_grace: float = GRACE,
     ) -> None:
         self._folder, self._documents = _source(config)
         _check_address("listen", listen)
@@ -73,6 +85,11 @@ class ControlPlane:
             _check_address("admin", admin)
         self._cache = SnapshotCache(_group_of, missing=self._admit, check=False)
         self._status = Status(clock)
+        self._registry = self._status.registry = Registry(clock, registration_grace)
+        self._registrations = self._made_registrations(registration_token)
+        self._settled = 0.0
+        self._settling: asyncio.TimerHandle | None = None
+        self._is_refreshing = False
         self._server = AdsServer(
             self._cache,
             self._status,
@@ -81,6 +98,9 @@ class ControlPlane:
             on_nack=self._nacked,
             on_listeners=self._listen,
             wire=wire,
+            credentials=credentials,
+            settling=lambda: clock() < self._settled,
+            beside=(self._registrations.handler,),
         )
         token = admin_token or os.environ.get("MESHLIB_ADMIN_TOKEN")
         self._admin = Admin(self._status, admin, token=token) if admin is not None else None
@@ -94,6 +114,15 @@ class ControlPlane:
         self.errors: tuple[Problem, ...] = ()
         self.address = listen
         self.admin_address = admin
+
+    def _made_registrations(self, token: str | None) -> Registrations:
+        return Registrations(
+            self._registry,
+            self._status.metrics,
+            self._registered,
+            lambda workload: hosts_of(self._world, workload),
+            token=token or os.environ.get("MESHLIB_REGISTRATION_TOKEN"),
+        )
 
     @property
     def version(self) -> str:
@@ -119,7 +148,10 @@ class ControlPlane:
             await self.apply(self._documents)
         else:
             await self._change(await asyncio.to_thread(self._folder.load))
+        self._settled = self._status.clock() + self._registry.grace
         self.address = await self._server.start()
+        later = asyncio.get_running_loop().call_later
+        self._settling = later(self._registry.grace + 0.01, self._server.wake)
         if self._admin is not None:
             try:
                 self.admin_address = await self._admin.start()
@@ -136,7 +168,10 @@ class ControlPlane:
         """Drain: no new streams, open ones end, and then the addresses are free again."""
         if self._folder is not None:
             await asyncio.to_thread(self._folder.close)
+        if self._settling is not None:
+            self._settling.cancel()
         await asyncio.gather(*self._changes, return_exceptions=True)
+        self._registrations.close()
         await self._server.stop()
         if self._admin is not None:
             await self._admin.stop()
@@ -188,6 +223,33 @@ class ControlPlane:
                 raise
             self._put_in_force(world, findings, staged)
 
+    def _registered(self) -> None:
+        """Other workloads are registered: only their endpoints change. Many at once are one."""
+        if not self._is_refreshing:
+            self._is_refreshing = True
+            self._begin(self._refresh())
+
+    async def _refresh(self) -> None:
+        async with self._changing:
+            self._is_refreshing = False
+            groups = [group for group in self._cache.groups if self._cache.is_watched(group)]
+            try:
+                staged = await asyncio.to_thread(self._staged, self._world, groups, {})
+            except Exception:
+                LOG.exception("what registered could not be applied; others serve on")
+                return
+            for (group, asked), snapshot in staged.items():
+                if self._server_listeners.get(group) == asked:
+                    self._cache.set_snapshot(group, snapshot)
+
+    def _staged(
+        self, world: World, groups: Sequence[Hashable], seen: dict[Scope, Snapshot]
+    ) -> Staged:
+        return {
+            (group, self._server_listeners.get(group)): self._compiled(world, group, seen)
+            for group in groups
+        }
+
     def _prepare(
         self, world: World, groups: Sequence[Hashable]
     ) -> tuple[tuple[Finding, ...], Staged]:
@@ -197,10 +259,7 @@ class ControlPlane:
         if errors:
             raise ConfigError(*errors)
         seen: dict[Scope, Snapshot] = {}  # by all kinds of clients alike
-        staged = {
-            (group, self._server_listeners.get(group)): self._compiled(world, group, seen)
-            for group in groups
-        }
+        staged = self._staged(world, groups, seen)
         for kind in ClientKind:  # whoever comes first will be of one of these
             sidecar = Sidecar() if kind is ClientKind.ENVOY else None
             self._compiled(world, (Scope(sidecar=sidecar), kind), seen, _nobody_yet)
@@ -287,7 +346,7 @@ class ControlPlane:
         names = tuple(sorted(self._server_listeners.get(group, ())))
         scope, seen = replace(scope, server_listeners=names), {} if seen is None else seen
         if scope not in seen:
-            seen[scope] = resources_of(world, scope)
+            seen[scope] = resources_of(joined(world, self._registry.workloads), scope)
         snapshot = adapt(seen[scope], kind, report or self._report)
         snapshot.check()
         return snapshot

@@ -32,6 +32,7 @@ class Metrics:
     acks: Counter[str] = field(default_factory=Counter)
     nacks: Counter[str] = field(default_factory=Counter)
     refused_streams: Counter[str] = field(default_factory=Counter)
+    refused_registrations: Counter[str] = field(default_factory=Counter)
     applied: int = 0
     refused_edits: int = 0
     rollbacks: int = 0
@@ -44,6 +45,12 @@ class Metrics:
             ("acks_total", "Responses that clients accepted.", "type", self.acks),
             ("nacks_total", "Responses that clients refused.", "type", self.nacks),
             ("refused_streams_total", "Streams beyond a limit.", "reason", self.refused_streams),
+            (
+                "refused_registrations_total",
+                "Workloads not let in.",
+                "code",
+                self.refused_registrations,
+            ),
         )
         for name, text, label, counts in counted:
             yield from metric(

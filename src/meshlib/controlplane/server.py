@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Any, Self
 import grpc
 
 from ..errors import MeshError
-from .admin import Admin
+from .admin import LOOPBACK, Admin
 from .cache import SnapshotCache
 from .discovery import ExcessError, RequestError
 from .limits import Limits, TokenBucket
@@ -41,12 +41,14 @@ class AdsServer:
     Both encodings of the aggregated service and of those of one type. ``address`` is where it
     listens; port 0 takes a free one, and ``unix:PATH`` is a socket of this machine. ``on_nack``
     hears of every refusal (default: the cache, which may roll back), ``on_listeners`` of listeners
-    that are asked for by name; ``wire`` is shown every message.
+    that are asked for by name; ``wire`` is shown every message. While ``settling``, clients that
+    knew endpoints of a cluster are not told that it has none; :meth:`wake` looks again.
+    ``beside`` are other services on the same port.
 
     Belongs to the loop that started it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword an option
         self,
         cache: SnapshotCache,
         status: Status | None = None,
@@ -57,6 +59,8 @@ class AdsServer:
         on_nack: OnNack | None = None,
         on_listeners: OnListeners | None = None,
         wire: Wire | None = None,
+        settling: Callable[[], bool] = lambda: False,
+        beside: Sequence[grpc.GenericRpcHandler] = (),
     ) -> None:
         self.status = status or Status(time.monotonic)
         self.address = listen
@@ -65,6 +69,8 @@ class AdsServer:
         self._limits = limits or Limits()
         self._credentials = credentials
         self._ears = Ears(on_nack or cache.refused, on_listeners, wire)
+        self._settling = settling
+        self._beside = tuple(beside)
         self._server: grpc.aio.Server | None = None
         self._streams: set[Stream] = set()
         self._open = 0
@@ -80,8 +86,9 @@ class AdsServer:
         Raises :class:`MeshError` if the address cannot be had.
         """
         server = grpc.aio.server(options=(*OPTIONS, *self._options()))
-        server.add_generic_rpc_handlers(handlers(self.stream))
+        server.add_generic_rpc_handlers((*handlers(self.stream), *self._beside))
         host = self.address.rpartition(":")[0]
+        self._warn_of_plaintext(host)
         try:
             port = (
                 server.add_insecure_port(self.address)
@@ -95,6 +102,16 @@ class AdsServer:
         if not self.address.startswith("unix:"):
             self.address = f"{host}:{port}"
         return self.address
+
+    def _warn_of_plaintext(self, host: str) -> None:
+        is_local = host in LOOPBACK or self.address.startswith("unix:")
+        if self._credentials is None and not is_local:
+            LOG.warning("%s is reached in plaintext from other machines", self.address)
+
+    def wake(self) -> None:
+        """Let every stream look for what is due."""
+        for stream in self._streams:
+            stream.wake()
 
     async def stop(self, grace: float = 2.0) -> None:
         """End every stream in an orderly way: clients keep what they have and come back."""
@@ -164,6 +181,7 @@ class AdsServer:
             delta=delta,
             type_url=type_url,
             ears=self._ears,
+            settling=self._settling,
         )
         if self._limits.max_connection_age is not None:
             # Later than GOAWAY, whose jitter is 10 %, so that the client comes back elsewhere; and

@@ -11,6 +11,7 @@ from .discovery import Nack
 from .metrics import Metrics, metric
 from .node import Node
 from .profiles import Downgrade
+from .registry import Registry
 from .subscriptions import Subscriptions
 from .type_names import SHORT, short
 from .type_subscription import TypeSubscription
@@ -74,6 +75,7 @@ class Status:
         self.nacks: deque[RecordedNack] = deque(maxlen=MAX_NACKS)
         self.downgrades: dict[Downgrade, None] = {}
         self.metrics = Metrics()
+        self.registry: Registry | None = None
 
     @contextmanager
     def connected(self, node: Node, peer: str, subscriptions: Subscriptions) -> Iterator[Client]:
@@ -116,6 +118,7 @@ class Status:
             "clients": [client.to_dict(now) for client in self.clients],
             "nacks": [past.to_dict(now) for past in self.nacks],
             "downgrades": [str(downgrade) for downgrade in self.downgrades],
+            "registered": self.registry.to_dicts() if self.registry is not None else [],
         }
 
     def prometheus(self) -> str:
@@ -133,6 +136,10 @@ class Status:
             *metric("rejecting_streams", "gauge", "Streams with a NACK.", [((), rejecting)]),
             *self.metrics.lines(),
         ]
+        if self.registry is not None:
+            states = Counter(lease.state for lease in self.registry.leases.values())
+            samples = [((("state", state),), n) for state, n in sorted(states.items())]
+            lines += metric("registered_workloads", "gauge", "Those that live.", samples)
         if self.version:
             label = (("version", self.version),)
             lines += metric("config_info", "gauge", "The version in force.", [(label, 1)])

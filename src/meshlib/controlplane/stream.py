@@ -51,11 +51,14 @@ class Stream:
         delta: bool,
         type_url: str,
         ears: Ears,
+        settling: Callable[[], bool],
     ) -> None:
         # Others than meshlib may not know the field that says so in a state of the world.
         tells_missing = node.kind is ClientKind.MESHLIB
         warms = node.kind is ClientKind.ENVOY
-        self.subscriptions = Subscriptions(delta=delta, tells_missing=tells_missing, warms=warms)
+        self.subscriptions = Subscriptions(
+            delta=delta, tells_missing=tells_missing, warms=warms, settling=settling
+        )
         self._number = number
         self._node = node
         self._status = status
@@ -86,7 +89,7 @@ class Stream:
         if is_first or not self._limits.debounce:
             self._news.set()
         elif self._push is None:
-            self._push = asyncio.get_running_loop().call_later(self._limits.debounce, self._wake)
+            self._push = asyncio.get_running_loop().call_later(self._limits.debounce, self.wake)
 
     def close(self) -> None:
         self._closed = True
@@ -119,7 +122,7 @@ class Stream:
     def _place(self) -> dict[str, Any]:
         return {"stream": self._number, "delta": self.subscriptions.delta}
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         self._push = None
         self._news.set()
 

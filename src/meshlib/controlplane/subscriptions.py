@@ -5,9 +5,10 @@ and one response of a type is under way at most. What is kept per type (names, a
 of every resource sent) does not know in which encoding of xDS it is spoken.
 """
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
-from ..model import Cluster, Eds
+from ..model import Cluster, ClusterLoadAssignment, Eds
 from ..xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from .discovery import DeltaRequest, ExcessError, Nack, Request, Response
 from .type_subscription import TypeSubscription
@@ -40,15 +41,23 @@ class Subscriptions:
     ``delta`` chooses the encoding: :class:`DeltaRequest` goes in, else :class:`Request`.
     ``tells_missing``: the client can be told, of any type, that a name does not exist.
     ``warms``: it waits for the endpoints of a cluster that changed, though they did not.
+    While ``settling``, members may not have registered yet with a control plane that has just
+    begun: who knows endpoints from the one before is not told meanwhile that there are none.
     """
 
     def __init__(
-        self, *, delta: bool = False, tells_missing: bool = False, warms: bool = False
+        self,
+        *,
+        delta: bool = False,
+        tells_missing: bool = False,
+        warms: bool = False,
+        settling: Callable[[], bool] = lambda: False,
     ) -> None:
         self.types: dict[str, TypeSubscription] = {}
         self.delta = delta
         self._tells_missing = tells_missing
         self._warms = warms
+        self._settling = settling
         self._snapshot: PackedSnapshot | None = None
         self._nonce = 0
 
@@ -116,8 +125,9 @@ class Subscriptions:
 
     def _due(self, state: TypeSubscription, offered: PackedType) -> Response | None:
         """What may be told now; what may not yet stays pending."""
-        new = {name for name in state.pending if name in offered.resources}
-        gone = state.pending - new
+        held = self._held(state, offered)
+        new = {name for name in state.pending if name in offered.resources} - held
+        gone = state.pending - new - held
         everything_asked = state.asked and state.wildcard
         if not everything_asked and self._is_under_way(WAITS_FOR.get(state.type_url, ())):
             new &= state.unanswered
@@ -142,6 +152,17 @@ class Subscriptions:
         return self._send(
             state, offered, everything, missing=state.names - offered.resources.keys()
         )
+
+    def _held(self, state: TypeSubscription, offered: PackedType) -> AbstractSet[str]:
+        if state.type_url != ENDPOINT or not self._settling():
+            return frozenset()
+        return {
+            name
+            for name in state.pending & state.brought
+            if (there := offered.resources.get(name)) is not None
+            and isinstance(there.source, ClusterLoadAssignment)
+            and not there.source.endpoints
+        }
 
     def _send(
         self,

@@ -20,7 +20,8 @@ class TypeSubscription:
 
     ``tells_removals``: absence can be told, in that a response holds everything or names it.
     ``pending`` are the names in which what there is differs from what was sent; ``unanswered``
-    those asked for and not answered yet; ``asked``: an answer is owed, even an empty one.
+    those asked for and not answered yet; ``brought`` those that the client knew when its stream
+    began; ``asked``: an answer is owed, even an empty one.
     """
 
     type_url: str
@@ -31,6 +32,7 @@ class TypeSubscription:
     begun: bool = False
     named_before: bool = False
     unanswered: set[str] = field(default_factory=set)
+    brought: set[str] = field(default_factory=set)
     asked: bool = False
     sent: dict[str, PackedResource] = field(default_factory=dict)
     pending: set[str] = field(default_factory=set)
@@ -57,6 +59,8 @@ class TypeSubscription:
         """Take in the list of names of a request."""
         asked = set(request.names)
         self.named_before = self.named_before or bool(asked)
+        if restarted and request.version:
+            self.brought |= asked
         wildcard = WILDCARD in asked or (self.legacy and not self.named_before)
         asked.discard(WILDCARD)
         new = asked if restarted else asked - self.names
@@ -90,6 +94,7 @@ class TypeSubscription:
             if self.selects(name):
                 self.sent[name] = PackedResource(self.type_url, name, version, None)
                 self.unanswered.discard(name)
+                self.brought.add(name)
         self.weigh(None if first or turned else wanted | dropped)
 
     def send_again(self, names: Names) -> None:

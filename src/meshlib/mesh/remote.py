@@ -4,6 +4,7 @@ import logging
 import os
 import random  # noqa: TID251 - the one floor where luck comes in
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,7 @@ from ..dataplane import Engine
 from ..dataplane.inbound import LISTENER as INBOUND
 from ..errors import ConfigError
 from ..model import Snapshot
-from ..xds.bootstrap import Bootstrap, Node
+from ..xds.bootstrap import Bootstrap, Node, Server
 from ..xds.client import NOT_ACTED_ON, XdsClient
 from ..xds.last_known_good import Saved, Store
 from ..xds.watches import Entry
@@ -129,6 +130,10 @@ class Remote:
     def want(self, listener: str) -> None:
         if listener != INBOUND or self._asks_inbound:
             self._client.watch(listener)
+
+    @property
+    def server(self) -> Callable[[], Server]:
+        return lambda: self._client.server
 
     def reach(self, timeout: float) -> bool:
         return self._client.reach(timeout)

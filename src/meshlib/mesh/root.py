@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random  # noqa: TID251 - the one floor where luck comes in
-import socket
 import threading
 import time
 import weakref
@@ -12,20 +11,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
-from ..dataplane import Decision, Engine, Observer, Whereabouts, decide
-from ..dataplane import Options as EngineOptions
-from ..dataplane.engine import OnNoConfig
+from ..dataplane import Decision, decide
 from ..dataplane.inbound import LISTENER as INBOUND
 from ..middleware._deadline import INCOMING
 from ..middleware._drive import Runtime
-from ..middleware._loop_lag import LoopLag
 from ..telemetry.propagation import Propagation
 from ..telemetry.recorder import Recorder
 from ..telemetry.threads import install, uninstall
-from ..xds.regex import finditer, fullmatch
 from . import options as _options
+from .engine import engine_of
 from .questions import request_for
 from .rate_limits import RateLimits
+from .registered import Registered
 from .sources import Source, source_for
 from .upkeep import Upkeep
 
@@ -35,6 +32,7 @@ if TYPE_CHECKING:
     from ..middleware.grpc import GrpcHooks
     from ..middleware.guard import Judge
     from ..xds.watches import Entry
+    from .registration import Port, Registration
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,14 +109,14 @@ class Mesh:
             runtime_layers=runtime_layers,
         )
         self.recorder = Recorder()
-        self._engine = _engine(self.options, self.recorder)
+        self._engine = engine_of(self.options, self.recorder)
         self._runtime = self._made_runtime()
         self._rate_limits = RateLimits(self._runtime)
         self._upkeep = Upkeep(
             self._engine, self._runtime, dice=random.random, traffic=self._has_called
         )
         self._source: Source | None = None
-        self._started, self._starting = False, threading.Lock()
+        self._started, self._starting, self._registered = False, threading.Lock(), Registered()
         self._grpc: GrpcHooks | None = None
         self._aiohttp: AiohttpHooks | None = None
         _begin_anew_after_fork(self)
@@ -217,6 +215,7 @@ class Mesh:
             self._grpc.close()
 
     def _stop(self) -> None:
+        self._registered.close()
         with self._starting:
             source, self._source = self._source, None
             started, self._started = self._started, False
@@ -231,6 +230,7 @@ class Mesh:
         """In a forked child: threads, connections, calls and counts are the parent's."""
         self._starting = threading.Lock()
         self._source = None
+        self._registered.clear()
         if self._started:
             self._started = False
             uninstall()
@@ -313,6 +313,47 @@ class Mesh:
 
         return guard(self._runtime, host, method=method, path=path, breaker=breaker, judge=judge)
 
+    def register(
+        self,
+        port: "Port",
+        *,
+        address: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        weight: int = 1,
+        token: str | None = None,
+        timeout: float = 5.0,
+        linger: float = 1.0,
+    ) -> "Registration":
+        """Add this process as an endpoint of its service, until the registration is closed.
+
+        ``port`` is where it serves: one for all ports of the service, or one each by their names;
+        ``address`` where it is called, else the one that the control plane sees. Services select
+        it by the labels of this mesh and those in ``labels``. ``token`` (else
+        ``MESHLIB_REGISTRATION_TOKEN``) is the control plane's. Waits ``timeout`` seconds for its
+        word, and goes on asking. Close it before the server stops: it is gone for callers then,
+        and ``linger`` seconds go by. Raises :class:`meshlib.MeshError` if it is refused.
+        """
+        from .registration import registration_of
+
+        self.start()
+        made = registration_of(
+            self.options,
+            self._source_now().server,
+            port=port,
+            address=address,
+            labels=labels,
+            weight=weight,
+            token=token,
+            linger=linger,
+        )
+        made.start(timeout)
+        self._registered.append(made)
+        return made
+
+    async def aregister(self, port: "Port", **options: Any) -> "Registration":
+        """:meth:`register` for coroutines."""
+        return await asyncio.to_thread(self.register, port, **options)
+
     # --- questions ---
 
     def route(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Decision:
@@ -343,35 +384,6 @@ class Mesh:
         if self._source is None:
             return self.options.without_effect
         return (*self.options.without_effect, *self._source.ignored(), *self._upkeep.ignored())
-
-
-def _engine(options: _options.Options, observe: Observer) -> Engine:
-    return Engine(
-        clock=time.monotonic,
-        dice=random.random,
-        observe=observe,
-        options=EngineOptions(
-            complete=options.control_plane is None and options.bootstrap is None,
-            passthrough=options.outbound_traffic_policy != "REGISTRY_ONLY",
-            regex=fullmatch,
-            finditer=finditer,
-            whereabouts=Whereabouts(hostname=socket.gethostname(), environment=dict(os.environ)),
-            service=options.service,
-            locality=options.locality,
-            loop_lag=LoopLag(),
-            on_no_config=_without(options.on_no_config),
-            wall=time.time,  # noqa: TID251 - handed on, as a clock
-        ),
-    )
-
-
-def _without(on_no_config: str) -> OnNoConfig:
-    """What the engine has to know of it: a configuration on disk is none to the engine."""
-    match on_no_config:
-        case "fail" | "direct":
-            return on_no_config
-        case _:
-            return "wait"
 
 
 def _begin_anew_after_fork(mesh: Mesh) -> None:

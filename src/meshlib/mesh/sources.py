@@ -1,7 +1,7 @@
 """Where a mesh gets its configuration from: nowhere, a folder, or a control plane."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..controlplane.findings import Finding
     from ..controlplane.sources import Folder
     from ..controlplane.world import World
+    from ..xds.bootstrap_servers import Server
     from ..xds.watches import Entry
 
 log = logging.getLogger("meshlib")
@@ -40,6 +41,10 @@ class Source(Protocol):
 
     def ignored(self) -> tuple[str, ...]: ...
 
+    @property
+    def server(self) -> "Callable[[], Server] | None":
+        """The control plane whose word counts now; ``None``: there is none."""
+
 
 def source_for(options: Options, engine: Engine, upkeep: Upkeep) -> Source:
     if options.config is not None:
@@ -53,6 +58,8 @@ def source_for(options: Options, engine: Engine, upkeep: Upkeep) -> Source:
 
 class Nowhere:
     """No configuration at all: every host is foreign."""
+
+    server = None
 
     def start(self) -> None:
         pass
@@ -81,6 +88,8 @@ class Nowhere:
 
 class Embedded:
     """A folder of Istio's YAML, compiled in process and watched; or manifests given as dicts."""
+
+    server = None
 
     def __init__(self, options: Options, engine: Engine, upkeep: Upkeep) -> None:
         self._options = options

@@ -1,0 +1,159 @@
+"""Members that add themselves to their service, at a control plane over real sockets."""
+
+import asyncio
+import contextlib
+
+import grpc
+import grpc.aio
+import pytest
+
+import meshlib
+from meshlib.controlplane import ControlPlane
+from meshlib.errors import ConfigError, MeshError
+
+GREETER = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "greeter"},
+    "spec": {"selector": {"app": "greeter"}, "ports": [{"name": "grpc", "port": 9080}]},
+}
+HOST = "greeter:9080"
+
+
+@contextlib.asynccontextmanager
+async def plane_of(**options):
+    listen = options.pop("listen", "127.0.0.1:0")
+    async with ControlPlane([GREETER], listen=listen, **options) as plane:
+        yield plane
+
+
+@contextlib.asynccontextmanager
+async def server_of(answer):
+    async def unary(request, _call):
+        return answer
+
+    server = grpc.aio.server()
+    handlers = {"Unary": grpc.unary_unary_rpc_method_handler(unary)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.T", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
+
+
+def member(plane, **options):
+    return meshlib.Mesh("greeter", control_plane=plane.address, **options)
+
+
+@contextlib.asynccontextmanager
+async def caller(plane):
+    async with meshlib.Mesh("caller", control_plane=plane.address) as mesh:
+        call = mesh.grpc.aio_channel(HOST).unary_unary("/test.T/Unary")
+
+        async def answer():
+            try:
+                return await call(b"", timeout=10)
+            except grpc.aio.AioRpcError as error:
+                return error.code().name
+
+        yield answer
+
+
+async def until(answer, expected):
+    async with asyncio.timeout(30):
+        while await answer() != expected:  # noqa: ASYNC110 - a call that fails at once waits for nothing
+            await asyncio.sleep(0)
+
+
+async def test_a_member_that_registers_is_called_until_it_deregisters():
+    async with plane_of() as plane, server_of(b"a") as port, caller(plane) as answer:
+        assert await answer() == "UNAVAILABLE"
+        async with member(plane) as mesh:
+            async with await mesh.aregister(port, linger=0) as registration:
+                assert registration.status()["hosts"] == ["greeter.default.svc.cluster.local"]
+                await until(answer, b"a")
+                (shown,) = plane.status["registered"]
+                assert (shown["address"], shown["port"]) == ("127.0.0.1", port)
+                assert shown["state"] == "SERVING"
+            assert plane.status["registered"] == []
+            await until(answer, "UNAVAILABLE")
+
+
+async def test_only_endpoints_are_pushed_and_the_version_of_the_config_stays():
+    async with plane_of() as plane, server_of(b"a") as port, caller(plane) as answer:
+        await answer()
+        (client,) = plane.status["clients"]
+        version = plane.version
+        async with member(plane) as mesh, await mesh.aregister(port, linger=0):
+            await until(answer, b"a")
+        (now,) = plane.status["clients"]
+        told = {kind: now["types"][kind]["sent"] for kind in now["types"]}
+        before = {kind: client["types"][kind]["sent"] for kind in client["types"]}
+        assert [kind for kind in told if told[kind] != before[kind]] in ([], ["EDS"])
+        assert plane.version == version
+
+
+async def test_closing_the_mesh_deregisters():
+    async with plane_of() as plane, member(plane) as mesh:
+        await mesh.aregister(5000, linger=0)
+        await mesh.aclose()
+        assert plane.status["registered"] == []
+
+
+async def test_a_member_that_says_it_does_not_serve_is_not_called():
+    async with (
+        plane_of() as plane,
+        server_of(b"a") as port,
+        caller(plane) as answer,
+        member(plane) as mesh,
+        await mesh.aregister(port, linger=0) as registration,
+    ):
+        await until(answer, b"a")
+        registration.set(serving=False)
+        await until(answer, "UNAVAILABLE")
+        registration.set(serving=True)
+        await until(answer, b"a")
+
+
+async def test_the_token_is_asked_for_and_never_shown(caplog):
+    async with plane_of(registration_token="sesame") as plane, member(plane) as mesh:
+        for wrong in (None, "guess-this"):
+            with pytest.raises(MeshError, match="UNAUTHENTICATED"):
+                await mesh.aregister(5000, token=wrong)
+        assert plane.status["registered"] == []
+        async with await mesh.aregister(5000, token="sesame", linger=0):
+            assert len(plane.status["registered"]) == 1
+    assert "sesame" not in caplog.text
+    assert "guess-this" not in caplog.text
+
+
+async def test_what_makes_no_sense_is_refused_with_the_reason():
+    async with plane_of() as plane, member(plane) as mesh:
+        with pytest.raises(MeshError, match=r"0\.0\.0\.0 is not an address"):
+            await mesh.aregister(5000, address="0.0.0.0")
+
+
+async def test_without_a_control_plane_there_is_nobody_to_register_with():
+    async with meshlib.Mesh("greeter", config=[GREETER]) as mesh:
+        with pytest.raises(ConfigError, match="no control plane"):
+            await mesh.aregister(5000)
+
+
+async def test_a_restart_of_the_control_plane_within_the_grace_is_no_gap_for_callers():
+    async with contextlib.AsyncExitStack() as stack:
+        port = await stack.enter_async_context(server_of(b"a"))
+        async with contextlib.AsyncExitStack() as first:
+            plane = await first.enter_async_context(plane_of())
+            mesh = await stack.enter_async_context(member(plane))
+            await mesh.aregister(port, linger=0)
+            answer = await stack.enter_async_context(caller(plane))
+            await until(answer, b"a")
+        async with plane_of(listen=plane.address) as again:
+            async with asyncio.timeout(30):
+                while not (again.status["registered"] and again.status["clients"]):
+                    assert await answer() == b"a"
+            for _ in range(50):
+                assert await answer() == b"a"
+            await mesh.aclose()
