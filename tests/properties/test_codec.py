@@ -9,12 +9,17 @@ from hypothesis import strategies as st
 
 from meshlib.errors import ConfigError
 from meshlib.model import Cluster, ClusterLoadAssignment, Listener, RouteConfiguration
+from meshlib.model.snapshot import ROOMS
 from meshlib.testing import strategies as mesh
 from meshlib.xds.codec import decode, decode_snapshot, encode, encode_json
-from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from meshlib.xds.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE
 
 RESOURCES = (
-    mesh.listeners() | mesh.route_configurations() | mesh.clusters() | mesh.load_assignments()
+    mesh.listeners()
+    | mesh.route_configurations()
+    | mesh.clusters()
+    | mesh.load_assignments()
+    | mesh.extension_configs()
 )
 NOT_ACTED_ON = {
     "dns_refresh_rate",
@@ -26,7 +31,7 @@ NOT_ACTED_ON = {
     "shadow_enabled",
 }
 """Held by the model, not obeyed by the data plane yet: named to the operator."""
-TYPE_URLS = st.sampled_from([LISTENER, ROUTE, CLUSTER, ENDPOINT])
+TYPE_URLS = st.sampled_from([LISTENER, ROUTE, CLUSTER, ENDPOINT, EXTENSION])
 
 # Big values on a machine that others use too: how long they take to draw says nothing.
 unhurried = settings(
@@ -71,7 +76,7 @@ def test_endpoints_survive_the_wire(assignment: ClusterLoadAssignment) -> None:
 @given(RESOURCES)
 def test_a_resource_survives_json(resource: Any) -> None:
     snapshot = decode_snapshot([encode_json(resource)])
-    rooms = (snapshot.listeners, snapshot.routes, snapshot.clusters, snapshot.endpoints)
+    rooms = [getattr(snapshot, name) for name in ROOMS]
     assert [held for room in rooms for held in room.values()] == [resource]
 
 

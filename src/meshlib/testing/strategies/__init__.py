@@ -13,6 +13,7 @@ from .clusters import (
 )
 from .filters import (
     cors_policies,
+    extension_configs,
     faults,
     http_filters,
     local_rate_limits,
@@ -49,6 +50,7 @@ __all__ = [
     "discoveries",
     "dns_addresses",
     "endpoints",
+    "extension_configs",
     "faults",
     "hash_policies",
     "header_matchers",

@@ -1,5 +1,8 @@
 """Hypothesis strategies for HTTP filters and what replaces them per route."""
 
+from dataclasses import replace
+from functools import cache
+
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -8,10 +11,12 @@ from meshlib.model import (
     AdmissionControl,
     Cors,
     DestinationCluster,
+    ExtensionConfig,
     Fault,
     FaultAbort,
     FaultDelay,
     FilterConfig,
+    FilterDiscovery,
     FilterOverride,
     GenericKey,
     GlobalRateLimit,
@@ -47,6 +52,7 @@ from .matchers import header_matchers, string_matchers
 
 COUNT = st.integers(1, 2**32 - 1)
 STAGE = st.integers(0, 10)
+FLAGS = {"is_optional": st.booleans(), "disabled": st.booleans()}
 ERROR_STATUS = st.sampled_from([400, 418, 429, 500, 503, 511])
 RATE_LIMIT_HEADERS = st.sampled_from(["off", "draft_version_03"])
 
@@ -201,9 +207,9 @@ def admission_controls() -> SearchStrategy[AdmissionControl]:
     )
 
 
-def http_filters() -> SearchStrategy[tuple[HttpFilter, ...]]:
-    """Filters of distinct names, the router last."""
-    config: SearchStrategy[FilterConfig] = st.one_of(
+def filter_configs() -> SearchStrategy[FilterConfig]:
+    """Of filters before the router, in a listener."""
+    return st.one_of(
         faults(),
         local_rate_limits(),
         global_rate_limits(),
@@ -211,14 +217,39 @@ def http_filters() -> SearchStrategy[tuple[HttpFilter, ...]]:
         adaptive_concurrencies(),
         admission_controls(),
     )
-    flags = {"is_optional": st.booleans(), "disabled": st.booleans()}
-    before = st.lists(
-        st.builds(HttpFilter, name=NAME, config=config, **flags),
-        max_size=3,
-        unique_by=lambda one: one.name,
+
+
+def extension_configs() -> SearchStrategy[ExtensionConfig]:
+    return st.builds(ExtensionConfig, name=NAME, config=filter_configs())
+
+
+def filter_discoveries() -> SearchStrategy[FilterDiscovery]:
+    plain = st.builds(FilterDiscovery, types=st.sampled_from([(Fault,), (Cors, LocalRateLimit)]))
+    defaulted = st.builds(
+        lambda default, at_once: FilterDiscovery(
+            types=(type(default),),
+            default_config=default,
+            apply_default_config_without_warming=at_once,
+        ),
+        filter_configs(),
+        st.booleans(),
     )
-    router = st.builds(HttpFilter, name=st.just("the router"), config=st.builds(Router), **flags)
-    return st.builds(lambda others, last: (*others, last), before, router)
+    return plain | defaulted
+
+
+@st.composite
+def http_filters(draw: st.DrawFn) -> tuple[HttpFilter, ...]:
+    """Filters of distinct names, the router last."""
+    names = draw(st.lists(NAME, unique=True, max_size=3))
+    before = [replace(draw(_one_filter()), name=name) for name in names]
+    router = st.builds(HttpFilter, name=st.just("the router"), config=st.builds(Router), **FLAGS)
+    return (*before, draw(router))
+
+
+@cache
+def _one_filter() -> SearchStrategy[HttpFilter]:
+    config = filter_configs() | filter_discoveries()
+    return st.builds(HttpFilter, name=NAME, config=config, **FLAGS)
 
 
 def overrides() -> SearchStrategy[Overrides]:

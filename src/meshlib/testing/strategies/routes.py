@@ -1,5 +1,8 @@
 """Hypothesis strategies for route tables."""
 
+from dataclasses import replace
+from functools import cache
+
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -206,12 +209,12 @@ def routes() -> SearchStrategy[Route]:
     )
 
 
-def virtual_hosts(domain: str) -> SearchStrategy[VirtualHost]:
+def virtual_hosts() -> SearchStrategy[VirtualHost]:
     virtual_cluster = st.builds(VirtualCluster, name=NAME, headers=some(header_matchers(), least=1))
     return st.builds(
         VirtualHost,
         name=TEXT,
-        domains=st.just((domain,)),
+        domains=st.tuples(PATTERN),
         routes=some(routes()),
         retry_policy=optional(retry_policies()),
         headers=header_mutations(),
@@ -230,14 +233,26 @@ def virtual_hosts(domain: str) -> SearchStrategy[VirtualHost]:
 @st.composite
 def route_configurations(draw: st.DrawFn) -> RouteConfiguration:
     patterns = draw(st.lists(PATTERN, unique=True, max_size=2))
-    return RouteConfiguration(
-        name=draw(NAME),
-        virtual_hosts=tuple(draw(virtual_hosts(pattern)) for pattern in patterns),
-        ignore_port_in_host_matching=draw(st.booleans()),
-        max_direct_response_body_size_bytes=draw(st.integers(8, 2**32 - 1)),
-        headers=draw(header_mutations()),
-        internal_only_headers=draw(some(HEADER_NAME)),
-        most_specific_header_mutations_wins=draw(st.booleans()),
-        request_mirror_policies=draw(some(mirror_policies())),
-        overrides=draw(overrides()),
+    hosts = tuple(replace(draw(_hosts()), domains=(pattern,)) for pattern in patterns)
+    return replace(draw(_tables()), virtual_hosts=hosts)
+
+
+@cache
+def _hosts() -> SearchStrategy[VirtualHost]:
+    """Made once: what is built anew for each draw costs more than to draw."""
+    return virtual_hosts()
+
+
+@cache
+def _tables() -> SearchStrategy[RouteConfiguration]:
+    return st.builds(
+        RouteConfiguration,
+        name=NAME,
+        ignore_port_in_host_matching=st.booleans(),
+        max_direct_response_body_size_bytes=st.integers(8, 2**32 - 1),
+        headers=header_mutations(),
+        internal_only_headers=some(HEADER_NAME),
+        most_specific_header_mutations_wins=st.booleans(),
+        request_mirror_policies=some(mirror_policies()),
+        overrides=overrides(),
     )
