@@ -238,3 +238,8 @@ def test_the_name_of_what_a_server_obeys_may_be_given() -> None:
     named = Bootstrap.load({"xds_servers": [SERVER], key: "what/i/obey"})
     each = Bootstrap.load({"xds_servers": [SERVER], key: "lds/%s"})
     assert (named.listener_of("inbound"), each.listener_of("inbound")) == ("what/i/obey", "inbound")
+
+
+def test_a_server_that_is_to_be_trusted_is_told_that_this_changes_nothing() -> None:
+    made = Bootstrap.load({"xds_servers": [{**SERVER, "server_features": ["trusted_xds_server"]}]})
+    assert made.ignored == ("bootstrap: xds_servers[0].server_features: trusted_xds_server",)

@@ -10,6 +10,7 @@ CHANNEL_CREDS = ("insecure", "tls")
 CALL_CREDS = ("jwt_token_file",)
 FILE_WATCHER = "file_watcher"
 SPEAKS_DELTA = "delta"
+TRUSTED = "trusted_xds_server"
 """Our own server feature: the server speaks delta xDS, and we may as well."""
 
 _FILES = ("ca_certificate_file", "certificate_file", "private_key_file")
@@ -53,9 +54,10 @@ class Server:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        return tuple(
-            f"call_creds: {creds.type}" for creds in self.call_creds if creds.type not in CALL_CREDS
-        )
+        creds = (f"call_creds: {c.type}" for c in self.call_creds if c.type not in CALL_CREDS)
+        # Every server's auto_host_rewrite is obeyed, so it adds nothing to be trusted (gRFC A81).
+        features = (f"server_features: {f}" for f in self.server_features if f == TRUSTED)
+        return (*creds, *features)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
