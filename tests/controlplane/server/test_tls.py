@@ -4,6 +4,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
+import grpc
+import grpc.aio
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -62,6 +64,19 @@ async def test_a_plane_that_asks_for_certificates_lets_nobody_in_without(files):
     async with ControlPlane([], listen="127.0.0.1:0", credentials=credentials) as plane:
         own = {"certificate_file": str(cert), "private_key_file": str(key)}
         assert await reaches(plane, ca_certificate_file=str(cert), **own)
+        pair = cert.read_bytes(), key.read_bytes()
+        assert await said(plane, pair[0]) is grpc.StatusCode.UNAVAILABLE
+        assert await said(plane, pair[0], pair[1], pair[0]) is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def said(plane, *pems):
+    """What becomes of a call to a method that is not there: with TLS 1.3 a client may believe to
+    be connected before the server has refused it."""
+    credentials = grpc.ssl_channel_credentials(*pems)
+    async with grpc.aio.secure_channel(plane.address, credentials) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary("/no.Such/Method")(b"", timeout=5)
+        return caught.value.code()
 
 
 def test_a_certificate_that_cannot_be_read_is_told_at_once(tmp_path):
