@@ -22,7 +22,7 @@ async def main() -> None:
             before = fine.calls + failing.calls + slow.calls
             await asyncio.gather(*(outage(s) for _ in range(40)))
             attempts = fine.calls + failing.calls + slow.calls - before
-            print(f"400 calls while all fail: {attempts} attempts, by a budget of 20 %")
+            print(f"400 calls while all fail: {attempts} attempts, by the default budget")
 
 
 async def outage(session) -> None:

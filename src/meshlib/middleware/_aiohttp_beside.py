@@ -64,8 +64,6 @@ class Hedge:
 
 def _discard(attempt: Attempt, task: asyncio.Task[Outcome]) -> None:
     attempt.discard()
-    if not task.cancelled():
-        task.exception()  # nobody else will ask
 
 
 def mirror(runtime: Runtime, steps: Steps[Outcome], attempt: Attempt) -> None:

@@ -24,7 +24,9 @@ class Heats:
         ``None`` after ``timeout`` seconds; each attempt is told of once.
         """
         if attempt is not None:
-            self.tasks.append(asyncio.create_task(attempt))
+            task = asyncio.create_task(attempt)
+            task.add_done_callback(_heard)
+            self.tasks.append(task)
         running = [task for number, task in enumerate(self.tasks) if number not in self._told]
         await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         for number, task in enumerate(self.tasks):
@@ -36,3 +38,9 @@ class Heats:
     def cancel(self) -> None:
         for task in self.tasks:
             task.cancel()
+
+
+def _heard(task: asyncio.Task[Outcome]) -> None:
+    """A loser's own error is nobody's business."""
+    if not task.cancelled():
+        task.exception()
