@@ -13,7 +13,19 @@ from .events import (
     Observer,
 )
 from .explain import decide
-from .message import Cause, Failure, Headers, Outcome, Override, Request, Response
+from .message import (
+    NOBODY,
+    PLAINTEXT,
+    Cause,
+    Connection,
+    Failure,
+    Headers,
+    Outcome,
+    Override,
+    Peer,
+    Request,
+    Response,
+)
 from .routing.formatting import Whereabouts
 from .steps import (
     AskRateLimit,
@@ -35,6 +47,8 @@ from .steps import (
 from .upstream.endpoint import UpstreamEndpoint
 
 __all__ = [
+    "NOBODY",
+    "PLAINTEXT",
     "AskRateLimit",
     "AttemptFailed",
     "AwaitConfig",
@@ -44,6 +58,7 @@ __all__ = [
     "Cause",
     "Choice",
     "ConfigApplied",
+    "Connection",
     "Copy",
     "Decision",
     "Deliver",
@@ -61,6 +76,7 @@ __all__ = [
     "Outcome",
     "Override",
     "Pause",
+    "Peer",
     "Prepared",
     "Race",
     "RateLimitVerdict",

@@ -1,9 +1,11 @@
 """What goes in and what comes out: requests, responses and failures as values."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
-from ..model import Metadata
+from ..model import Metadata, Struct
 
 Headers = tuple[tuple[str, str], ...]
 """Names in lower case, in order, repeated where repeated; binary values are left out."""
@@ -32,6 +34,45 @@ class Override:
     retries: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Who calls, as far as the connection proves it; what is not proven is empty.
+
+    ``secure``: the connection is mutual TLS and the peer's certificate was verified.
+    ``spiffe_id`` is there only where its one URI SAN is a SPIFFE id that its trust domain vouches
+    for. ``certificate`` is the leaf in PEM, ``claims`` those of a verified JWT.
+    """
+
+    secure: bool = False
+    spiffe_id: str = ""
+    uri_sans: tuple[str, ...] = ()
+    dns_sans: tuple[str, ...] = ()
+    subject: str = ""
+    serial: str = ""
+    certificate: bytes = field(default=b"", repr=False)
+    claims: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def principal(self) -> str:
+        """The SPIFFE id without its scheme, as Istio's policies write it."""
+        return self.spiffe_id.removeprefix("spiffe://")
+
+
+NOBODY = Peer()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """What a request came by. ``local_address`` is ``ip:port`` where it is known."""
+
+    peer: Peer = NOBODY
+    local_address: str = ""
+    server_name: str = ""
+
+
+PLAINTEXT = Connection()
+
+
 @dataclass(slots=True)
 class Request:
     """One call as the caller made it. Nobody changes one: :meth:`altered` makes another.
@@ -40,7 +81,7 @@ class Request:
     query; ``deadline`` is a moment on the mesh's clock. ``replayable`` says that the same body
     can be sent again; ``streaming`` that either side sends more than one message. ``source`` is
     the caller's address, "" where the caller is this very process. ``override`` is what the
-    application said for this call alone.
+    application said for this call alone. ``connection`` is how a call came in.
     """
 
     target: str
@@ -56,6 +97,7 @@ class Request:
     source: str = ""
     dynamic_metadata: Metadata | None = None
     override: "Override | None" = None
+    connection: Connection = PLAINTEXT
 
     def header(self, name: str) -> str | None:
         """The value of a header (lower-case name); several are joined by commas."""
@@ -80,6 +122,18 @@ class Request:
         }.get(name)
 
     def altered(self, *, path: str, authority: str, headers: Headers) -> "Request":
+        return self._made(path, authority, headers, self.dynamic_metadata)
+
+    def noted(self, filter_name: str, found: Struct) -> "Request":
+        """The same request, and what a filter found out about it as dynamic metadata."""
+        known = () if self.dynamic_metadata is None else self.dynamic_metadata.filter_metadata
+        others = [pair for pair in known if pair[0] != filter_name]
+        metadata = Metadata(tuple(sorted([*others, (filter_name, found)], key=_first)))
+        return self._made(self.path, self.authority, self.headers, metadata)
+
+    def _made(
+        self, path: str, authority: str, headers: Headers, metadata: Metadata | None
+    ) -> "Request":
         return Request(
             self.target,
             self.method,
@@ -92,9 +146,14 @@ class Request:
             self.streaming,
             self.deadline,
             self.source,
-            self.dynamic_metadata,
+            metadata,
             self.override,
+            self.connection,
         )
+
+
+def _first(pair: tuple[str, Struct]) -> str:
+    return pair[0]
 
 
 class Cause(Enum):
@@ -116,6 +175,8 @@ class Cause(Enum):
     NO_CLUSTER = "NC"
     NO_CONFIG = "NR,NOCONFIG"
     DROP_OVERLOAD = "DO"
+    UNAUTHORIZED = "UAEX"
+    """A policy, or a service that was asked, does not let the caller in."""
     RATE_LIMITED = "RL"
     RATE_LIMIT_SERVICE = "RLSE"
     """The rate limit service could not be asked, and calls must not go without."""

@@ -4,7 +4,7 @@ from aiohttp import ClientRequest, ClientResponse, MultipartWriter, web
 from aiohttp.payload import BytesPayload, Payload
 from multidict import CIMultiDict
 
-from ..dataplane import Headers, Request, Response
+from ..dataplane import PLAINTEXT, Headers, Request, Response
 
 Native = ClientRequest | web.Request
 
@@ -27,6 +27,7 @@ class NativeRequest(Request):
         self.deadline = None
         self.dynamic_metadata = None
         self.override = None
+        self.connection = PLAINTEXT
 
     def __getattr__(self, name: str) -> Headers | str:
         if name == "source":

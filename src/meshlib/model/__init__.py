@@ -1,4 +1,7 @@
-"""The mesh as immutable values, in Envoy's words. Pure: standard library only."""
+"""The mesh as immutable values, in Envoy's words. Pure: standard library only.
+
+What concerns security is taken from the modules ``authn``, ``rbac`` and ``security`` themselves.
+"""
 
 from .cluster import (
     Aggregate,
@@ -80,7 +83,9 @@ from .matcher import (
     Contains,
     Exact,
     HeaderMatcher,
+    ListMatch,
     MetadataMatcher,
+    OrMatch,
     PathExact,
     PathMatcher,
     PathPrefix,
@@ -95,6 +100,7 @@ from .matcher import (
     SafeRegex,
     StringMatcher,
     Suffix,
+    ValueMatch,
 )
 from .metadata import (
     SOURCE_FILTER,
@@ -211,6 +217,7 @@ __all__ = [
     "HttpProtocolOptions",
     "LbPolicy",
     "LeastRequest",
+    "ListMatch",
     "Listener",
     "LocalDescriptor",
     "LocalRateLimit",
@@ -224,6 +231,7 @@ __all__ = [
     "Metadata",
     "MetadataMatcher",
     "NonForwardingAction",
+    "OrMatch",
     "OriginalDst",
     "OutlierDetection",
     "Overrides",
@@ -277,6 +285,7 @@ __all__ = [
     "Thresholds",
     "TokenBucket",
     "Value",
+    "ValueMatch",
     "VirtualCluster",
     "VirtualHost",
     "WeightedClusters",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from .endpoint import ClusterLoadAssignment
 from .metadata import Metadata
 from .policy import CircuitBreakers, HealthCheck, OutlierDetection
+from .security import TransportSocketMatch, UpstreamTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,8 @@ class Cluster:
     ``lrs_server``: who sent this wants to be told of the load that calls make (gRFC A27), and
     besides of those metrics of its endpoints that ``lrs_report_endpoint_metrics`` names:
     ``cpu_utilization``, ``named_metrics.*``, … (gRFC A85).
+
+    ``tls`` is for endpoints that no one of ``transport_socket_matches`` fits; ``None``: plain text.
     """
 
     name: str
@@ -222,6 +225,8 @@ class Cluster:
     metadata: Metadata = Metadata()
     lrs_server: bool = False
     lrs_report_endpoint_metrics: tuple[str, ...] = ()
+    tls: UpstreamTls | None = None
+    transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
 
     @property
     def load_assignment_name(self) -> str | None:

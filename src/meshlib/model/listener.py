@@ -7,6 +7,7 @@ from .endpoint import Address
 from .filter import ROUTER, ExtensionConfig, FilterDiscovery, HttpFilter
 from .metadata import Metadata
 from .route import RouteConfiguration
+from .security import DownstreamTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,18 @@ class HttpConnectionManager:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """``address`` ``None`` makes it an API listener: it is called by name, nothing listens."""
+    """``address`` ``None`` makes it an API listener: it is called by name, nothing listens.
+
+    With ``tls`` its connections are encrypted, and with ``plaintext`` besides, those are let in
+    too that are not (Istio's PERMISSIVE): on the wire one filter chain for each.
+    """
 
     name: str
     http: HttpConnectionManager
     address: Address | None = None
     metadata: Metadata = Metadata()
+    tls: DownstreamTls | None = None
+    plaintext: bool = False
 
     @property
     def route_config_name(self) -> str | None:

@@ -107,17 +107,36 @@ class RuntimeFraction:
     runtime_key: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ListMatch:
+    """Some item of a list matches."""
+
+    one_of: "ValueMatch"
+
+
+@dataclass(frozen=True, slots=True)
+class OrMatch:
+    """One of these matches."""
+
+    value_matchers: tuple["ValueMatch", ...]
+
+
+ValueMatch = StringMatcher | Range | Present | ListMatch | OrMatch | bool | None
+"""``envoy.type.matcher.v3.ValueMatcher``; a bool is that value, ``None`` the null value."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataMatcher:
     """Dynamic metadata of a request: the value at ``path`` below ``filter`` (metadata.proto).
 
-    ``match`` a string matcher, :class:`Range` for a number, a bool, :class:`Present`, or ``None``
-    for the null value. What is missing matches nothing, so an inverted matcher takes it.
+    ``match`` a string matcher, :class:`Range` for a number, a bool, :class:`Present`, ``None``
+    for the null value, or a combination. What is missing matches nothing, so an inverted matcher
+    takes it.
     """
 
     filter: str
     path: tuple[str, ...]
-    match: StringMatcher | Range | Present | bool | None = Present()
+    match: ValueMatch = Present()
     invert: bool = False
 
 

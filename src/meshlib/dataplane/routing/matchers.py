@@ -8,8 +8,10 @@ from ...model import (
     Contains,
     Exact,
     HeaderMatcher,
+    ListMatch,
     Metadata,
     MetadataMatcher,
+    OrMatch,
     PathExact,
     PathPrefix,
     PathRegex,
@@ -23,6 +25,7 @@ from ...model import (
     StringMatcher,
     Struct,
     Suffix,
+    ValueMatch,
 )
 from ..message import Request
 
@@ -203,11 +206,15 @@ def metadata_value(metadata: Metadata, matcher: MetadataMatcher) -> object:
     return found
 
 
-def _metadata_test(
-    match: StringMatcher | Range | Present | bool | None, regex: Regex
-) -> Callable[[object], bool]:
+def _metadata_test(match: ValueMatch, regex: Regex) -> Callable[[object], bool]:
     if match is None or isinstance(match, bool):
         return lambda value: value is match
+    if isinstance(match, ListMatch):
+        one = _metadata_test(match.one_of, regex)
+        return lambda value: isinstance(value, tuple) and any(map(one, value))
+    if isinstance(match, OrMatch):
+        tests = [_metadata_test(each, regex) for each in match.value_matchers]
+        return lambda value: any(test(value) for test in tests)
     if isinstance(match, Present):
         wanted = match.present
         return lambda value: (value is not MISSING) is wanted
@@ -218,7 +225,11 @@ def _metadata_test(
     return lambda value: isinstance(value, str) and text(value)
 
 
-def _value_rule(match: StringMatcher | Range | Present | bool | None) -> str:
+def _value_rule(match: ValueMatch) -> str:
+    if isinstance(match, ListMatch):
+        return f" has {_value_rule(match.one_of)}"
+    if isinstance(match, OrMatch):
+        return " or ".join(map(_value_rule, match.value_matchers))
     return f"={match}" if match is None or isinstance(match, bool) else text_rule(match)
 
 

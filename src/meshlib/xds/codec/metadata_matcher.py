@@ -1,11 +1,21 @@
 """``envoy.type.matcher.v3.MetadataMatcher`` ⇄ :class:`MetadataMatcher`."""
 
-from ...model import MetadataMatcher, Present, Range, StringMatcher
+from ...model import ListMatch, MetadataMatcher, OrMatch, Present, Range, ValueMatch
 from .string_matcher import decode_string, encode_string
 from .wire import Fields, Reader
 
 WHOLE_NUMBERS = 2**53
 """Below this, each whole number is a double of its own."""
+
+KINDS = (
+    "null_match",
+    "bool_match",
+    "present_match",
+    "string_match",
+    "double_match",
+    "list_match",
+    "or_match",
+)
 
 
 def encode_metadata_matcher(matcher: MetadataMatcher) -> Fields:
@@ -29,7 +39,7 @@ def decode_metadata_matcher(reader: Reader) -> MetadataMatcher:
     )
 
 
-def _encode_value(match: StringMatcher | Range | Present | bool | None) -> Fields:
+def _encode_value(match: ValueMatch) -> Fields:
     match match:
         case None:
             return {"null_match": {}}
@@ -39,12 +49,16 @@ def _encode_value(match: StringMatcher | Range | Present | bool | None) -> Field
             return {"present_match": present}
         case Range(start, end):
             return {"double_match": {"range": {"start": start, "end": end}}}
+        case ListMatch(one_of):
+            return {"list_match": {"one_of": _encode_value(one_of)}}
+        case OrMatch(value_matchers):
+            return {"or_match": {"value_matchers": [_encode_value(m) for m in value_matchers]}}
         case text:
             return {"string_match": encode_string(text)}
 
 
-def _decode_value(value: Reader) -> StringMatcher | Range | Present | bool | None:
-    match value.which("null_match", "bool_match", "present_match", "string_match", "double_match"):
+def _decode_value(value: Reader) -> ValueMatch:
+    match value.which(*KINDS):
         case "null_match":
             value.child("null_match")
             return None
@@ -56,8 +70,15 @@ def _decode_value(value: Reader) -> StringMatcher | Range | Present | bool | Non
             return decode_string(value.child("string_match"))
         case "double_match":
             return _decode_range(value.child("double_match"))
+        case "list_match":
+            return ListMatch(_decode_value(value.child("list_match").child("one_of")))
+        case "or_match":
+            matchers = value.child("or_match").children("value_matchers")
+            if len(matchers) < 2:
+                value.problem("needs two or more matchers", "or_match.value_matchers")
+            return OrMatch(tuple(_decode_value(one) for one in matchers))
         case _:
-            value.refuse("list_match", "or_match", otherwise="nothing to compare with")
+            value.problem("nothing to compare with")
             return Present()
 
 
