@@ -10,9 +10,13 @@ class Limits:
     """Times in seconds. What exceeds a limit is refused with ``RESOURCE_EXHAUSTED``.
 
     ``streams_per_node`` is generous since one program may have many: C-core opens one for each
-    target. Requests beyond their rate are not refused but read later; answers to what was sent do
-    not count. ``max_connection_age`` (±10 %) spreads clients over replicas: they are told GOAWAY
-    and come back; ``None`` lets connections be. ``debounce`` gathers changes before a push.
+    target. So is ``new_streams``, those at once: after a restart everybody comes back. Requests
+    beyond their rate are not refused but read later; answers to what was sent do not count, and
+    a client of fifty services asks for two hundred names one by one when it begins. A request of
+    10,000 names with their versions is longer than a megabyte. ``max_connection_age`` (±10 %)
+    spreads clients over replicas: they are told GOAWAY and come back; ``None`` lets connections
+    be. The first change is told at once, those that follow within ``debounce`` together after it:
+    none waits longer than that, though they never cease.
     """
 
     streams: int = 20_000
@@ -25,7 +29,7 @@ class Limits:
     node_bytes: int = 65_536
     push_timeout: float = 30.0
     max_connection_age: float | None = 1800.0
-    debounce: float = 0.0
+    debounce: float = 0.1
 
 
 class TokenBucket:

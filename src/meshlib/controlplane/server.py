@@ -152,8 +152,6 @@ class AdsServer:
         except RequestError as wrong:
             await grpc_call.abort(grpc.StatusCode.INVALID_ARGUMENT, str(wrong))
         except TimeoutError:
-            self.status.metrics.refused_streams["slow"] += 1
-            LOG.warning("%s reads too slowly; its stream is ended", grpc_call.peer())
             said = f"the client read nothing for {self._limits.push_timeout:g} s"
             await grpc_call.abort(grpc.StatusCode.DEADLINE_EXCEEDED, said)
         finally:

@@ -75,21 +75,41 @@ class Stream:
         self._due_since: float | None = None
         self._sent_at: dict[str, float] = {}
         self._timers: list[asyncio.TimerHandle] = []
-        self._push: asyncio.TimerHandle | None = None
+        self._pause: asyncio.TimerHandle | None = None
         self._snapshot: PackedSnapshot | None = None
+        self._held: tuple[float, PackedSnapshot] | None = None
+        self._is_slow = False
 
     def publish(self, snapshot: PackedSnapshot) -> None:
-        """The newest is told; those that a slow client has not read yet are passed over."""
-        is_first, self._snapshot = self._snapshot is None, snapshot
+        """The newest is told; those that a slow client has not read yet are passed over.
+
+        The first change is told at once, those on its heels together.
+        """
+        now = self._status.clock()
+        if self._pause is not None:
+            self._held = (self._held[0] if self._held is not None else now, snapshot)
+            return
+        is_first = self._snapshot is None
+        self._offer(now, snapshot)
+        if self._limits.debounce and not is_first:
+            self._pause = asyncio.get_running_loop().call_later(self._limits.debounce, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        if self._held is not None:
+            (since, snapshot), self._held = self._held, None
+            self.publish(snapshot)
+            if self._due_since is not None:
+                self._due_since = min(self._due_since, since)
+
+    def _offer(self, now: float, snapshot: PackedSnapshot) -> None:
+        self._snapshot = snapshot
         self.subscriptions.publish(snapshot)
         if not self.subscriptions.is_due:
             return
         if self._due_since is None:
-            self._due_since = self._status.clock()
-        if is_first or not self._limits.debounce:
-            self._news.set()
-        elif self._push is None:
-            self._push = asyncio.get_running_loop().call_later(self._limits.debounce, self.wake)
+            self._due_since = now
+        self._news.set()
 
     def close(self) -> None:
         self._closed = True
@@ -111,7 +131,7 @@ class Stream:
             if reader.done():
                 reader.result()
         finally:
-            for timer in (*self._timers, self._push):
+            for timer in (*self._timers, self._pause):
                 if timer is not None:
                     timer.cancel()
             reader.cancel()
@@ -123,7 +143,6 @@ class Stream:
         return {"stream": self._number, "delta": self.subscriptions.delta}
 
     def wake(self) -> None:
-        self._push = None
         self._news.set()
 
     async def _read(self, client: Client, messages: AsyncIterator[Any]) -> None:
@@ -195,11 +214,31 @@ class Stream:
             message = message_of(response, self._node.kind, delta=subscriptions.delta)
             if self._wire is not None:
                 self._wire("response", {**self._place(), **shown(response)})
-            async with asyncio.timeout(self._limits.push_timeout):
-                await grpc_call.write(message)
+            await self._write(grpc_call, message)
             now, metrics = self._status.clock(), self._status.metrics
             metrics.pushes[short(response.type_url)] += 1
             self._sent_at[response.type_url] = now
             if self._due_since is not None and not subscriptions.is_due:
                 metrics.push_seconds.observe(now - self._due_since)
                 self._due_since = None
+
+    async def _write(self, grpc_call: Any, message: Any) -> None:
+        """Raises :class:`TimeoutError` once a client that read too late has read.
+
+        A write is never given up: gRPC bears no status beside one that is under way, and sends
+        none before the client has read what comes first.
+        """
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._limits.push_timeout, self._gave_up)
+        try:
+            await grpc_call.write(message)
+        finally:
+            timer.cancel()
+        if self._is_slow:
+            raise TimeoutError
+
+    def _gave_up(self) -> None:
+        self._is_slow = True
+        self._status.metrics.refused_streams["slow"] += 1
+        LOG.warning("%s reads too slowly; its stream is ended", self._node.id)
+        self.close()

@@ -1,5 +1,8 @@
 """The server over real sockets: both encodings, every service, and what it does not bear."""
 
+import asyncio
+from itertools import count
+
 import grpc
 import pytest
 
@@ -198,6 +201,27 @@ async def test_a_client_that_reads_nothing_is_ended_and_never_has_a_queue(cache,
         assert max(server.status.metrics.pushes.values(), default=0) <= 1
 
 
+async def all_of(stream):
+    while True:
+        await stream.next()
+
+
+async def test_who_reads_too_late_gets_what_was_under_way_and_then_the_end(cache, connect, said):
+    big = "x" * 3_000_000
+    content = [cluster(big), ClusterLoadAssignment(cluster_name=big), RouteConfiguration(name=big)]
+    cache.set_snapshot("all", content)
+    async with serve(cache, FREE, limits=Limits(push_timeout=0.2)) as server:
+        stream = await connect(server.address)
+        for kind in ("cds", "eds", "rds"):
+            await stream.ask(kind, "*")
+        await said("reads too slowly")
+        assert (await stream.next()).type_url == CLUSTER
+        with pytest.raises(grpc.aio.AioRpcError) as end:
+            await all_of(stream)
+        assert end.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert server.status.metrics.refused_streams == {"slow": 1}
+
+
 async def test_requests_beyond_their_rate_are_read_later_and_answers_are_not(cache, connect):
     limits = Limits(requests=2, requests_per_second=20.0)
     async with serve(cache, FREE, limits=limits) as server:
@@ -210,14 +234,33 @@ async def test_requests_beyond_their_rate_are_read_later_and_answers_are_not(cac
         assert removed == {"n0", "n1", "n2", "n3"}
 
 
-async def test_changes_are_gathered_before_a_push(cache, connect):
-    async with serve(cache, FREE, limits=Limits(debounce=0.05)) as server:
+async def test_the_first_change_is_pushed_at_once_and_those_on_its_heels_together(cache, connect):
+    async with serve(cache, FREE, limits=Limits(debounce=0.2)) as server:
         stream = await connect(server.address)
         await stream.ask("cds", "c")
         await stream.accept("c")
         for version in range(2, 12):
             cache.set_snapshot("all", [cluster(timeout=float(version))], version=str(version))
+        assert (await stream.accept("c")).version_info == "2"
         assert (await stream.accept("c")).version_info == "11"
+
+
+async def test_changes_that_never_cease_are_pushed_all_the_same(cache, connect):
+    async with serve(cache, FREE, limits=Limits(debounce=0.05)) as server:
+        stream = await connect(server.address)
+        await stream.ask("cds", "c")
+        await stream.accept("c")
+
+        async def edit():
+            for version in count(2):
+                cache.set_snapshot("all", [cluster(timeout=float(version))], version=str(version))
+                await asyncio.sleep(0)
+
+        editing = asyncio.create_task(edit())
+        versions = [int((await stream.accept("c")).version_info) for _ in range(4)]
+        editing.cancel()
+        assert versions == sorted(set(versions))
+        assert versions[-1] - versions[0] > 3  # most of them were passed over
 
 
 async def test_an_old_stream_ends_well_and_its_connection_is_told_to_go(cache, connect):
