@@ -112,11 +112,13 @@ class Member:
         self.snapshot = Snapshot()
         self.absent: frozenset[str] = frozenset()
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self.threads: set[str] = set()
         self.client = XdsClient(
             bootstrap,
             on_update=self._update,
             on_problem=self._problem,
+            on_note=self.notes.append,
             clock=time.monotonic,
             dice=random.random,
             **kwargs,

@@ -156,6 +156,7 @@ def test_a_server_that_speaks_no_delta_is_asked_in_the_other_encoding(
     me.until(lambda: me.snapshot.listeners)
     [asked] = me.client.status()["servers"]
     assert (asked["encoding"], asked["connected"]) == ("sotw", True)
+    assert me.problems == []
 
 
 def test_d1_a_new_stream_tells_the_versions_that_are_in_use(control_plane, member, world) -> None:

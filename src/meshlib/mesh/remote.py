@@ -54,6 +54,7 @@ class Remote:
             on_update=self._update,
             on_problem=self._problem,
             on_contact=self._contact,
+            on_note=lambda text: log.info("control plane: %s", text),
             clock=time.monotonic,
             dice=random.random,
             runtime_layers=options.runtime_layers,
@@ -171,6 +172,7 @@ def _bootstrap(options: Options) -> Bootstrap:
         labels=options.all_labels,
         service=options.service,
         locality={name: place for name, place in asdict(options.locality).items() if place},
+        delta=True,  # of a server that does not speak it, the state of the world is asked
     )
 
 

@@ -182,6 +182,7 @@ class AdsPair:
         self.discovery = Discovery(self.tokens.decode, dice=lambda: luck, servers=self.servers)
         self.updates: list[Update] = []
         self.reports: list[str] = []
+        self.notes: list[str] = []
         every = dict.fromkeys(each for group in self.servers.values() for each in group)
         self._planes = {server.server_uri: Plane(self, server) for server in every}
         first = self._first = self._planes[self.servers[None][0].server_uri]
@@ -236,8 +237,8 @@ class AdsPair:
             match effect:
                 case Errand(server):
                     self._planes[server.server_uri].perform(effect)
-                case Report(text):
-                    self.reports.append(text)
+                case Report(text, routine):
+                    (self.notes if routine else self.reports).append(text)
                 case Update():
                     self.updates.append(effect)
         for plane in self._planes.values():

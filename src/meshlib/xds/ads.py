@@ -52,9 +52,10 @@ class OpenStream:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Something that the people of this program should read."""
+    """Something that the people of this program should read; a ``routine`` is no trouble."""
 
     text: str
+    routine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,8 @@ class Ads:
             delay = self._reconnects.after_life(now - answered)
         elif self.delta and event.unimplemented:
             self.delta, delay = False, 0.0
-            actions += self._report("delta", "the control plane speaks no delta xDS; using SotW")
+            text = "speaks no delta xDS, so it is asked for the state of the world"
+            actions.append(Report(f"{self._source} {text}", routine=True))
         else:
             self.error = event.status
             delay = self._reconnects.after_failure()

@@ -39,7 +39,7 @@ class XdsClient:
 
     Every method may be called from any thread. A child made by ``fork`` builds a client of its own.
     ``wire`` hears all that is said, on the client's thread. ``on_contact`` hears why no server
-    answers, and "" when one does again.
+    answers, and "" when one does again; ``on_note`` what is no problem.
     """
 
     def __init__(  # noqa: PLR0913 - what it hears with, and what it is made of
@@ -49,6 +49,7 @@ class XdsClient:
         on_update: Callable[[Snapshot, frozenset[str]], None],
         on_problem: Callable[[str], None],
         on_contact: Callable[[str], None] = lambda _outage: None,
+        on_note: Callable[[str], None] = lambda _text: None,
         clock: Clock,
         dice: Dice,
         decode: Decode = decode_resource,
@@ -60,6 +61,7 @@ class XdsClient:
         self._on_update = on_update
         self._on_problem = on_problem
         self._on_contact = on_contact
+        self._on_note = on_note
         self._outage = ""
         self._clock = clock
         self._discovery = Discovery(
@@ -245,8 +247,8 @@ class XdsClient:
             match effect:
                 case Errand():
                     self._run_errand(effect)
-                case Report(text):
-                    self._problem(text)
+                case Report(text, routine):
+                    self._report(text, self._on_note if routine else self._on_problem)
                 case Update():
                     self._publish(effect)
 
@@ -286,5 +288,8 @@ class XdsClient:
         return replace(snapshot, listeners=listeners)
 
     def _problem(self, text: str) -> None:
+        self._report(text, self._on_problem)
+
+    def _report(self, text: str, tell: Callable[[str], None]) -> None:
         with contextlib.suppress(Exception):
-            self._on_problem(f"{text} (node {self._bootstrap.node.id})")
+            tell(f"{text} (node {self._bootstrap.node.id})")
