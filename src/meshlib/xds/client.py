@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from ..model import Snapshot
 from .ads import OpenStream, Report, RequestSent, StreamClosed, StreamOpened
 from .authority import CloseStream, Errand
+from .backoff import Reconnects
 from .bootstrap import Bootstrap, Server
 from .codec import BY_TYPE_URL
 from .codec import decode as decode_resource
@@ -39,7 +40,8 @@ class XdsClient:
 
     Every method may be called from any thread. A child made by ``fork`` builds a client of its own.
     ``wire`` hears all that is said, on the client's thread. ``on_contact`` hears why no server
-    answers, and "" when one does again; ``on_note`` what is no problem.
+    answers, and "" when one does again; ``on_note`` what is no problem. ``reconnects`` makes the
+    one who says how long to wait between two streams to a server.
     """
 
     def __init__(  # noqa: PLR0913 - what it hears with, and what it is made of
@@ -55,6 +57,7 @@ class XdsClient:
         decode: Decode = decode_resource,
         connect: Connect = Stream,
         wire: Wire | None = None,
+        reconnects: Callable[[Dice], Reconnects] = Reconnects,
         runtime_layers: Iterable[str] = (),
     ) -> None:
         self._bootstrap = bootstrap
@@ -65,7 +68,11 @@ class XdsClient:
         self._outage = ""
         self._clock = clock
         self._discovery = Discovery(
-            decode, dice=dice, servers=bootstrap.servers, runtime_layers=runtime_layers
+            decode,
+            dice=dice,
+            servers=bootstrap.servers,
+            runtime_layers=runtime_layers,
+            reconnects=reconnects,
         )
         self._mailbox: queue.SimpleQueue[News | _Wake] = queue.SimpleQueue()
         self._lines = Lines(bootstrap.node, self._mailbox.put, connect, wire)

@@ -1,6 +1,6 @@
 """The whole client without its wire: the conversations, the cache and the join, in step."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..clock import Dice
@@ -58,9 +58,11 @@ class Discovery:
         dice: Dice,
         servers: Mapping[str | None, Servers],
         runtime_layers: Iterable[str] = (),
+        reconnects: Callable[[Dice], Reconnects] = Reconnects,
     ) -> None:
         self._decode = decode
         self._dice = dice
+        self._reconnects = reconnects
         self.watches = Watches()
         self._authorities = Authorities(servers, self.watches, self._converse)
         self._resolver = Resolver(self.watches, runtime_layers)
@@ -70,7 +72,7 @@ class Discovery:
             self.watches,
             self._decoded,
             types=TYPES,
-            reconnects=Reconnects(self._dice),
+            reconnects=self._reconnects(self._dice),
             server_features=server.server_features,
             source=server.server_uri,
             delta=server.speaks_delta,
