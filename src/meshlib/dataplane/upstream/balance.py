@@ -108,16 +108,19 @@ class Balancer:
 
     def _maker(
         self, policy: LbPolicy, before: Made, made: Made
-    ) -> Callable[[tuple[Candidate, ...]], Picker]:
+    ) -> Callable[[Iterable[Candidate]], Picker]:
         seed = self._own_seed() if isinstance(policy, RandomSubsetting) else 0
         # Calls that spare a priority may add to it, while the next balance is prepared beside them.
-        like = [picker for (of, _), picker in list(before.items()) if of == policy]
+        earlier = list(before.items())
+        like = [picker for (of, _), picker in earlier if of == policy]
+        # Thousands of new objects would call for the garbage collector, which stops every thread.
+        known = {candidate: candidate for (_, made_of), _ in earlier for candidate in made_of}
 
-        def make(candidates: tuple[Candidate, ...]) -> Picker:
-            key = (policy, candidates)
+        def make(candidates: Iterable[Candidate]) -> Picker:
+            key = (policy, tuple([known.get(candidate, candidate) for candidate in candidates]))
             picker = made.get(key) or before.get(key)
             if picker is None:
-                picker = picker_for(policy, candidates, self._clock, self._dice, seed)
+                picker = picker_for(policy, key[1], self._clock, self._dice, seed)
                 build_as(picker, like)
             made[key] = picker
             return picker
@@ -141,6 +144,8 @@ def ranks_of(
     options = config.http_protocol_options
     http2 = options is not None and options.http2
     known = before.endpoints
+    # As they were, for the garbage collector's sake: it stops every thread for what is new.
+    kept = {member.endpoint.key: member for rank in before.ranks for member in rank.members}
     members: dict[int, list[Member]] = {}
     localities: dict[int, list[tuple[Locality, int | None]]] = {}
     for found in assignment.endpoints:
@@ -153,7 +158,9 @@ def ranks_of(
             endpoint = live[key] = known.get(key) or UpstreamEndpoint(
                 told, http2=http2, connect_timeout=config.connect_timeout, priority=found.priority
             )
-            rank.append(Member(endpoint, told, len(places)))
+            member = Member(endpoint, told, len(places))
+            was = kept.get(key, member)
+            rank.append(was if was == member else member)
         places.append((found.locality, found.load_balancing_weight))
     if config.health_checks and not config.ignore_health_on_host_removal:
         for priority, locality, member in _leaving(before, live):
@@ -164,9 +171,9 @@ def ranks_of(
                 places.append((locality, None))
             live[member.endpoint.key] = member.endpoint
             members.setdefault(priority, []).append(member._replace(locality=index, leaving=True))
-    factor, kept = assignment.overprovisioning_factor / 100, kept_share(assignment)
+    factor, share = assignment.overprovisioning_factor / 100, kept_share(assignment)
     return tuple(
-        Rank(config, tuple(members[p]), tuple(localities[p]), factor, kept, index)
+        Rank(config, tuple(members[p]), tuple(localities[p]), factor, share, index)
         for index, p in enumerate(sorted(members))
     )
 

@@ -1,7 +1,7 @@
 """Which locality of a priority takes a call: by weights, or the client's own zone first."""
 
 from bisect import bisect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from ...clock import Dice
@@ -11,7 +11,7 @@ from .pickers import Candidate, Picker
 from .pickers.edf import Schedule
 from .priority import Level, Member, Rank
 
-Make = Callable[[tuple[Candidate, ...]], Picker]
+Make = Callable[[Iterable[Candidate]], Picker]
 """Makes the picker of the cluster's own policy."""
 
 
@@ -143,11 +143,11 @@ def _grouped(members: Iterable[Member]) -> dict[int, list[Member]]:
     return groups
 
 
-def _weighed(members: Iterable[Member]) -> tuple[Candidate, ...]:
-    return tuple([Candidate(m.endpoint, m.config.load_balancing_weight) for m in members])
+def _weighed(members: Iterable[Member]) -> Iterator[Candidate]:
+    return (Candidate(m.endpoint, m.config.load_balancing_weight) for m in members)
 
 
-def _hashed(level: Level, rank: Rank, policy: RingHash | Maglev) -> tuple[Candidate, ...]:
+def _hashed(level: Level, rank: Rank, policy: RingHash | Maglev) -> list[Candidate]:
     """With weights that make up 1 together, and the names that endpoints have on a ring.
 
     With locality weights, the locality's share times that of the endpoint inside it.
@@ -159,7 +159,7 @@ def _hashed(level: Level, rank: Rank, policy: RingHash | Maglev) -> tuple[Candid
         for index, (_, weight) in enumerate(rank.localities):
             if weight and index in groups:
                 named += _normalized(groups[index], weight / whole, policy)
-    return tuple(named or _normalized(level.candidates, 1.0, policy))
+    return named or _normalized(level.candidates, 1.0, policy)
 
 
 def _normalized(
