@@ -13,7 +13,7 @@ from ...model import (
 )
 from .matcher import decode_fraction, encode_fraction
 from .metadata import decode_metadata, encode_metadata
-from .plain import has_unknown_fields, is_ip, shared_endpoint
+from .plain import is_ip, shared_endpoint
 from .wire import UINT32_MAX, Fields, Reader, wrapped
 
 MAX_PRIORITY = 128
@@ -33,11 +33,10 @@ def encode_load_assignment(assignment: ClusterLoadAssignment) -> Fields:
 def decode_load_assignment(reader: Reader, *, dns: bool = False) -> ClusterLoadAssignment:
     """With ``dns``, hosts may be names; else they are IP addresses."""
     groups = reader.children("endpoints")
-    plain = not has_unknown_fields(reader.message)
     policy = reader.child("policy")
     assignment = ClusterLoadAssignment(
         cluster_name=reader.text("cluster_name", required=True),
-        endpoints=tuple(_decode_locality(group, dns=dns, plain=plain) for group in groups),
+        endpoints=tuple(_decode_locality(group, dns=dns) for group in groups),
         overprovisioning_factor=policy.number("overprovisioning_factor", 140, low=1),
         drop_overloads=tuple(_decode_drop(drop) for drop in policy.children("drop_overloads")),
     )
@@ -87,10 +86,10 @@ def _encode_locality(group: LocalityLbEndpoints) -> Fields:
     }
 
 
-def _decode_locality(reader: Reader, *, dns: bool, plain: bool) -> LocalityLbEndpoints:
+def _decode_locality(reader: Reader, *, dns: bool) -> LocalityLbEndpoints:
     locality = reader.child("locality")
     endpoints = tuple(
-        (shared_endpoint(message, dns=dns) if plain else None)
+        shared_endpoint(message, dns=dns)
         or _decode_endpoint(reader.item("lb_endpoints", index, message), dns=dns)
         for index, message in enumerate(reader.messages("lb_endpoints"))
     )

@@ -19,14 +19,6 @@ SHARED = 32_768
 """Endpoints that are remembered at most; each is about 1 kB."""
 
 
-def has_unknown_fields(message: Any) -> bool:
-    """Whether any message within has fields that are newer than our protos."""
-    known = type(message)()
-    known.CopyFrom(message)
-    known.DiscardUnknownFields()
-    return bool(known.ByteSize() != message.ByteSize())
-
-
 def shared_endpoint(message: Any, *, dns: bool) -> Endpoint | None:
     """:func:`plain_endpoint`, but those that come again, as nearly all do, are the same objects.
 
@@ -39,7 +31,15 @@ def shared_endpoint(message: Any, *, dns: bool) -> Endpoint | None:
 @lru_cache(maxsize=SHARED)
 def _shared(encoded: bytes, dns: bool) -> Endpoint | None:
     message = message_class("envoy.config.endpoint.v3.LbEndpoint").FromString(encoded)
-    return plain_endpoint(message, dns=dns)
+    return None if _has_unknown_fields(message) else plain_endpoint(message, dns=dns)
+
+
+def _has_unknown_fields(message: Any) -> bool:
+    """Whether any message within has fields that are newer than our protos."""
+    known = type(message)()
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()
+    return bool(known.ByteSize() != message.ByteSize())
 
 
 def plain_endpoint(message: Any, *, dns: bool) -> Endpoint | None:
