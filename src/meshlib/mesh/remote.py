@@ -58,6 +58,7 @@ class Remote:
             clock=time.monotonic,
             dice=random.random,
             runtime_layers=options.runtime_layers,
+            is_called=self._is_called,
         )
         self._load_reports = LoadReports(
             lambda: self._client.server,
@@ -92,6 +93,10 @@ class Remote:
             self._without(outage)
         self._outage = outage
         self._upkeep.contact(outage)
+
+    def _is_called(self, cluster: str) -> bool:
+        live = self._engine.clusters.get(cluster)
+        return live is not None and live.is_called
 
     def _without(self, outage: str) -> None:
         """The control plane cannot be asked, and did not say so before: what is done then."""

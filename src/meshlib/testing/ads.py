@@ -4,7 +4,7 @@ The control planes are sticklers: each request is held against the law of the pr
 every test which uses them checks the wire too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..model import Snapshot
@@ -173,13 +173,16 @@ class AdsPair:
         luck: float = 0.5,
         delta: bool = False,
         servers: Mapping[str | None, tuple[Server, ...]] | None = None,
+        is_called: Callable[[str], bool] | None = None,
     ) -> None:
         self.now = 0.0
         self.tokens = Tokens()
         features = tuple(server_features)
         only = Server(server_uri="control-plane", server_features=features, delta=delta)
         self.servers: Mapping[str | None, tuple[Server, ...]] = servers or {None: (only,)}
-        self.discovery = Discovery(self.tokens.decode, dice=lambda: luck, servers=self.servers)
+        self.discovery = Discovery(
+            self.tokens.decode, dice=lambda: luck, servers=self.servers, is_called=is_called
+        )
         self.updates: list[Update] = []
         self.reports: list[str] = []
         self.notes: list[str] = []

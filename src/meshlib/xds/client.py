@@ -41,7 +41,8 @@ class XdsClient:
     Every method may be called from any thread. A child made by ``fork`` builds a client of its own.
     ``wire`` hears all that is said, on the client's thread. ``on_contact`` hears why no server
     answers, and "" when one does again; ``on_note`` what is no problem. ``reconnects`` makes the
-    one who says how long to wait between two streams to a server.
+    one who says how long to wait between two streams to a server. ``is_called``: are calls to this
+    cluster under way?
     """
 
     def __init__(  # noqa: PLR0913 - what it hears with, and what it is made of
@@ -59,6 +60,7 @@ class XdsClient:
         wire: Wire | None = None,
         reconnects: Callable[[Dice], Reconnects] = Reconnects,
         runtime_layers: Iterable[str] = (),
+        is_called: Callable[[str], bool] | None = None,
     ) -> None:
         self._bootstrap = bootstrap
         self._on_update = on_update
@@ -73,6 +75,7 @@ class XdsClient:
             servers=bootstrap.servers,
             runtime_layers=runtime_layers,
             reconnects=reconnects,
+            is_called=is_called,
         )
         self._mailbox: queue.SimpleQueue[News | _Wake] = queue.SimpleQueue()
         self._lines = Lines(bootstrap.node, self._mailbox.put, connect, wire)

@@ -20,6 +20,9 @@ TYPES = (LISTENER, EXTENSION, ROUTE, CLUSTER, ENDPOINT, RUNTIME)
 
 Effect = Errand | Report | Update
 
+CALLS_END = 1.0
+"""Seconds between two looks whether the last call has left a cluster."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeStatus:
@@ -48,7 +51,7 @@ class Discovery:
     """Events in, effects out: each batch of news makes one update at most.
 
     ``servers`` of each authority, in order of preference; ``None`` is the default authority.
-    ``runtime_layers`` are asked for with the first listener.
+    ``runtime_layers`` are asked for with the first listener. ``is_called``: see the resolver.
     """
 
     def __init__(
@@ -59,13 +62,15 @@ class Discovery:
         servers: Mapping[str | None, Servers],
         runtime_layers: Iterable[str] = (),
         reconnects: Callable[[Dice], Reconnects] = Reconnects,
+        is_called: Callable[[str], bool] | None = None,
     ) -> None:
         self._decode = decode
         self._dice = dice
         self._reconnects = reconnects
         self.watches = Watches()
         self._authorities = Authorities(servers, self.watches, self._converse)
-        self._resolver = Resolver(self.watches, runtime_layers)
+        self._resolver = Resolver(self.watches, runtime_layers, is_called)
+        self._let_go_at: float | None = None
 
     def _converse(self, server: Server) -> Ads:
         return Ads(
@@ -95,10 +100,14 @@ class Discovery:
         return self._settle(self._authorities.handle(server, event, now), now)
 
     def tick(self, now: float) -> tuple[Effect, ...]:
+        if self._let_go_at is not None and self._let_go_at <= now:
+            self._let_go_at = None
+            self._resolver.let_go()
         return self._settle(self._authorities.tick(now), now)
 
     def deadline(self) -> float | None:
-        return self._authorities.deadline()
+        times = (self._authorities.deadline(), self._let_go_at)
+        return min((time for time in times if time is not None), default=None)
 
     @property
     def relied_on(self) -> Server:
@@ -158,6 +167,8 @@ class Discovery:
         effects: list[Effect] = list(news)
         while changes := self._resolver.resolve():
             effects += self._apply(changes, now)
+        if self._resolver.holds and self._let_go_at is None:
+            self._let_go_at = now + CALLS_END
         update = self._resolver.update(self.version)
         return tuple(effects) if update is None else (*effects, update)
 

@@ -58,10 +58,21 @@ class Branch:
 
 
 class Resolver:
-    """Make before break: what is complete replaces what serves, and not a moment earlier."""
+    """Make before break: what is complete replaces what serves, and not a moment earlier.
 
-    def __init__(self, watches: Watches, runtime_layers: Iterable[str] = ()) -> None:
+    ``is_called`` says of a cluster whether calls to it are under way: what routes have left is kept
+    up to date until they end (gRFC A31).
+    """
+
+    def __init__(
+        self,
+        watches: Watches,
+        runtime_layers: Iterable[str] = (),
+        is_called: Callable[[str], bool] | None = None,
+    ) -> None:
         self._watches = watches
+        self._is_called = is_called
+        self._held: dict[str, None] = {}
         self._layers = dict.fromkeys(runtime_layers)
         self._watched: dict[str, None] = {}
         self._trees: dict[str, Tree] = {}
@@ -81,18 +92,37 @@ class Resolver:
     def resolve(self) -> tuple[SubscriptionChanged, ...]:
         """Take in what the watches know; what must be asked or forgotten for it."""
         candidates = {name: tree for name in self._watched if (tree := self._candidate(name))}
+        before = dict(self._trees)
         for name in self._watched:
             if self._entry(LISTENER, name).is_known_failed:
                 self._trees.pop(name, None)
-        wanted = self._wanted(candidates.values(), self._trees.values())
+        wanted = self._wanted(candidates.values(), before.values())
         self._branches = self._grown(wanted)
         for name, tree in candidates.items():
             if all(self._is_settled(c, serving=name in self._trees) for c in tree.clusters):
                 self._trees[name] = tree
+        if self._is_called is not None and before != self._trees:
+            self._hold(before.values())
         wanted = self._wanted(candidates.values(), self._trees.values())
         self._branches = {n: b for n, b in self._branches.items() if n in wanted}
         self._remember(candidates.values())
         return self._subscribe(wanted)
+
+    @property
+    def holds(self) -> bool:
+        """Is something kept for calls alone?"""
+        return bool(self._held)
+
+    def let_go(self) -> None:
+        """Forget what routes have left and no call is under way to."""
+        assert self._is_called is not None, "something is held"
+        self._held = {name: None for name in self._held if self._is_called(name)}
+
+    def _hold(self, before: Iterable[Tree]) -> None:
+        """Calls may begin by the routes of before until the new ones are in force: look later."""
+        referred = self._clusters_of(self._trees.values())
+        left = {**self._held, **self._clusters_of(before)}
+        self._held = {n: None for n in left if n not in referred and n in self._branches}
 
     def update(self, version: str) -> Update | None:
         """What the mesh is to run on now; ``None`` where nothing changed."""
@@ -220,7 +250,7 @@ class Resolver:
         return {c: None for trees in groups for tree in trees for c in tree.clusters}
 
     def _wanted(self, *groups: Iterable[Tree]) -> dict[str, None]:
-        return _with_children(self._clusters_of(*groups), self._known_children)
+        return _with_children((*self._clusters_of(*groups), *self._held), self._known_children)
 
     def _known_children(self, name: str) -> Iterable[str]:
         """Those of the cluster that serves, and of the one that is to take its place."""
@@ -263,7 +293,8 @@ class Resolver:
         return [resource for resource in found if resource is not None]
 
     def _snapshot(self, version: str) -> Snapshot:
-        in_use = _with_children(self._clusters_of(self._trees.values()), self._serving_children)
+        roots = (*self._clusters_of(self._trees.values()), *self._held)
+        in_use = _with_children(roots, self._serving_children)
         branches = {name: b for name in in_use if (b := self._branches.get(name)) is not None}
         return Snapshot(
             listeners={name: tree.listener for name, tree in self._trees.items()},

@@ -43,6 +43,11 @@ class CircuitBreaker:
     def is_open(self) -> bool:
         return self.concurrency.active >= self.limits.max_requests
 
+    @property
+    def is_used(self) -> bool:
+        counts = self.concurrency
+        return bool(counts.active or counts.retries or self.waiting)
+
     def may_retry(self, *, again: bool = False) -> bool:
         """Is there room for one more retry: by budget where there is one, else by number.
 

@@ -76,6 +76,11 @@ class UpstreamCluster:
         """Can this go on under that configuration, or does another kind of cluster take over?"""
         return self.passthrough == isinstance(config.discovery, OriginalDst)
 
+    @property
+    def is_called(self) -> bool:
+        """Are calls under way, in line, or about to be tried again?"""
+        return self.breaker.is_used or self.high.is_used
+
     # -- what the configuration says ------------------------------------------------------------
 
     def prepare(self, config: Cluster, assignment: ClusterLoadAssignment) -> Balance:
