@@ -20,6 +20,9 @@ P = TypeVar("P", bound=Piece)
 BROKEN: Any = object()
 """Stands for a value whose flaws are already reported."""
 
+UNSET = (types.NoneType, msgspec.UnsetType)
+"""Kinds of what an optional field has when nothing is said."""
+
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION_PART = re.compile(r"(\d{1,15}(?:\.\d{0,9})?|\.\d{1,9})(ns|us|µs|ms|s|m|h)")
 _DURATION = re.compile(rf"0|(?:{_DURATION_PART.pattern})+")
@@ -85,7 +88,7 @@ class _Decoder:
     def _value(self, value: Any, hint: Any, path: Path) -> Any:
         origin, arguments = get_origin(hint), get_args(hint)
         if origin in (Union, types.UnionType):  # None means unset, and is dealt with already
-            shapes = [shape for shape in arguments if shape is not types.NoneType]
+            shapes = [shape for shape in arguments if shape not in UNSET]
             if len(shapes) > 1:
                 return self._plain(value, hint, path)
             return self._value(value, shapes[0], path)
