@@ -7,7 +7,9 @@ import threading
 import grpc
 import pytest
 
+import meshlib
 from meshlib.controlplane import ControlPlane
+from meshlib.xds.load_report import METHOD, REQUEST, RESPONSE
 from meshlib.xds.protos import message_class
 from meshlib.xds.types import CLUSTER
 
@@ -36,8 +38,26 @@ class Running:
             self.admin = plane.admin_address
             async with grpc.aio.insecure_channel(plane.address) as channel:
                 await self._refuse(channel)
-                self._ready.set()
-                await self._stop.wait()
+                async with meshlib.Mesh("mine", control_plane=plane.address) as member:
+                    await member.aregister(5000, linger=0)
+                    await self._tell_load(channel)
+                    self._ready.set()
+                    await self._stop.wait()
+
+    async def _tell_load(self, channel):
+        stream = channel.stream_stream(
+            METHOD,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=message_class(RESPONSE).FromString,
+        )()
+        request = message_class(REQUEST)()
+        request.node.id = "picky/1"
+        stats = request.cluster_stats.add(cluster_name="busy")
+        stats.load_report_interval.seconds = 2
+        stats.upstream_locality_stats.add(total_successful_requests=30, total_error_requests=1)
+        await stream.write(request)
+        await stream.read()
+        self._load = stream  # what it told goes when it is forgotten
 
     async def _refuse(self, channel):
         stream = channel.stream_stream(
@@ -124,6 +144,15 @@ def test_status_tells_refusals_and_lines_its_columns_up(running, run):
     assert row.startswith("picky/1")
     for name, value in (("XDS", "sotw"), ("KIND", "other")):
         assert row[head.index(name) :].startswith(value)
+
+
+def test_status_tells_the_load_and_who_registered(running, run):
+    lines = run("status", "--admin", running().admin).stdout.splitlines()
+    busy = next(line.split() for line in lines if line.startswith("busy"))
+    assert busy == ["busy", "1", "15.5", "0.5", "0.0", "0"]
+    mine = next(line.split() for line in lines if line.startswith("127.0.0.1:5000"))
+    assert mine[1:4] == ["default", "app=mine", "SERVING"]
+    assert mine[5:7] == ["ends", "in"]
 
 
 def test_an_admin_address_elsewhere_wants_a_token(mesh, run, monkeypatch):

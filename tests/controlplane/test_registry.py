@@ -56,6 +56,15 @@ def test_a_lease_lives_as_long_as_its_stream_speaks(registry, clock):
     assert registry.workloads == ()
 
 
+def test_a_lease_is_shown_with_its_age_and_its_end(registry, clock):
+    registry.register(GREETER, "10.0.0.1")
+    clock.jump(20)
+    registry.register(GREETER, "10.0.0.1")  # what changed, or a stream anew
+    clock.jump(1)
+    (shown,) = registry.to_dicts()
+    assert (shown["age_seconds"], shown["ends_in_seconds"]) == (21, 29)
+
+
 def test_a_broken_stream_has_the_grace_to_come_back(registry, clock):
     lease = registry.register(GREETER, "10.0.0.1")
     registry.broke(lease)

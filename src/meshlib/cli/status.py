@@ -40,6 +40,16 @@ def _show(found: dict[str, Any]) -> None:
             out.print(said, style="red", soft_wrap=True)
     for error in found["errors"]:
         out.print(f"  refused edit: {error}", style="red", soft_wrap=True)
+    if found.get("loads"):
+        print_table(
+            ("CLUSTER", "CLIENTS", "CALLS/S", "ERRORS/S", "DROPPED/S", "IN PROGRESS"),
+            [_load(one) for one in found["loads"]],
+        )
+    if found.get("registered"):
+        print_table(
+            ("REGISTERED", "NAMESPACE", "LABELS", "STATE", "LEASE"),
+            [_workload(one) for one in found["registered"]],
+        )
     rejecting = sum(1 for client in clients if _refusals(client))
     refusals = f", {rejecting} rejecting" if rejecting else ""
     plural = "" if len(clients) == 1 else "s"
@@ -60,6 +70,28 @@ def _rows(clients: list[dict[str, Any]]) -> list[tuple[str, ...]]:
         )
         for client in clients
     ]
+
+
+def _load(load: dict[str, Any]) -> tuple[str, ...]:
+    """What the clients say of a cluster, per second of the last interval."""
+    calls = load["successful_per_second"] + load["error_per_second"]
+    return (
+        load["cluster"],
+        str(load["clients"]),
+        *(f"{each:.1f}" for each in (calls, load["error_per_second"], load["dropped_per_second"])),
+        str(load["in_progress"]),
+    )
+
+
+def _workload(one: dict[str, Any]) -> tuple[str, ...]:
+    ports = one["port"] or ",".join(f"{name}={port}" for name, port in one["ports"].items())
+    return (
+        f"{one['address']}:{ports}",
+        one["namespace"],
+        ",".join(f"{key}={value}" for key, value in one["labels"].items()),
+        one["state"],
+        f"{_age(one['age_seconds'])}, ends in {_age(max(0.0, one['ends_in_seconds']))}",
+    )
 
 
 def _state(kind: dict[str, Any] | None) -> str:

@@ -44,6 +44,7 @@ class Admin:
         app.router.add_get("/api/v1/status", self._get_status)
         app.router.add_get("/api/v1/clients", self._get_clients)
         app.router.add_get("/api/v1/clients/{client}", self._get_client)
+        app.router.add_get("/api/v1/loads", self._get_loads)
         app.router.add_get("/api/v1/config/{client}", self._get_config)
         app.router.add_get("/api/v1/config/{client}/{type}", self._get_config)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -99,6 +100,9 @@ class Admin:
         nacks = [past.to_dict(now) for past in self._status.nacks if past.client == name]
         found = {"id": name, "streams": [one.to_dict(now) for one in streams], "nacks": nacks}
         return web.json_response(found)
+
+    async def _get_loads(self, request: web.Request) -> web.Response:
+        return web.json_response({"clients": self._status.loads.to_dicts()})
 
     async def _get_config(self, request: web.Request) -> web.Response:
         name, kind = request.match_info["client"], request.match_info.get("type")

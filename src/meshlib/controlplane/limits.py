@@ -16,7 +16,8 @@ class Limits:
     10,000 names with their versions is longer than a megabyte. ``max_connection_age`` (±10 %)
     spreads clients over replicas: they are told GOAWAY and come back; ``None`` lets connections
     be. The first change is told at once, those that follow within ``debounce`` together after it:
-    none waits longer than that, though they never cease.
+    none waits longer than that, though they never cease. ``load_interval`` is how often clients
+    are asked to tell their load.
     """
 
     streams: int = 20_000
@@ -30,6 +31,7 @@ class Limits:
     push_timeout: float = 30.0
     max_connection_age: float | None = 1800.0
     debounce: float = 0.1
+    load_interval: float = 10.0
 
 
 class TokenBucket:

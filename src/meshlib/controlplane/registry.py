@@ -42,6 +42,7 @@ class Lease:
     workload: Workload
     peer: str
     ends: float
+    since: float = 0.0
     connected: bool = True
 
     @property
@@ -73,7 +74,9 @@ class Registry:
                 del self.leases[id_]
         if workload.id not in self.leases:
             self._check_room(peer)
-        lease = Lease(workload, peer, self.clock() + SILENCE * self.grace)
+        now, known = self.clock(), self.leases.get(workload.id)
+        since = known.since if known is not None else now
+        lease = Lease(workload, peer, now + SILENCE * self.grace, since)
         self.leases[workload.id] = lease
         self._list()
         return lease
@@ -104,6 +107,7 @@ class Registry:
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """For people; the id, by which a lease is taken back, is not theirs."""
+        now = self.clock()
         return [
             {
                 "namespace": lease.workload.namespace,
@@ -113,6 +117,8 @@ class Registry:
                 "ports": dict(lease.workload.ports),
                 "peer": lease.peer,
                 "state": lease.state,
+                "age_seconds": round(now - lease.since, 3),
+                "ends_in_seconds": round(lease.ends - now, 3),
             }
             for lease in self.leases.values()
         ]

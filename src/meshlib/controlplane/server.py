@@ -16,6 +16,7 @@ from .admin import LOOPBACK, Admin
 from .cache import SnapshotCache
 from .discovery import ExcessError, RequestError
 from .limits import Limits, TokenBucket
+from .load_reports import LoadReports
 from .messages import node_of
 from .node import Node
 from .services import handlers
@@ -78,6 +79,14 @@ class AdsServer:
         self._by_node: Counter[str] = Counter()
         new, rate = self._limits.new_streams, self._limits.new_streams_per_second
         self._new_streams = TokenBucket(new, rate, self.status.clock)
+        self._load_reports = LoadReports(
+            cache,
+            self.status.loads,
+            self._room,
+            self._known,
+            interval=self._limits.load_interval,
+            age=self._limits.max_connection_age,
+        )
         self._draining = False
 
     async def start(self) -> str:
@@ -86,7 +95,8 @@ class AdsServer:
         Raises :class:`MeshError` if the address cannot be had.
         """
         server = grpc.aio.server(options=(*OPTIONS, *self._options()))
-        server.add_generic_rpc_handlers((*handlers(self.stream), *self._beside))
+        own = (*handlers(self.stream), self._load_reports.handler)
+        server.add_generic_rpc_handlers((*own, *self._beside))
         host = self.address.rpartition(":")[0]
         self._warn_of_plaintext(host)
         try:
@@ -118,6 +128,7 @@ class AdsServer:
         self._draining = True
         for stream in tuple(self._streams):
             stream.close()
+        self._load_reports.close()
         if self._server is not None:
             await self._server.stop(grace)
 
@@ -137,15 +148,25 @@ class AdsServer:
         self, messages: AsyncIterator[Any], grpc_call: Any, *, delta: bool, type_url: str
     ) -> None:
         """One stream, from its first request to its end."""
+        async with self._room(grpc_call):
+            first = await anext(messages, None)
+            if first is None:
+                return
+            with self._known(first) as node:
+                stream = self._made(node, delta=delta, type_url=type_url)
+                with self._registered(stream, node, grpc_call.peer()) as client:
+                    await stream.converse(client, first, messages, grpc_call)
+
+    @asynccontextmanager
+    async def _room(self, grpc_call: Any) -> AsyncIterator[None]:
+        """Let a stream in if there is room; what is raised inside becomes its status."""
         if self._draining:
             said = "the control plane is draining"
             await grpc_call.abort(grpc.StatusCode.UNAVAILABLE, said)
         self._open += 1
         try:
             self._check_room()
-            first = await anext(messages, None)
-            if first is not None:
-                await self._serve(first, messages, grpc_call, delta=delta, type_url=type_url)
+            yield
         except ExcessError as excess:
             self.status.metrics.refused_streams[excess.reason] += 1
             await grpc_call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(excess))
@@ -157,20 +178,26 @@ class AdsServer:
         finally:
             self._open -= 1
 
-    async def _serve(
-        self,
-        first: Any,
-        messages: AsyncIterator[Any],
-        grpc_call: Any,
-        *,
-        delta: bool,
-        type_url: str,
-    ) -> None:
+    @contextmanager
+    def _known(self, first: Any) -> Iterator[Node]:
+        """Who begins a stream with this request; one may have so many at once."""
         if not first.HasField("node"):
             raise RequestError("the first request of a stream must carry the node")
         if first.node.ByteSize() > self._limits.node_bytes:
             raise ExcessError(f"a node of more than {self._limits.node_bytes} bytes", "node")
-        number, node = next(self._numbers), node_of(first.node)
+        node, most = node_of(first.node), self._limits.streams_per_node
+        if self._by_node[node.id] >= most:
+            raise ExcessError(f"{node.id} has {most} streams already", "streams_per_node")
+        self._by_node[node.id] += 1
+        try:
+            yield node
+        finally:
+            self._by_node[node.id] -= 1
+            if not self._by_node[node.id]:
+                del self._by_node[node.id]
+
+    def _made(self, node: Node, *, delta: bool, type_url: str) -> Stream:
+        number = next(self._numbers)
         stream = Stream(
             number,
             node,
@@ -186,15 +213,10 @@ class AdsServer:
             # not all of those that came together at one time.
             spread = 1.1 + number * GOLDEN_RATIO % 0.1
             stream.close_after(self._limits.max_connection_age * spread)
-        with self._registered(stream, node, grpc_call.peer()) as client:
-            await stream.converse(client, first, messages, grpc_call)
+        return stream
 
     @contextmanager
     def _registered(self, stream: Stream, node: Node, peer: str) -> Iterator[Client]:
-        most = self._limits.streams_per_node
-        if self._by_node[node.id] >= most:
-            raise ExcessError(f"{node.id} has {most} streams already", "streams_per_node")
-        self._by_node[node.id] += 1
         self._streams.add(stream)
         LOG.info("%s connected (%s)", node.id, node.user_agent_name or "unknown client")
         try:
@@ -205,9 +227,6 @@ class AdsServer:
                 yield client
         finally:
             self._streams.discard(stream)
-            self._by_node[node.id] -= 1
-            if not self._by_node[node.id]:
-                del self._by_node[node.id]
             LOG.info("%s disconnected", node.id)
 
     def _check_room(self) -> None:

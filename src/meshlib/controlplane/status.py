@@ -8,6 +8,7 @@ from typing import Any
 
 from ..clock import Clock
 from .discovery import Nack
+from .loads import Loads
 from .metrics import Metrics, metric
 from .node import Node
 from .profiles import Downgrade
@@ -75,6 +76,7 @@ class Status:
         self.nacks: deque[RecordedNack] = deque(maxlen=MAX_NACKS)
         self.downgrades: dict[Downgrade, None] = {}
         self.metrics = Metrics()
+        self.loads = Loads(clock)
         self.registry: Registry | None = None
 
     @contextmanager
@@ -118,6 +120,7 @@ class Status:
             "clients": [client.to_dict(now) for client in self.clients],
             "nacks": [past.to_dict(now) for past in self.nacks],
             "downgrades": [str(downgrade) for downgrade in self.downgrades],
+            "loads": self.loads.by_cluster(),
             "registered": self.registry.to_dicts() if self.registry is not None else [],
         }
 
@@ -135,6 +138,7 @@ class Status:
             *metric("streams", "gauge", "Open streams of clients.", streams),
             *metric("rejecting_streams", "gauge", "Streams with a NACK.", [((), rejecting)]),
             *self.metrics.lines(),
+            *self.loads.lines(),
         ]
         if self.registry is not None:
             states = Counter(lease.state for lease in self.registry.leases.values())
