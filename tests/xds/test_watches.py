@@ -229,6 +229,21 @@ def test_n7_a_bad_resource_without_name_may_be_the_missing_one(connected, world)
     assert pair.discovery.watches.get(LISTENER, "a").state is ResourceState.ACKED
 
 
+def test_n8_what_ails_a_cluster_is_told_though_it_is_served_on(connected, world) -> None:
+    pair = connected("a")
+    pair.serve(world.chain("a", "x"))
+    assert pair.discovery.trouble(CLUSTER, "x") == ""
+    pair.close()
+    pair.connect()
+    pair.close("refused")
+    trouble = pair.discovery.trouble(CLUSTER, "x")
+    assert trouble == "the control plane is not connected: refused"
+    pair.jump(2)
+    pair.connect()
+    pair.respond(ENDPOINT, Bad("x", "is odd"), version="2")
+    assert pair.discovery.trouble(CLUSTER, "x") == "x: x: is odd"
+
+
 def test_n9_what_does_not_exist_stays_subscribed_and_may_appear(connected, world) -> None:
     pair = connected("a")
     pair.jump(15)

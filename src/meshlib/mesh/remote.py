@@ -16,11 +16,14 @@ from ..model import Snapshot
 from ..xds.bootstrap import Bootstrap, Node, Server
 from ..xds.client import NOT_ACTED_ON, XdsClient
 from ..xds.last_known_good import Saved, Store
+from ..xds.types import CLUSTER, ROUTE
 from ..xds.watches import Entry
 from .last_good import Earlier, Keeper, read
 from .load_reports import LoadReports
 from .options import Options
 from .upkeep import Upkeep
+
+TYPES = {"routes": ROUTE, "clusters": CLUSTER}
 
 log = logging.getLogger("meshlib")
 
@@ -49,6 +52,7 @@ class Remote:
             self._store = Store(options.last_known_good, identity, wall=_wall)
             self._keeper = Keeper(self._store)
         engine.around.blame = self._blame
+        engine.around.why = self._why
         self._client = XdsClient(
             bootstrap,
             on_update=self._update,
@@ -121,10 +125,15 @@ class Remote:
     def _blame(self) -> str:
         """Why a listener may be missing: no connection, or what was wrong with an answer."""
         status = self._client.status()
-        server = f"control plane {status['server']}"
+        server, node = f"control plane {status['server']}", f"(node {status['node']})"
         if not status["connected"]:
-            return f"{server} is not connected: {status['error'] or 'no answer yet'}"
-        return f"{server}: {self._last_problem}" if self._last_problem else f"{server} sent none"
+            return f"{server} is not connected: {status['error'] or 'no answer yet'} {node}"
+        if self._last_problem:
+            return f"{server}: {self._last_problem}"
+        return f"{server} sent none {node}"
+
+    def _why(self, room: str, name: str) -> str:
+        return self._client.trouble(TYPES[room], name)
 
     def close(self) -> None:
         self._client.close()

@@ -144,6 +144,11 @@ class XdsClient:
         """The one whose word counts now."""
         return self._discovery.relied_on
 
+    def trouble(self, type_url: str, name: str) -> str:
+        """What the control plane's side says is wrong with a resource, and to whom; "": nothing."""
+        said = self._discovery.trouble(type_url, name)
+        return f"{said} (node {self._bootstrap.node.id})" if said else ""
+
     def entries(self) -> tuple[Entry, ...]:
         """Everything that is watched, as it is known now."""
         return self._discovery.watches.entries()

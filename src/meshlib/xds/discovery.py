@@ -126,6 +126,18 @@ class Discovery:
             return next(iter(known.values()))
         return ", ".join(f"{label} {version}" for label, version in known.items())
 
+    def trouble(self, type_url: str, name: str) -> str:
+        """What is wrong with a resource now, or with what a cluster needs besides; "": nothing."""
+        entry = self.watches.get(type_url, name)
+        if entry is not None and entry.error:
+            return f"{name}: {entry.error}"
+        if type_url == CLUSTER and entry is not None and entry.resource is not None:
+            service = entry.resource.load_assignment_name
+            if service is not None:
+                return self.trouble(ENDPOINT, service)
+        lost = self.watches.connection_error_of(name)
+        return f"the control plane is not connected: {lost}" if lost else ""
+
     def status(self) -> tuple[TypeStatus, ...]:
         entries = self.watches.entries()
         return tuple(

@@ -32,9 +32,16 @@ class Surroundings:
     version: str = ""
     blame: Callable[[], str] = str
     """Why configuration may be missing, in the words of its source."""
+    why: Callable[[str, str], str] = lambda _room, _name: ""
+    """What its source says of one resource: of "routes" or "clusters", by name; "": nothing."""
     outage: str = ""
     """Why nobody can be asked for configuration now; "" while somebody can."""
     mirrored: int = field(default=0)
+
+    def because(self, room: str, name: str) -> str:
+        """What is added to the words of a failure (gRFC A88)."""
+        reason = self.why(room, name)
+        return f": {reason}" if reason else ""
 
 
 @dataclass(slots=True)
@@ -108,14 +115,18 @@ def release(endpoint: UpstreamEndpoint, breaker: CircuitBreaker) -> None:
 
 
 def refusal(
-    breaker: CircuitBreaker, cluster: UpstreamCluster, request: Request, timeout: float | None
+    breaker: CircuitBreaker,
+    cluster: UpstreamCluster,
+    request: Request,
+    timeout: float | None,
+    around: Surroundings,
 ) -> Failure:
     """Why there is no attempt: no time, nobody there, or load is to be dropped."""
     if breaker.waiting:
         breaker.next_turn()
     if timeout is not None and timeout <= 0:
         return too_late(request)
-    return _dropped(cluster) if cluster.balance.pickers else _nobody(cluster)
+    return _dropped(cluster) if cluster.balance.pickers else _nobody(cluster, around)
 
 
 def too_late(request: Request) -> Failure:
@@ -135,9 +146,10 @@ def _not_made(cluster: UpstreamCluster) -> None:
         cluster.load.dropped()
 
 
-def _nobody(cluster: UpstreamCluster) -> Failure:
-    known = len(cluster.balance.endpoints)
-    return Failure(Cause.NO_ENDPOINT, f"no healthy endpoint of {known} in {cluster.name}")
+def _nobody(cluster: UpstreamCluster, around: Surroundings) -> Failure:
+    known, name = len(cluster.balance.endpoints), cluster.name
+    said = f"no healthy endpoint of {known} in {name}{around.because('clusters', name)}"
+    return Failure(Cause.NO_ENDPOINT, said)
 
 
 def dressed(request: Request, record: CallRecord) -> Request:

@@ -97,7 +97,7 @@ class Hedge:
         """``None``: there is none, and ``last`` says why."""
         call, send = self._call, self._begin(is_extra=False)
         if send is None:
-            self.last = refusal(call.breaker, call.cluster, call.request, call.left)
+            self.last = refusal(call.breaker, call.cluster, call.request, call.left, call.around)
         return send
 
     def patience(self) -> float | None:

@@ -60,7 +60,7 @@ def _copy(
             outcome = Failure(Cause.OVERFLOW, f"no room for a copy to {cluster.name}")
             yield Deliver(outcome, record)
         elif timeout <= 0 or (endpoint := cluster.pick()) is None:
-            outcome = refusal(breaker, cluster, request, timeout)
+            outcome = refusal(breaker, cluster, request, timeout, around)
             yield Deliver(outcome, record)
         else:
             record.endpoint, record.attempts = endpoint, 1

@@ -21,7 +21,7 @@ from .hedge import hedged
 from .mirror import mirrored
 from .terms import Terms, is_safe
 
-__all__ = ["Router", "Surroundings", "deliver", "local_answer", "too_late"]
+__all__ = ["Router", "Surroundings", "deliver", "too_late"]
 
 MEMO_SIZE = 1024
 NO_WAIT: float | None = 0.0
@@ -114,10 +114,10 @@ class Router:
         """
         route, destination = record.route, record.destination
         if route is None or destination is None:
-            return (yield from deliver(record, local_answer(route, request, record)))
+            return (yield from deliver(record, self._local_answer(route, request, record)))
         record.cluster = destination.cluster
         if destination.cluster is None:
-            return (yield from deliver(record, _no_cluster(route, destination, request, record)))
+            return (yield from deliver(record, self._no_cluster(destination, request, record)))
         _tell_of_answers(request, record, route, destination)
         deadline = self._terms_of(route, request).deadline(request, record.started + record.held)
         timeout = None if deadline is None else deadline - self._around.clock()
@@ -127,6 +127,30 @@ class Router:
         sent = request if destination.rewrite is None else destination.rewrite(request, record)
         outcome = yield Send(sent, None, timeout)
         return (yield from deliver(record, outcome))
+
+    def _local_answer(
+        self, route: LiveRoute | None, request: Request, record: CallRecord
+    ) -> Outcome:
+        """What a route without destination answers by itself, or none at all."""
+        if route is not None:
+            return route.answer(request, record)
+        host = request.authority or request.target
+        why = self._around.because("routes", self.table.config.name)
+        return Failure(Cause.NO_ROUTE, f"no route for {request.method} {host}{request.path}{why}")
+
+    def _no_cluster(
+        self, destination: Destination, request: Request, record: CallRecord
+    ) -> Outcome:
+        """A failure, or the status of the route's ``cluster_not_found_response_code``."""
+        route, name = record.route, destination.name
+        forward = None if route is None else route.forward
+        status = NOT_FOUND if forward is None else forward.cluster_not_found_response_code
+        if status == NOT_FOUND or request.is_grpc:
+            why = self._around.because("clusters", name)
+            return Failure(Cause.NO_CLUSTER, f"no cluster {name!r}{why}")
+        record.flags += Cause.NO_CLUSTER.flags
+        respond = destination.respond
+        return Response(status, () if respond is None else respond(request, record, ()))
 
     def _attempts(  # noqa: PLR0915 - see above
         self, request: Request, record: CallRecord, terms: Terms, observe: Observer
@@ -154,7 +178,7 @@ class Router:
                     timeout = left if per_try is None or left < per_try else per_try
                 endpoint = again.pick(key) if again else cluster.pick((), key)
                 if endpoint is None or (timeout is not None and timeout <= 0):
-                    refused = refusal(breaker, cluster, request, timeout)
+                    refused = refusal(breaker, cluster, request, timeout, around)
                     outcome = yield from deliver(record, refused)
                     break
                 record.endpoint = endpoint
@@ -213,27 +237,3 @@ def _tell_of_answers(
             return (*others, (ATTEMPT_COUNT, str(record.attempts)))
 
         record.responds_first(count)
-
-
-def local_answer(
-    route: LiveRoute | None, request: Request, record: CallRecord | None = None
-) -> Outcome:
-    """What a route without destination answers by itself, or none at all."""
-    return _no_route(request) if route is None else route.answer(request, record)
-
-
-def _no_route(request: Request) -> Failure:
-    host = request.authority or request.target
-    return Failure(Cause.NO_ROUTE, f"no route for {request.method} {host}{request.path}")
-
-
-def _no_cluster(
-    route: LiveRoute, destination: Destination, request: Request, record: CallRecord
-) -> Outcome:
-    """A failure, or the status of the route's ``cluster_not_found_response_code``."""
-    status = NOT_FOUND if route.forward is None else route.forward.cluster_not_found_response_code
-    if status == NOT_FOUND or request.is_grpc:
-        return Failure(Cause.NO_CLUSTER, f"no cluster {destination.name!r}")
-    record.flags += Cause.NO_CLUSTER.flags
-    respond = destination.respond
-    return Response(status, () if respond is None else respond(request, record, ()))
