@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from meshlib.errors import ConfigError
 from meshlib.model import Cluster, ClusterLoadAssignment, Listener, RouteConfiguration
+from meshlib.model.security import Secret
 from meshlib.model.snapshot import ROOMS
 from meshlib.testing import strategies as mesh
 from meshlib.xds.codec import decode, decode_snapshot, encode, encode_json
@@ -52,6 +53,12 @@ def survives(resource: Any) -> None:
 @given(mesh.listeners())
 def test_a_listener_survives_the_wire(listener: Listener) -> None:
     survives(listener)
+
+
+@unhurried
+@given(mesh.secrets())
+def test_a_secret_survives_the_wire(secret: Secret) -> None:
+    survives(secret)
 
 
 @unhurried

@@ -30,6 +30,7 @@ from ..model import (
     gather,
 )
 from ..model.runtime import RuntimeLayer
+from ..model.security import Secret
 from .codec import Resource, decode, encode
 from .protos import message_class
 
@@ -180,6 +181,8 @@ class Store:
                         runtimes.append(layer)
                     case ExtensionConfig() as extension:
                         extensions.append(extension)
+                    case Secret(name=name):
+                        raise self._refused(f"holds the secret {name!r}, which no file may")
         except (ConfigError, DecodeError) as error:
             raise self._refused(f"cannot be read any more: {error}") from error
         return gather(

@@ -41,14 +41,17 @@ from .routes import (
     routes,
     weighted_clusters,
 )
+from .security import certificate_validations, downstream_tls, secrets, upstream_tls
 
 __all__ = [
     "actions",
+    "certificate_validations",
     "circuit_breakers",
     "clusters",
     "cors_policies",
     "discoveries",
     "dns_addresses",
+    "downstream_tls",
     "endpoints",
     "extension_configs",
     "faults",
@@ -82,9 +85,11 @@ __all__ = [
     "route_matches",
     "routes",
     "seconds",
+    "secrets",
     "some",
     "string_matchers",
     "structs",
+    "upstream_tls",
     "values",
     "weighted_clusters",
 ]

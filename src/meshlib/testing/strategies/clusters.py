@@ -40,6 +40,7 @@ from .basics import (
     some,
 )
 from .health import circuit_breakers, health_checks, outlier_detections
+from .security import transport_socket_matches, upstream_tls
 
 
 def ip_addresses() -> SearchStrategy[Address]:
@@ -194,4 +195,6 @@ def clusters() -> SearchStrategy[Cluster]:
         metadata=metadata(),
         lrs_server=st.booleans(),
         lrs_report_endpoint_metrics=some(st.sampled_from(("cpu_utilization", "named_metrics.*"))),
+        tls=optional(upstream_tls()),
+        transport_socket_matches=some(transport_socket_matches()),
     )

@@ -8,6 +8,7 @@ from meshlib.model import Address, HttpConnectionManager, Listener, Rds
 from .basics import NAME, TEXT, metadata, optional, seconds
 from .filters import http_filters
 from .routes import route_configurations
+from .security import downstream_tls
 
 
 def listeners() -> SearchStrategy[Listener]:
@@ -20,10 +21,17 @@ def listeners() -> SearchStrategy[Listener]:
         normalize_path=st.booleans(),
         merge_slashes=st.booleans(),
     )
-    return st.builds(
+    address = st.builds(Address, st.ip_addresses().map(str), st.integers(0, 65535))
+    secure = st.builds(
         Listener,
         name=NAME,
         http=http,
-        address=optional(st.builds(Address, st.ip_addresses().map(str), st.integers(0, 65535))),
+        address=address,
         metadata=metadata(),
+        tls=downstream_tls(),
+        plaintext=st.booleans(),
     )
+    plain = st.builds(
+        Listener, name=NAME, http=http, address=optional(address), metadata=metadata()
+    )
+    return plain | secure

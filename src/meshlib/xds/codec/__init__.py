@@ -17,14 +17,16 @@ from ...model import (
     gather,
 )
 from ...model.runtime import RuntimeLayer
+from ...model.security import Secret
 from ..protos import from_json, message_class, to_json
-from ..types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
+from ..types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SECRET
 from .cluster import decode_cluster, encode_cluster
 from .endpoint import decode_load_assignment, encode_load_assignment
 from .filter import decode_extension, encode_extension
 from .listener import decode_listener, encode_listener
 from .route import decode_route_configuration, encode_route_configuration
 from .runtime_layer import decode_runtime_layer, encode_runtime_layer
+from .security import decode_secret, encode_secret
 from .wire import Codec, InvalidResourceError, Reader, Report, packed
 
 __all__ = [
@@ -38,7 +40,13 @@ __all__ = [
 ]
 
 Resource = (
-    Listener | RouteConfiguration | Cluster | ClusterLoadAssignment | RuntimeLayer | ExtensionConfig
+    Listener
+    | RouteConfiguration
+    | Cluster
+    | ClusterLoadAssignment
+    | RuntimeLayer
+    | ExtensionConfig
+    | Secret
 )
 
 CODECS: dict[type[Resource], Codec] = {
@@ -52,6 +60,7 @@ CODECS: dict[type[Resource], Codec] = {
     ),
     RuntimeLayer: Codec("runtimes", RUNTIME, "name", encode_runtime_layer, decode_runtime_layer),
     ExtensionConfig: Codec("extensions", EXTENSION, "name", encode_extension, decode_extension),
+    Secret: Codec("secrets", SECRET, "name", encode_secret, decode_secret),
 }
 BY_TYPE_URL = {codec.type_url: codec for codec in CODECS.values()}
 
@@ -94,7 +103,8 @@ def decode(type_url: str, value: bytes) -> Decoded:
 def decode_snapshot(resources: Iterable[Mapping[str, Any]]) -> Snapshot:
     """A snapshot of resources in proto-JSON, each with its ``@type``.
 
-    Raises :class:`ConfigError` with the problems of all resources.
+    Secrets are refused: a snapshot is shown and kept, a key never is. Raises
+    :class:`ConfigError` with the problems of all resources.
     """
     rooms: dict[str, list[Any]] = {codec.room: [] for codec in CODECS.values()}
     problems: list[Problem] = []
@@ -105,6 +115,9 @@ def decode_snapshot(resources: Iterable[Mapping[str, Any]]) -> Snapshot:
         except ConfigError as invalid:
             problems += invalid.problems
         else:
+            if isinstance(decoded.resource, Secret):
+                problems.append(Problem(f"secrets/{decoded.name}", "has no place in a snapshot"))
+                continue
             rooms[CODECS[type(decoded.resource)].room].append(decoded.resource)
     if problems:
         raise ConfigError(*problems)

@@ -24,7 +24,7 @@ from .http_options import (
 from .lb_policy import decode_balance, encode_balance
 from .metadata import decode_metadata, encode_metadata
 from .outlier import decode_outlier_detection, encode_outlier_detection
-from .transport import refuse_encryption
+from .transport import decode_matches, decode_upstream_socket, encode_cluster_sockets
 from .wire import Fields, Reader, ads, duration, from_ads, packed
 
 AGGREGATE = "envoy.clusters.aggregate"
@@ -46,13 +46,13 @@ def encode_cluster(cluster: Cluster) -> Fields:
         "metadata": encode_metadata(cluster.metadata),
         "lrs_server": {"self": {}} if cluster.lrs_server else None,
         "lrs_report_endpoint_metrics": cluster.lrs_report_endpoint_metrics,
+        **encode_cluster_sockets(cluster),
         **_encode_discovery(cluster.discovery),
         **encode_balance(cluster.lb_policy, cluster.locality_lb, cluster.healthy_panic_threshold),
     }
 
 
 def decode_cluster(reader: Reader) -> Cluster:
-    refuse_encryption(reader)
     lb_policy, locality_lb, panic = decode_balance(reader)
     http_options, error_statuses = decode_http_options(reader)
     cluster = Cluster(
@@ -71,6 +71,8 @@ def decode_cluster(reader: Reader) -> Cluster:
         metadata=decode_metadata(reader),
         lrs_server=_decode_lrs_server(reader),
         lrs_report_endpoint_metrics=reader.texts("lrs_report_endpoint_metrics"),
+        tls=decode_upstream_socket(reader),
+        transport_socket_matches=decode_matches(reader),
     )
     provided = isinstance(cluster.lb_policy, ClusterProvided)
     if provided != isinstance(cluster.discovery, OriginalDst) and not cluster.children:

@@ -44,6 +44,18 @@ def read_metadata(message: Any) -> Metadata | None:
         return None
 
 
+def encode_struct(struct: Struct) -> Fields | None:
+    return _struct(struct) if struct.fields else None
+
+
+def read_struct(message: Any) -> Struct | None:
+    """Nothing there is an empty one; ``None`` where a number is not finite."""
+    try:
+        return Struct() if message is None else _read_struct(message)
+    except _NotFiniteError:
+        return None
+
+
 def _read_struct(message: Any) -> Struct:
     fields = message.fields
     return Struct(tuple((name, _read_value(fields[name])) for name in sorted(fields)))

@@ -106,6 +106,16 @@ class Reader:
         self.skip(unsupported)
         self.problem("is not supported" if unsupported else otherwise, unsupported)
 
+    def refuse_set(self, *fields: str) -> None:
+        """Refuse each of ``fields`` that is set."""
+        for field in fields:
+            if field in self._unread:
+                self.refuse(field)
+
+    def refuse_all(self, *, but: str = "") -> None:
+        """Refuse every field that was not taken so far."""
+        self.refuse_set(*(field for field in tuple(self._unread) if field != but))
+
     def text(self, field: str, *, required: bool = False) -> str:
         value: str = self._unread.pop(field, "")
         if required and not value:
