@@ -240,6 +240,9 @@ def test_the_name_of_what_a_server_obeys_may_be_given() -> None:
     assert (named.listener_of("inbound"), each.listener_of("inbound")) == ("what/i/obey", "inbound")
 
 
-def test_a_server_that_is_to_be_trusted_is_told_that_this_changes_nothing() -> None:
+def test_a_server_is_trusted_where_the_bootstrap_says_so() -> None:
     made = Bootstrap.load({"xds_servers": [{**SERVER, "server_features": ["trusted_xds_server"]}]})
-    assert made.ignored == ("bootstrap: xds_servers[0].server_features: trusted_xds_server",)
+    assert made.xds_servers[0].is_trusted
+    assert made.ignored == ()
+    assert not Bootstrap.load({"xds_servers": [SERVER]}).xds_servers[0].is_trusted
+    assert Bootstrap.for_server("x").xds_servers[0].is_trusted

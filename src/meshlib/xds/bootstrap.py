@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ConfigError, Problem
 from ._fields import Fields
-from .bootstrap_servers import CertificateProvider, Server, read_providers, read_servers
+from .bootstrap_servers import TRUSTED, CertificateProvider, Server, read_providers, read_servers
 from .names import SCHEME, canonical, listener_name, parse
 from .names import authority as authority_of
 
@@ -140,7 +140,10 @@ class Bootstrap:
         locality: Mapping[str, str] | None = None,
         delta: bool | None = None,
     ) -> "Bootstrap":
-        """One plaintext server, and a node that tells what Istio's nodes tell of themselves."""
+        """One plaintext server, and a node that tells what Istio's nodes tell of themselves.
+
+        Who names the server alone trusts it.
+        """
         metadata = {
             "NAMESPACE": namespace,
             "LABELS": dict(labels or {}),
@@ -154,7 +157,7 @@ class Bootstrap:
             locality=dict(locality or {}),
         )
         return cls(
-            xds_servers=(Server(server_uri=server_uri, delta=delta),),
+            xds_servers=(Server(server_uri=server_uri, delta=delta, server_features=(TRUSTED,)),),
             node=node,
             server_listener_resource_name_template=INBOUND,
         )

@@ -10,8 +10,8 @@ CHANNEL_CREDS = ("insecure", "tls")
 CALL_CREDS = ("jwt_token_file",)
 FILE_WATCHER = "file_watcher"
 SPEAKS_DELTA = "delta"
-TRUSTED = "trusted_xds_server"
 """Our own server feature: the server speaks delta xDS, and we may as well."""
+TRUSTED = "trusted_xds_server"
 
 _FILES = ("ca_certificate_file", "certificate_file", "private_key_file")
 
@@ -47,6 +47,11 @@ class Server:
         return SPEAKS_DELTA in self.server_features if self.delta is None else self.delta
 
     @property
+    def is_trusted(self) -> bool:
+        """May it choose the authority of calls (gRFC A81)?"""
+        return TRUSTED in self.server_features
+
+    @property
     def token_file(self) -> str:
         """Of the token that goes with each call; "" is none."""
         known = (creds for creds in self.call_creds if creds.type in CALL_CREDS)
@@ -54,10 +59,7 @@ class Server:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        creds = (f"call_creds: {c.type}" for c in self.call_creds if c.type not in CALL_CREDS)
-        # Every server's auto_host_rewrite is obeyed, so it adds nothing to be trusted (gRFC A81).
-        features = (f"server_features: {f}" for f in self.server_features if f == TRUSTED)
-        return (*creds, *features)
+        return tuple(f"call_creds: {c.type}" for c in self.call_creds if c.type not in CALL_CREDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

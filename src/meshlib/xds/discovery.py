@@ -13,6 +13,7 @@ from .codec import InvalidResourceError
 from .names import canonical
 from .resolver import Resolver, Update
 from .responses import Decode, Decoded
+from .trust import distrusted
 from .types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
 from .watches import Entry, Watches
 
@@ -75,13 +76,16 @@ class Discovery:
     def _converse(self, server: Server) -> Ads:
         return Ads(
             self.watches,
-            self._decoded,
+            self._decoded if server.is_trusted else self._distrusted,
             types=TYPES,
             reconnects=self._reconnects(self._dice),
             server_features=server.server_features,
             source=server.server_uri,
             delta=server.speaks_delta,
         )
+
+    def _distrusted(self, type_url: str, value: bytes) -> Decoded:
+        return distrusted(self._decoded(type_url, value))
 
     def _decoded(self, type_url: str, value: bytes) -> Decoded:
         decoded = self._decode(type_url, value)
