@@ -17,6 +17,7 @@ class ClientKind(StrEnum):
     ENVOY = "envoy"
     GRPC = "grpc"
     GRPC_GO = "grpc-go"
+    GRPC_JAVA = "grpc-java"
     GRPC_NODE = "grpc-node"
     OTHER = "other"
 
@@ -25,7 +26,8 @@ class ClientKind(StrEnum):
 class Node:
     """``namespace`` and ``labels`` are the NAMESPACE and LABELS of its metadata, as Istio's say;
     ``locality`` is where it stands, as its node says. ``sidecar``, which counts for Envoys, comes
-    from MESHLIB_LISTEN_ADDRESS and MESHLIB_INBOUND_ADDRESS of the metadata."""
+    from MESHLIB_LISTEN_ADDRESS and MESHLIB_INBOUND_ADDRESS of the metadata. ``takes_ttl``: it
+    forgets what lives for a time only, and may be told that it lives on (Envoy does not say so)."""
 
     id: str
     cluster: str = ""
@@ -35,6 +37,7 @@ class Node:
     user_agent_version: str = ""
     locality: Locality = Locality()
     sidecar: Sidecar = Sidecar()
+    takes_ttl: bool = False
 
     @property
     def kind(self) -> ClientKind:
@@ -43,10 +46,12 @@ class Node:
             return ClientKind.MESHLIB
         if name == "envoy":
             return ClientKind.ENVOY
-        # "gRPC C-core linux", "gRPC Python", "gRPC Go", "grpc-node", …
+        # "gRPC C-core linux", "gRPC Go", "gRPC Java", "gRPC Node Pure JS", …
         if name == "grpc go":
             return ClientKind.GRPC_GO
-        if name.startswith("grpc-node"):
+        if name.startswith(("grpc java", "grpc-java")):
+            return ClientKind.GRPC_JAVA
+        if name.startswith(("grpc node", "grpc-node")):
             return ClientKind.GRPC_NODE
         return ClientKind.GRPC if name.startswith("grpc") else ClientKind.OTHER
 

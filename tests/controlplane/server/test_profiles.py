@@ -101,6 +101,10 @@ def test_a_balancer_that_grpc_refuses_becomes_round_robin(policy):
         (ClientKind.GRPC_GO, Maglev(), RoundRobin()),
         (ClientKind.GRPC, PickFirst(), PickFirst()),
         (ClientKind.GRPC_NODE, PickFirst(), RoundRobin()),
+        (ClientKind.GRPC_JAVA, LeastRequest(), LeastRequest()),
+        (ClientKind.GRPC_JAVA, Random(), RoundRobin()),
+        (ClientKind.GRPC_JAVA, Maglev(), RoundRobin()),
+        (ClientKind.GRPC_JAVA, PickFirst(), PickFirst()),
     ],
 )
 def test_each_grpc_is_spared_what_it_refuses_itself(kind, policy, taken):
@@ -127,12 +131,13 @@ def test_grpc_go_is_told_of_clusters_before_calls_go_there():
     assert (there.name, there.invert_match) == (absent.name, not absent.invert_match)
 
 
-def test_grpc_js_is_led_nowhere_where_a_route_answers_by_itself():
+@pytest.mark.parametrize("kind", [ClientKind.GRPC_NODE, ClientKind.GRPC_JAVA])
+def test_who_refuses_a_route_that_answers_by_itself_is_led_nowhere(kind):
     known = table(Route(action=DirectResponseAction(status=404)))
     listener = Listener(name="a.b:80", http=HttpConnectionManager(routes=Rds(known.name)))
     said = []
     snapshot = gather(listeners=[listener], routes=[known])
-    made = adapt(snapshot, ClientKind.GRPC_NODE, said.append)
+    made = adapt(snapshot, kind, said.append)
     made.check()
     (route,) = made.routes[known.name].virtual_hosts[0].routes
     assert made.endpoints[route.action.cluster].endpoints == ()
@@ -230,7 +235,9 @@ def test_an_envoy_is_sent_no_api_listeners():
         ("gRPC C-core linux Python", ClientKind.GRPC),
         ("gRPC Go", ClientKind.GRPC_GO),
         ("grpc-node", ClientKind.GRPC_NODE),
-        ("gRPC Java", ClientKind.GRPC),
+        ("gRPC Node Pure JS", ClientKind.GRPC_NODE),
+        ("gRPC Java", ClientKind.GRPC_JAVA),
+        ("grpc-c++/1.80.0", ClientKind.GRPC),
         ("", ClientKind.OTHER),
     ],
 )

@@ -13,13 +13,23 @@ const TIMEOUT = 20_000;
 const CONCURRENCY = 4;
 
 xds.register();
-const client = new grpc.Client(process.argv[2], grpc.credentials.createInsecure());
+const metadata = new grpc.Metadata();
+metadata.set("x-who", "judge");
+const clients = [];
+const client = made(process.argv[2]);
 const same = (bytes) => bytes;
+
+function made(target) {
+  const one = new grpc.Client(target, grpc.credentials.createInsecure());
+  clients.push(one);
+  return one;
+}
 
 function call() {
   const options = { deadline: Date.now() + TIMEOUT };
   return new Promise((resolve) => {
-    client.makeUnaryRequest(METHOD, same, same, Buffer.alloc(0), options, (error, answer) => {
+    const question = Buffer.alloc(0);
+    client.makeUnaryRequest(METHOD, same, same, question, metadata, options, (error, answer) => {
       resolve(error ? `failed: ${grpc.status[error.code]} ${error.details}` : answer.toString());
     });
   });
@@ -40,9 +50,16 @@ async function calls(times) {
 
 async function main() {
   for await (const line of readline.createInterface({ input: process.stdin })) {
-    console.log(JSON.stringify(await calls(Number(line))));
+    if (/^\d+$/.test(line)) {
+      console.log(JSON.stringify(await calls(Number(line))));
+    } else {
+      made(line).getChannel().getConnectivityState(true);
+      console.log("{}");
+    }
   }
-  client.close();
+  for (const one of clients) {
+    one.close();
+  }
   process.exit(0);
 }
 

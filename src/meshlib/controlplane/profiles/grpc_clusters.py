@@ -31,6 +31,7 @@ from .downgrade import Downgrade, Report, report_ignored
 REFUSED: dict[ClientKind, tuple[type, ...]] = {
     ClientKind.GRPC: (LeastRequest, Random, Maglev),
     ClientKind.GRPC_GO: (Random, Maglev),
+    ClientKind.GRPC_JAVA: (Random, Maglev),
     ClientKind.GRPC_NODE: (LeastRequest, Random, Maglev, PickFirst, ClientSideWeightedRoundRobin),
 }
 NO_LIMIT = 2**32 - 1

@@ -1,7 +1,8 @@
 // A grpc-go client, on xds:/// or not, which knows nothing of meshlib.
 //
 // Usage: client TARGET [AUTHORITY]; the bootstrap stands in GRPC_XDS_BOOTSTRAP_CONFIG. For each
-// number read, that many calls are made, a few at a time, and what came of them is printed.
+// number read, that many calls are made, a few at a time, and what came of them is printed. Any
+// other line is a target to connect to as well.
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	_ "google.golang.org/grpc/xds"
 
@@ -42,11 +44,18 @@ func main() {
 	}
 	answers := json.NewEncoder(os.Stdout)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		times, err := strconv.Atoi(lines.Text())
-		if err != nil {
-			log.Fatal(err)
+		counts := map[string]int{}
+		if times, err := strconv.Atoi(lines.Text()); err == nil {
+			counts = calls(conn, times)
+		} else {
+			other, err := grpc.NewClient(lines.Text(), options...)
+			if err != nil {
+				log.Fatal(err)
+			}
+			defer other.Close()
+			other.Connect()
 		}
-		if err := answers.Encode(calls(conn, times)); err != nil {
+		if err := answers.Encode(counts); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -78,7 +87,8 @@ func calls(conn *grpc.ClientConn, times int) map[string]int {
 }
 
 func call(conn *grpc.ClientConn) string {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	named := metadata.AppendToOutgoingContext(context.Background(), "x-who", "judge")
+	ctx, cancel := context.WithTimeout(named, timeout)
 	defer cancel()
 	var question, answer []byte
 	if err := conn.Invoke(ctx, raw.Path, &question, &answer); err != nil {

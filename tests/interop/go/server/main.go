@@ -1,8 +1,9 @@
 // A grpc-go server, whose listener comes by xDS or not; it knows nothing of meshlib.
 //
-// Usage: server plain|xds HOST:PORT ANSWER; the bootstrap stands in GRPC_XDS_BOOTSTRAP_CONFIG. Its
-// address, and then each change of its serving mode, are printed as a line of JSON. It ends with
-// its standard input.
+// Usage: server plain|xds HOST:PORT ANSWER [DELAY [N]]; the bootstrap stands in
+// GRPC_XDS_BOOTSTRAP_CONFIG. It answers after a delay, if one is given, and each Nth call not at
+// all. Its address, and then each change of its serving mode, are printed as a line of JSON. It
+// ends with its standard input.
 package main
 
 import (
@@ -12,10 +13,15 @@ import (
 	"log"
 	"net"
 	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	xdscreds "google.golang.org/grpc/credentials/xds"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/xds"
 
 	"meshlib/judges/internal/raw"
@@ -37,7 +43,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server.RegisterService(service(os.Args[3]), nil)
+	server.RegisterService(service(answering(os.Args[3:])), nil)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		server.Stop()
@@ -73,17 +79,40 @@ func say(line map[string]string) {
 	_ = json.NewEncoder(os.Stdout).Encode(line)
 }
 
-func service(answer string) *grpc.ServiceDesc {
+func answering(words []string) grpc.UnaryHandler {
+	var (
+		delay time.Duration
+		nth   int64
+		err   error
+		calls atomic.Int64
+	)
+	if len(words) > 1 {
+		if delay, err = time.ParseDuration(words[1]); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if len(words) > 2 {
+		if nth, err = strconv.ParseInt(words[2], 10, 64); err != nil {
+			log.Fatal(err)
+		}
+	}
+	return func(context.Context, any) (any, error) {
+		time.Sleep(delay)
+		if nth > 0 && calls.Add(1)%nth == 0 {
+			return nil, status.Error(codes.Unavailable, "not this time")
+		}
+		said := []byte(words[0])
+		return &said, nil
+	}
+}
+
+func service(serve grpc.UnaryHandler) *grpc.ServiceDesc {
 	are := func(
 		_ any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor,
 	) (any, error) {
 		var question []byte
 		if err := decode(&question); err != nil {
 			return nil, err
-		}
-		serve := func(context.Context, any) (any, error) {
-			said := []byte(answer)
-			return &said, nil
 		}
 		if intercept == nil {
 			return serve(ctx, &question)

@@ -1,4 +1,4 @@
-"""grpc-js refuses route tables with routes that answer by themselves, where other gRPC fails calls.
+"""grpc-js and grpc-java refuse a table for a route that answers itself; other gRPC fails its calls.
 
 Calls that take such a route fail the same way on a cluster without endpoints.
 """
