@@ -72,15 +72,17 @@ class SnapshotCache:
         version: str | None = None,
         *,
         check: bool | None = None,
+        ttl: float | None = None,
     ) -> PackedSnapshot:
         """Serve these resources, and no others, to the group from now on.
 
         ``version`` is what clients are told; without it, one by content. A resource that did not
-        change is not sent again under another version. Raises :class:`ConfigError` for references
-        that lead nowhere; then nothing changes.
+        change is not sent again under another version. Clients that hear nothing for ``ttl``
+        seconds forget them; while they are connected they hear of each three times in that time.
+        Raises :class:`ConfigError` for references that lead nowhere; then nothing changes.
         """
         given = resources if isinstance(resources, Snapshot) else tuple(resources)
-        packed = self._packer.pack(given, self._snapshots.get(node_group), version)
+        packed = self._packer.pack(given, self._snapshots.get(node_group), version, ttl)
         if self._check if check is None else check:
             (given if isinstance(given, Snapshot) else _gathered(packed)).check()
         return self._put_in_force(node_group, packed)
@@ -92,6 +94,7 @@ class SnapshotCache:
         version: str | None = None,
         *,
         check: bool | None = None,
+        ttl: float | None = None,
     ) -> PackedSnapshot:
         """Serve these resources beside the others of the group, or in place of their namesakes.
 
@@ -100,7 +103,7 @@ class SnapshotCache:
         unless something of them changed.
         """
         by_type: dict[str, list[PackedResource]] = defaultdict(list)
-        for packed in map(self._packer.packed, resources):
+        for packed in (self._packer.packed(one, ttl) for one in resources):
             by_type[packed.type_url].append(packed)
         refers = any(url in (*TYPES, EXTENSION) and url != ENDPOINT for url in by_type)
         check = (self._check if check is None else check) and refers

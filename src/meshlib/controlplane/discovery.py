@@ -52,7 +52,8 @@ class DeltaRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """``missing``: names asked for that do not exist (xRFC TP3); ``removed``: no longer (delta)."""
+    """``missing``: names asked for that do not exist (xRFC TP3); ``removed``: no longer (delta);
+    ``beats``: those that live on as they are."""
 
     type_url: str
     version: str
@@ -60,6 +61,7 @@ class Response:
     resources: tuple[PackedResource, ...]
     missing: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    beats: tuple[PackedResource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

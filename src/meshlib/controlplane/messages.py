@@ -9,9 +9,13 @@ from ..xds.protos import message_class
 from .discovery import DeltaRequest, Request, Response
 from .node import ClientKind, Node
 from .scope import Sidecar
+from .versions import PackedResource
 
 DISCOVERY = "envoy.service.discovery.v3"
 NOT_FOUND = 5
+NANOS = 1_000_000_000
+TTL = "xds.config.supports-resource-ttl"
+"""The feature of a client that forgets what it hears no more of."""
 MAX_TEXT = 4096
 MAX_ID = 512
 
@@ -42,8 +46,8 @@ def request_of(message: Any, type_url: str, *, delta: bool) -> Request | DeltaRe
     )
 
 
-def message_of(response: Response, kind: ClientKind, *, delta: bool) -> Any:
-    message = _delta(response) if delta else _state_of_the_world(response, kind)
+def message_of(response: Response, node: Node, *, delta: bool) -> Any:
+    message = _delta(response, node) if delta else _state_of_the_world(response, node)
     message.control_plane.identifier = "meshlib"
     return message
 
@@ -54,7 +58,9 @@ def shown(response: Response) -> dict[str, Any]:
         "type_url": response.type_url,
         "version_info": response.version,
         "nonce": response.nonce,
-        "resources": [{"name": r.name, "version": r.version} for r in response.resources],
+        "resources": [
+            {"name": r.name, "version": r.version} for r in (*response.resources, *response.beats)
+        ],
         "removed_resources": list(response.removed),
     }
 
@@ -71,6 +77,7 @@ def node_of(message: Any) -> Node:
         labels=tuple(sorted((key, value) for key, value in pairs if isinstance(value, str))),
         user_agent_name=plain(message.user_agent_name, MAX_ID),
         user_agent_version=plain(message.user_agent_version, MAX_ID),
+        takes_ttl=TTL in message.client_features or message.user_agent_name == "envoy",
         locality=Locality(place.region, place.zone, place.sub_zone),
         sidecar=Sidecar(
             listen_address=_text(metadata, "MESHLIB_LISTEN_ADDRESS") or "127.0.0.1",
@@ -90,12 +97,18 @@ def _text(metadata: dict[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _state_of_the_world(response: Response, kind: ClientKind) -> Any:
+def _state_of_the_world(response: Response, node: Node) -> Any:
     message: Any = message_class(f"{DISCOVERY}.DiscoveryResponse")(
         type_url=response.type_url, version_info=response.version, nonce=response.nonce
     )
-    message.resources.extend(resource.packed for resource in response.resources)
-    if kind is ClientKind.MESHLIB:  # others may not know the field
+    for resource in response.resources:
+        if resource.ttl is not None and node.takes_ttl:
+            message.resources.add().Pack(_wrapped(resource, resource.packed, node))
+        else:
+            message.resources.append(resource.packed)
+    for resource in response.beats:
+        message.resources.add().Pack(_wrapped(resource, None, node))
+    if node.kind is ClientKind.MESHLIB:  # others may not know the field
         for name in response.missing:
             error = message.resource_errors.add()
             error.resource_name.name = name
@@ -104,15 +117,23 @@ def _state_of_the_world(response: Response, kind: ClientKind) -> Any:
     return message
 
 
-def _delta(response: Response) -> Any:
+def _delta(response: Response, node: Node) -> Any:
     message: Any = message_class(f"{DISCOVERY}.DeltaDiscoveryResponse")(
         type_url=response.type_url,
         system_version_info=response.version,
         nonce=response.nonce,
         removed_resources=response.removed,
     )
-    for resource in response.resources:
-        message.resources.add(
-            name=resource.name, version=resource.version, resource=resource.packed
-        )
+    message.resources.extend(_wrapped(one, one.packed, node) for one in response.resources)
+    message.resources.extend(_wrapped(one, None, node) for one in response.beats)
     return message
+
+
+def _wrapped(resource: PackedResource, content: Any, node: Node) -> Any:
+    """Without content it is a heartbeat."""
+    made: Any = message_class(f"{DISCOVERY}.Resource")(
+        name=resource.name, version=resource.version, resource=content
+    )
+    if resource.ttl is not None and node.takes_ttl:
+        made.ttl.FromNanoseconds(round(resource.ttl * NANOS))
+    return made

@@ -1,7 +1,8 @@
 """Resources that people made themselves: messages of any pool, or proto-JSON with its ``@type``.
 
 Taken as they are. A message without a name (or one that meshlib has no description of) goes into an
-``envoy.service.discovery.v3.Resource``, which may also carry the version.
+``envoy.service.discovery.v3.Resource``, which may also carry the version and how long
+it lives.
 """
 
 from collections.abc import Mapping
@@ -16,16 +17,21 @@ from ..xds.protos import from_json, message_class
 Raw = Message | Mapping[str, Any]
 ANY = "google.protobuf.Any"
 WRAPPER = "envoy.service.discovery.v3.Resource"
+NANOS = 1_000_000_000
 PREFIX = "type.googleapis.com/"
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """``packed`` is a ``google.protobuf.Any`` of our pool; without ``version``, none was given."""
+    """``packed`` is a ``google.protobuf.Any`` of our pool; without ``version``, none was given.
+
+    ``ttl`` is in seconds.
+    """
 
     name: str
     version: str
     packed: Any
+    ttl: float | None = None
 
 
 def read(given: Raw) -> Read:
@@ -36,7 +42,9 @@ def read(given: Raw) -> Read:
     wrapper: Any = message_class(WRAPPER).FromString(packed.value)
     if not wrapper.HasField("resource"):
         raise ConfigError(Problem(f"resource {wrapper.name!r}", "the wrapper is empty"))
-    return Read(wrapper.name or _name(wrapper.resource), wrapper.version, wrapper.resource)
+    name = wrapper.name or _name(wrapper.resource)
+    ttl = wrapper.ttl.ToNanoseconds() / NANOS if wrapper.HasField("ttl") else None
+    return Read(name, wrapper.version, wrapper.resource, ttl)
 
 
 def _packed(given: Raw) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from ..xds.types import LISTENER
-from .discovery import Nack, RequestError
+from .discovery import Nack, RequestError, Response
 from .limits import Limits, TokenBucket
 from .messages import message_of, request_of, shown
 from .node import ClientKind, Node
@@ -19,6 +19,9 @@ from .subscriptions import Subscriptions
 from .type_names import short
 from .versions import PackedSnapshot
 
+BEATS = 3.0
+"""So often a client hears of what lives before it would forget it."""
+SHORTEST_BEAT = 0.05
 LOG = logging.getLogger("meshlib.controlplane")
 
 Wire = Callable[[str, dict[str, Any]], None]
@@ -79,6 +82,8 @@ class Stream:
         self._snapshot: PackedSnapshot | None = None
         self._held: tuple[float, PackedSnapshot] | None = None
         self._is_slow = False
+        self._heart: asyncio.TimerHandle | None = None
+        self._beat_every = 0.0
 
     def publish(self, snapshot: PackedSnapshot) -> None:
         """The newest is told; those that a slow client has not read yet are passed over.
@@ -131,7 +136,7 @@ class Stream:
             if reader.done():
                 reader.result()
         finally:
-            for timer in (*self._timers, self._pause):
+            for timer in (*self._timers, self._pause, self._heart):
                 if timer is not None:
                     timer.cancel()
             reader.cancel()
@@ -211,16 +216,39 @@ class Stream:
             response = subscriptions.next_response()
             if response is None:
                 return
-            message = message_of(response, self._node.kind, delta=subscriptions.delta)
+            message = message_of(response, self._node, delta=subscriptions.delta)
             if self._wire is not None:
                 self._wire("response", {**self._place(), **shown(response)})
             await self._write(grpc_call, message)
+            if self._node.takes_ttl:
+                self._keep_alive(response)
             now, metrics = self._status.clock(), self._status.metrics
             metrics.pushes[short(response.type_url)] += 1
             self._sent_at[response.type_url] = now
             if self._due_since is not None and not subscriptions.is_due:
                 metrics.push_seconds.observe(now - self._due_since)
                 self._due_since = None
+
+    def _keep_alive(self, response: Response) -> None:
+        """From now on word is sent of what the client would forget otherwise."""
+        ttl = min((r.ttl for r in response.resources if r.ttl is not None), default=None)
+        if ttl is None:
+            return
+        every = max(ttl / BEATS, SHORTEST_BEAT)
+        if self._heart is None or every < self._beat_every:
+            self._beat_every = every
+            self._beat_later()
+
+    def _beat_later(self) -> None:
+        if self._heart is not None:
+            self._heart.cancel()
+        self._heart = asyncio.get_running_loop().call_later(self._beat_every, self._beat)
+
+    def _beat(self) -> None:
+        self._heart = None
+        if self.subscriptions.beat():
+            self._beat_later()
+            self._news.set()
 
     async def _write(self, grpc_call: Any, message: Any) -> None:
         """Raises :class:`TimeoutError` once a client that read too late has read.

@@ -96,17 +96,26 @@ class Subscriptions:
         """Something is to be said, now or after an answer of the client."""
         return any(state.pending for state in self.types.values())
 
+    def beat(self) -> bool:
+        """Word is owed to the client of all that it would forget, if there is any."""
+        for state in self.types.values():
+            state.beats = bool(state.living())
+        return any(state.beats for state in self.types.values())
+
     def next_response(self) -> Response | None:
         """The response to send now, if any; it counts as sent."""
         if self._snapshot is None:
             return None
         for type_url in sorted(self.types, key=_rank):
             state = self.types[type_url]
-            owed = state.pending or state.asked or state.unanswered
-            if owed and not state.in_flight:
+            if state.in_flight:
+                continue
+            if state.pending or state.asked or state.unanswered:
                 response = self._due(state, self._snapshot.of(type_url))
                 if response is not None:
                     return response
+            if state.beats and state.living():
+                return self._heartbeat(state)
         return None
 
     def _state(self, type_url: str) -> TypeSubscription:
@@ -164,6 +173,14 @@ class Subscriptions:
             and not there.source.endpoints
         }
 
+    def _heartbeat(self, state: TypeSubscription) -> Response:
+        """Of the same version, and without what was sent before, where absence means nothing."""
+        state.beats = False
+        living, version = state.living(), state.sent_version
+        if self.delta or state.type_url not in COMPLETE:
+            return self._numbered(state, version, (), beats=living)
+        return self._numbered(state, version, tuple(state.sent[n] for n in sorted(state.sent)))
+
     def _send(
         self,
         state: TypeSubscription,
@@ -173,18 +190,31 @@ class Subscriptions:
         missing: AbstractSet[str] = frozenset(),
         removed: AbstractSet[str] = frozenset(),
     ) -> Response:
-        self._nonce += 1
         kept = state.pending and state.type_url in COMPLETE and not self.delta
-        state.sent_version = f"{offered.version}+kept" if kept else offered.version
-        state.nonce, state.in_flight = str(self._nonce), True
-        state.sent_names = tuple(resource.name for resource in resources)
+        version = f"{offered.version}+kept" if kept else offered.version
+        return self._numbered(state, version, resources, missing=missing, removed=removed)
+
+    def _numbered(
+        self,
+        state: TypeSubscription,
+        version: str,
+        resources: tuple[PackedResource, ...],
+        *,
+        missing: AbstractSet[str] = frozenset(),
+        removed: AbstractSet[str] = frozenset(),
+        beats: tuple[PackedResource, ...] = (),
+    ) -> Response:
+        self._nonce += 1
+        state.sent_version, state.nonce, state.in_flight = version, str(self._nonce), True
+        state.sent_names = tuple(resource.name for resource in (*resources, *beats))
         return Response(
             type_url=state.type_url,
-            version=state.sent_version,
+            version=version,
             nonce=state.nonce,
             resources=resources,
             missing=tuple(sorted(missing)),
             removed=tuple(sorted(removed)),
+            beats=beats,
         )
 
     def _is_under_way(self, type_urls: tuple[str, ...]) -> bool:

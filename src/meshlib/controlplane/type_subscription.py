@@ -21,7 +21,8 @@ class TypeSubscription:
     ``tells_removals``: absence can be told, in that a response holds everything or names it.
     ``pending`` are the names in which what there is differs from what was sent; ``unanswered``
     those asked for and not answered yet; ``brought`` those that the client knew when its stream
-    began; ``asked``: an answer is owed, even an empty one.
+    began; ``asked``: an answer is owed, even an empty one; ``beats``: word is owed of
+    those that live on.
     """
 
     type_url: str
@@ -34,6 +35,7 @@ class TypeSubscription:
     unanswered: set[str] = field(default_factory=set)
     brought: set[str] = field(default_factory=set)
     asked: bool = False
+    beats: bool = False
     sent: dict[str, PackedResource] = field(default_factory=dict)
     pending: set[str] = field(default_factory=set)
     seen: PackedType | None = None
@@ -149,6 +151,15 @@ class TypeSubscription:
                 told.append(resource)
             self.pending.discard(name)
         return tuple(told)
+
+    def living(self) -> tuple[PackedResource, ...]:
+        """What the client has and would forget."""
+        refused = {resource.name for resource in self.nack.refused} if self.nack else frozenset()
+        return tuple(
+            one
+            for name, one in sorted(self.sent.items())
+            if one.ttl is not None and name not in refused
+        )
 
     # What was said to it
 

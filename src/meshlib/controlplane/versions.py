@@ -6,7 +6,7 @@ resource that did not change is never sent again.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -29,7 +29,8 @@ _serials = count(1)
 class PackedResource:
     """``packed`` is the ``google.protobuf.Any``; equality is that of name and content.
 
-    ``source`` is the value of the model that it was made of, if it was.
+    ``source`` is the value of the model that it was made of, if it was. A client of which nothing
+    is heard for ``ttl`` seconds forgets it.
     """
 
     type_url: str
@@ -37,6 +38,7 @@ class PackedResource:
     version: str
     packed: Any = field(compare=False, repr=False)
     source: Resource | None = field(default=None, compare=False, repr=False)
+    ttl: float | None = None
 
     @property
     def mark(self) -> int:
@@ -116,6 +118,7 @@ class Packer:
         resources: Snapshot | Iterable[Given],
         last: PackedSnapshot | None = None,
         version: str | None = None,
+        ttl: float | None = None,
     ) -> PackedSnapshot:
         """``last`` is what the same clients were served before: its unchanged types are kept.
 
@@ -124,7 +127,7 @@ class Packer:
         """
         given = _all(resources) if isinstance(resources, Snapshot) else resources
         named: dict[str, dict[str, PackedResource]] = {type_url: {} for type_url in TYPES}
-        for packed in map(self.packed, given):
+        for packed in (self.packed(one, ttl) for one in given):
             others = named.setdefault(packed.type_url, {})
             if others.setdefault(packed.name, packed) != packed:
                 raise ConfigError(Problem(packed.name, "two different resources of one name"))
@@ -138,11 +141,16 @@ class Packer:
         }
         return PackedSnapshot.gathered(types, version)
 
-    def packed(self, given: Given) -> PackedResource:
-        if not isinstance(given, Resource):
-            raw = read(given)
-            version = raw.version or digest([raw.packed.value])
-            return PackedResource(raw.packed.type_url, raw.name, version, raw.packed)
+    def packed(self, given: Given, ttl: float | None = None) -> PackedResource:
+        """``ttl`` is for what does not say by itself how long it lives."""
+        if isinstance(given, Resource):
+            return _living(self._made(given), ttl)
+        raw = read(given)
+        version = raw.version or digest([raw.packed.value])
+        made = PackedResource(raw.packed.type_url, raw.name, version, raw.packed)
+        return _living(made, ttl if raw.ttl is None else raw.ttl)
+
+    def _made(self, given: Resource) -> PackedResource:
         found = self._known.get(given)
         if found is None:
             packed = encode(given)
@@ -150,6 +158,14 @@ class Packer:
             found = PackedResource(packed.type_url, name, digest([packed.value]), packed, given)
             self._known[given] = found
         return found
+
+
+def _living(made: PackedResource, ttl: float | None) -> PackedResource:
+    if ttl is None:
+        return made
+    if not ttl > 0:
+        raise ConfigError(Problem(made.name, f"ttl: {ttl:g} s is no time to live"))
+    return replace(made, ttl=ttl)
 
 
 def digest(parts: Iterable[bytes]) -> str:

@@ -14,7 +14,11 @@ from .responses import RawResource, ResourceError, ResponseReceived
 
 DISCOVERY = "envoy.service.discovery.v3"
 RESOURCE = f"type.googleapis.com/{DISCOVERY}.Resource"
-CLIENT_FEATURES = ("envoy.lb.does_not_support_overprovisioning", "xds.config.resource-in-sotw")
+CLIENT_FEATURES = (
+    "envoy.lb.does_not_support_overprovisioning",
+    "xds.config.resource-in-sotw",
+    "xds.config.supports-resource-ttl",
+)
 INVALID_ARGUMENT = 3
 
 
