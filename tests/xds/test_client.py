@@ -16,6 +16,7 @@ from meshlib.model import Snapshot
 from meshlib.xds.bootstrap import Bootstrap, Node, Server
 from meshlib.xds.client import XdsClient
 from meshlib.xds.encodings import SendRequest
+from meshlib.xds.lines import CONNECT_TIMEOUT
 from meshlib.xds.protos import message_class
 from meshlib.xds.transport import News, Received, Sent
 from meshlib.xds.types import LISTENER
@@ -32,9 +33,8 @@ def client() -> Iterator[Callable[..., XdsClient]]:
 
     def make(bootstrap: Bootstrap, **kwargs: Any) -> XdsClient:
         deaf: dict[str, Any] = {"on_update": lambda *_: None, "on_problem": lambda _: None}
-        made.append(
-            XdsClient(bootstrap, clock=time.monotonic, dice=random.random, **(deaf | kwargs))
-        )
+        deaf["clock"] = time.monotonic
+        made.append(XdsClient(bootstrap, dice=random.random, **(deaf | kwargs)))
         return made[-1]
 
     yield make
@@ -118,6 +118,27 @@ def test_a_control_plane_that_is_not_there_is_told_with_the_node(member) -> None
     assert "(node me)" in me.problems[0]
     assert f"127.0.0.1:{port}" in me.client.status()["error"]
     assert (me.snapshot, me.absent) == (Snapshot(), frozenset())
+
+
+def test_c5_a_stream_that_nobody_takes_is_given_up_and_told(client) -> None:
+    """Silence before the connection is an error of the channel; afterwards it is legal."""
+    now = [0.0]
+    told: queue.Queue[str] = queue.Queue()
+
+    class Silent(Tape):
+        def send(self, request: SendRequest) -> None:
+            now[0] += CONNECT_TIMEOUT
+
+    me = client(
+        Bootstrap.for_server("nowhere", node_id="me"),
+        connect=lambda *_, **__: Silent(b""),
+        on_problem=told.put,
+        clock=lambda: now[0],
+    )
+    me.watch("a")
+    me.start()
+    said = told.get(timeout=PATIENCE)
+    assert "no answer from the control plane: nowhere: no connection within 5 s" in said
 
 
 def test_a_control_plane_that_answers_garbage_is_told_and_left(

@@ -114,3 +114,22 @@ def test_a_template_must_be_of_its_authority() -> None:
     other = {"client_listener_resource_name_template": f"xdstp://b/{TYPE}/%s"}
     with pytest.raises(ConfigError, match=r"authorities\.a\.client_listener_resource_name_"):
         a_bootstrap(authorities={"a": other})
+
+
+def test_c8_one_authority_falls_back_and_the_others_do_not(encoding, world) -> None:
+    delta = encoding == "delta"
+    one, two, there, spare = (
+        Server(server_uri=uri, delta=delta) for uri in ("one", "two", "there", "spare")
+    )
+    both = AdsPair(servers={None: (one, two), "there": (there, spare)})
+    both.watch("a", THERE)
+    both.open()
+    both.close("refused")
+    second, theirs = both.at("two"), both.at("there")
+    second.connect()
+    theirs.connect()
+    second.serve(world.chain("a", "x"))
+    theirs.respond(LISTENER, world.listener(THERE, world.table("inside", "x")))
+    assert set(both.snapshot.listeners) == {"a", THERE}
+    assert both.at("spare").opened == []
+    assert theirs.names(LISTENER) == (THERE,)

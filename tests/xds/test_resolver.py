@@ -331,3 +331,19 @@ def test_clusters_that_filters_ask_are_followed(connected, world) -> None:
     pair.respond(CLUSTER, world.cluster("x"), world.cluster("limits"))
     pair.respond(ENDPOINT, world.endpoints("x"), world.endpoints("limits"))
     assert set(pair.snapshot.clusters) == {"x", "limits"}
+
+
+def test_c9_what_does_not_come_in_time_is_not_waited_for_and_stays_asked_for(
+    connected, world
+) -> None:
+    pair = connected("a")
+    pair.respond(LISTENER, world.listener("a"))
+    pair.respond(ROUTE, world.table("ra", "x", "y"))
+    pair.respond(CLUSTER, world.cluster("x"), world.cluster("y"))
+    pair.respond(ENDPOINT, world.endpoints("x"))
+    assert pair.updates == []
+    pair.jump(15)
+    assert set(pair.snapshot.endpoints) == {"x"}
+    assert pair.names(ENDPOINT) == ("x", "y")
+    pair.respond(ENDPOINT, world.endpoints("x"), world.endpoints("y"), version="2")
+    assert pair.snapshot == world.chain("a", "x", "y")
