@@ -38,6 +38,9 @@ class CallRecord:
     mirror: bool = False
     sent: Request | None = None
     """What the route made of the request, where it changes anything."""
+    details: str = ""
+    """Why a filter answered by itself, in Envoy's words; for those who run the mesh, not for
+    callers."""
 
     def responds(self, change: Callable[[Headers], Headers]) -> None:
         """Change the response headers once more, after whatever changes them so far."""

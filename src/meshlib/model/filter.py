@@ -7,6 +7,7 @@ A filter's configuration may be replaced per table, virtual host, route or weigh
 from dataclasses import dataclass
 
 from .matcher import HeaderMatcher, StringMatcher
+from .rbac import Rbac
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +259,7 @@ FilterConfig = (
     | Cors
     | AdaptiveConcurrency
     | AdmissionControl
+    | Rbac
 )
 
 

@@ -7,6 +7,7 @@ from . import (
     fault,
     global_rate_limit,
     local_rate_limit,
+    rbac,
     undiscovered,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "fault",
     "global_rate_limit",
     "local_rate_limit",
+    "rbac",
     "undiscovered",
 ]

@@ -34,6 +34,8 @@ Regex = Callable[[str], Callable[[str], object]]
 GRPC = "application/grpc"
 MISSING = object()
 TextTest = Callable[[str], bool]
+Read = Callable[[Request], Sequence[str]]
+"""The values of a header."""
 MAX_DIGITS = 20
 """Of a 64-bit number; what is longer is none, and not worth the work of reading it."""
 
@@ -119,12 +121,12 @@ def path_rule(match: RouteMatch) -> str:
             return f"path~{value}"
 
 
-def header_condition(matcher: HeaderMatcher, regex: Regex) -> Condition:
+def header_condition(matcher: HeaderMatcher, regex: Regex, read: Read | None = None) -> Condition:
     """Of several values one has to fit, as Envoy asks; gRPC has them as one (gRFC A28)."""
     name = matcher.name.lower()
     inverted = matcher.invert_match
     rule = f"{'not ' if inverted else ''}header {name}{text_rule(matcher.match)}"
-    read = _header_reader(name)
+    read = read or _header_reader(name)
     if isinstance(matcher.match, Present):
         if matcher.treat_missing_header_as_empty:
             fits = matcher.match.present is not inverted
@@ -141,7 +143,7 @@ def header_condition(matcher: HeaderMatcher, regex: Regex) -> Condition:
     return Condition(rule, check)
 
 
-def _header_reader(name: str) -> Callable[[Request], Sequence[str]]:
+def _header_reader(name: str) -> Read:
     if name == "host":
         name = ":authority"
     if name.endswith("-bin"):

@@ -36,6 +36,7 @@ from meshlib.model import (
     TokenBucket,
 )
 
+from .access import rbacs
 from .basics import (
     DENOMINATOR,
     HEADER_NAME,
@@ -216,6 +217,7 @@ def filter_configs() -> SearchStrategy[FilterConfig]:
         st.just(Cors()),
         adaptive_concurrencies(),
         admission_controls(),
+        rbacs(),
     )
 
 
@@ -260,7 +262,12 @@ def overrides() -> SearchStrategy[Overrides]:
         rate_limits=some(rate_limits(in_filter=True)),
     )
     config: SearchStrategy[FilterConfig] = st.one_of(
-        faults(), local_rate_limits(), global_rate_limits(), per_route, cors_policies()
+        faults(),
+        local_rate_limits(),
+        global_rate_limits(),
+        per_route,
+        cors_policies(),
+        rbacs(),
     )
     override = st.builds(
         FilterOverride,

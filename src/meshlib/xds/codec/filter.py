@@ -17,10 +17,12 @@ from ...model import (
     Overrides,
     Router,
 )
+from ...model.rbac import Rbac
 from .filter_cors import CORS, CORS_POLICY
 from .filter_fault import FAULT
 from .filter_load import ADAPTIVE_CONCURRENCY, ADMISSION_CONTROL
 from .filter_rate_limit import GLOBAL_RATE_LIMIT, LOCAL_RATE_LIMIT, RATE_LIMIT_PER_ROUTE
+from .filter_rbac import RBAC, RBAC_PER_ROUTE
 from .typed_struct import opened_filter
 from .wire import TYPE_PREFIX, Fields, FilterCodec, Reader, ads, from_ads, packed
 
@@ -39,8 +41,13 @@ IN_LISTENERS: dict[type[FilterConfig], FilterCodec] = {
     Cors: CORS,
     AdaptiveConcurrency: ADAPTIVE_CONCURRENCY,
     AdmissionControl: ADMISSION_CONTROL,
+    Rbac: RBAC,
 }
-PER_ROUTE: dict[type[FilterConfig], FilterCodec] = {**IN_LISTENERS, Cors: CORS_POLICY}
+PER_ROUTE: dict[type[FilterConfig], FilterCodec] = {
+    **IN_LISTENERS,
+    Cors: CORS_POLICY,
+    Rbac: RBAC_PER_ROUTE,
+}
 DISCOVERED = {codec.type_name: kind for kind, codec in IN_LISTENERS.items() if kind is not Router}
 LISTENER_TYPES = {codec.type_name: codec for codec in IN_LISTENERS.values()}
 ROUTE_TYPES = {codec.type_name: codec for codec in (*PER_ROUTE.values(), RATE_LIMIT_PER_ROUTE)}

@@ -85,6 +85,12 @@ class Reader:
             self._unread.clear()
         self.report.dropped.append(self.path_of(field))
 
+    def refuse_unread(self) -> None:
+        """Take no field for one without effect: each that was not taken is wrong."""
+        for field in self._unread:
+            self.problem("is not understood", field)
+        self._unread.clear()
+
     def unread(self) -> Iterator[str]:
         return (self.path_of(name) for name in self._unread)
 
