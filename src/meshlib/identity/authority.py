@@ -1,0 +1,283 @@
+"""The CA of a trust domain: makes and follows up its roots, signs leaves, says who is revoked.
+
+Who may have a certificate is not decided here: the id is an argument, and its caller has
+authenticated whom it belongs to.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import RLock
+
+import msgspec
+
+from .certificates import ends, make_leaf, pem, starts
+from .credentials import Bundle, Credentials, IdentityError, Svid
+from .journal import NAME, Journal, new_name, revocable
+from .keys import PublicKey, new_key, private_pem
+from .slot_files import SlotFiles
+from .slots import (
+    BACKDATE,
+    DEFAULT_TTL,
+    LONGEST_TTL,
+    Activate,
+    Prepare,
+    Prune,
+    Schedule,
+    Slot,
+    Stage,
+    Step,
+    activated,
+    due,
+    find,
+    next_moment,
+)
+from .spiffe import SpiffeId, TrustDomain
+from .store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A certificate chain in PEM, the leaf first, without the root; times on the wall clock."""
+
+    certificate_chain: bytes
+    not_before: float
+    not_after: float
+    serial: int
+
+
+class Authority:
+    """Safe from any thread, and beside other programs on the same store.
+
+    Every ``now`` is a moment of the wall clock. :meth:`advance` is to be called every few
+    seconds while it serves; :meth:`refresh` is enough to hear of what others did.
+    """
+
+    def __init__(self, store: Store) -> None:
+        """Open what :meth:`create` made."""
+        self._store = store
+        self._lock = RLock()
+        self._files = SlotFiles(store)
+        self._seen: object = None
+        self._journal = self._read()
+
+    @classmethod
+    def create(
+        cls,
+        store: Store,
+        trust_domain: TrustDomain,
+        now: float,
+        schedule: Schedule | None = None,
+    ) -> "Authority":
+        with store.locked():
+            if Journal.read(store) is not None:
+                raise IdentityError("there is a CA already; it is not overwritten")
+            Journal(trust_domain=str(trust_domain), schedule=schedule or Schedule()).write(store)
+            authority = cls(store)
+            authority.advance(now)
+            return authority
+
+    @property
+    def trust_domain(self) -> TrustDomain:
+        return TrustDomain(self._journal.trust_domain)
+
+    @property
+    def schedule(self) -> Schedule:
+        return self._journal.schedule
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return self._journal.slots
+
+    @property
+    def revoked(self) -> frozenset[str]:
+        """Serials and SPIFFE ids, as :class:`Credentials` wants them."""
+        return frozenset(self._journal.revoked)
+
+    def bundle(self) -> Bundle:
+        """The roots in use and the next one; changed exactly where ``sequence`` is."""
+        with self._lock:
+            journal = self._journal
+            roots = tuple([pem(self._files.root(slot)) for slot in journal.slots])
+        return Bundle(trust_domain=journal.trust_domain, roots=roots, sequence=journal.sequence)
+
+    def credentials(self, svid: Svid | None = None) -> Credentials:
+        """What a member of this trust domain goes by."""
+        bundle = self.bundle()
+        return Credentials(
+            svid=svid,
+            bundles={bundle.trust_domain: bundle},
+            revoked=self.revoked,
+            derived_names=True,
+        )
+
+    def sign(
+        self, public_key: PublicKey, spiffe_id: SpiffeId, now: float, ttl: float = DEFAULT_TTL
+    ) -> Issued:
+        """A leaf for the owner of this key; it ends no later than what signs it."""
+        self._check_askable(spiffe_id, ttl)
+        with self._lock:
+            issuer = self._files.issuer(self._active)
+        start = max(now - BACKDATE, starts(issuer[0]))
+        end = min(now + ttl, ends(issuer[0]))
+        if not starts(issuer[0]) <= now < end:
+            raise IdentityError("the CA's own certificate is not valid now; is the clock right?")
+        leaf = make_leaf(public_key, spiffe_id, issuer, start, end)
+        return Issued(
+            certificate_chain=pem(leaf) + pem(issuer[0]),
+            not_before=starts(leaf),
+            not_after=ends(leaf),
+            serial=leaf.serial_number,
+        )
+
+    def issue(self, spiffe_id: SpiffeId, now: float, ttl: float = DEFAULT_TTL) -> Svid:
+        """A new key and its leaf, for somebody who cannot make keys."""
+        key = new_key()
+        issued = self.sign(key.public_key(), spiffe_id, now, ttl)
+        return Svid(
+            spiffe_id=str(spiffe_id),
+            certificate_chain=issued.certificate_chain,
+            private_key=private_pem(key),
+            not_before=issued.not_before,
+            not_after=issued.not_after,
+            serial=issued.serial,
+        )
+
+    def revoke(self, name: str, now: float) -> str:
+        """A serial is denied until it is dead; an id until :meth:`readmit`, without new leaves."""
+        known = revocable(name)
+        with self._writing():
+            self._write(self._journal.with_revoked(known, now))
+        return known
+
+    def readmit(self, name: str) -> str:
+        known = revocable(name)
+        with self._writing():
+            self._write(self._journal.without_revoked(known))
+        return known
+
+    def refresh(self) -> bool:
+        """Take in what another program did to the store; whether there was anything."""
+        with self._lock:
+            if self._store.version(NAME) == self._seen:
+                return False
+            before, self._journal = self._journal, self._read()
+            return self._journal != before
+
+    def advance(self, now: float, acknowledged: float = 1.0) -> bool:
+        """Do what the schedule asks for by now; whether the journal changed, here or elsewhere.
+
+        ``acknowledged`` is the part of all members that has taken the newest bundle.
+        """
+        if now < self.next_moment():
+            return self.refresh()
+        before = self._journal
+        with self._writing():
+            while step := due(self._journal.slots, self.schedule, now, acknowledged):
+                self._take(step, now)
+            if now >= self._files.renewal(self._active):
+                self._files.renew(self._active, self.trust_domain, self.schedule, now)
+                self._write(self._journal)  # others look at the journal alone
+            return self._journal != before
+
+    def next_moment(self) -> float:
+        """Until this moment :meth:`advance` has nothing to do by itself."""
+        with self._lock:
+            moment = next_moment(self._journal.slots, self.schedule)
+            if not self._journal.slots:
+                return moment
+            return min(moment, self._files.renewal(self._active))
+
+    def rotate(self, now: float, *, emergency: bool = False) -> Slot:
+        """The next root before its time: prepared now, signed with as soon as all have heard.
+
+        ``emergency`` does not wait, and takes all others out of the bundle at once: what they
+        signed is believed no more.
+        """
+        self.advance(now)
+        with self._writing():
+            if find(self._journal.slots, Stage.PREPARED) is None:
+                self._take(Prepare(), now)
+            name = self._force()
+            if emergency:
+                self._take(Activate(name), now)
+                for slot in self._journal.slots:
+                    if slot.name != name:
+                        self._take(Prune(slot.name), now)
+            self.advance(now)
+            return next(slot for slot in self.slots if slot.name == name)
+
+    @property
+    def _active(self) -> Slot:
+        active = find(self._journal.slots, Stage.ACTIVE)
+        assert active is not None
+        return active
+
+    def _check_askable(self, spiffe_id: SpiffeId, ttl: float) -> None:
+        if spiffe_id.trust_domain != self.trust_domain:
+            raise IdentityError(f"{spiffe_id} is not in the trust domain {self.trust_domain}")
+        if not spiffe_id.path:
+            raise IdentityError(f"{spiffe_id} names the trust domain, and nobody in it")
+        if str(spiffe_id) in self._journal.revoked:
+            raise IdentityError(f"{spiffe_id} is revoked")
+        if not 0 < ttl <= LONGEST_TTL:
+            raise IdentityError(f"a leaf lives up to {LONGEST_TTL:g} s, not {ttl:g} s")
+
+    def _take(self, step: Step, now: float) -> None:
+        slots = self._journal.slots
+        match step:
+            case Prepare():
+                self._prepare(now)
+            case Activate(name):
+                self._write(self._journal.with_slots(activated(slots, name, self.schedule, now)))
+                for slot in slots:
+                    if slot.stage is Stage.ACTIVE:
+                        self._files.retire(slot)
+            case Prune(name):
+                left = tuple([slot for slot in slots if slot.name != name])
+                self._write(self._journal.with_slots(left))
+                self._files.remove(name)
+
+    def _prepare(self, now: float) -> None:
+        name = new_name()
+        root = self._files.make(name, self.trust_domain, self.schedule, now)
+        slot = Slot(
+            name=name,
+            stage=Stage.PREPARED,
+            prepared_at=now,
+            not_before=starts(root),
+            not_after=ends(root),
+        )
+        self._write(self._journal.with_slots((*self._journal.slots, slot)))
+
+    def _force(self) -> str:
+        prepared = find(self._journal.slots, Stage.PREPARED)
+        assert prepared is not None
+        forced = msgspec.structs.replace(prepared, forced=True)
+        slots = [forced if slot is prepared else slot for slot in self._journal.slots]
+        self._write(self._journal.with_slots(tuple(slots)))
+        return prepared.name
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What others wrote is taken in first, so nobody's change is lost."""
+        with self._lock, self._store.locked():
+            self.refresh()
+            yield
+
+    def _write(self, journal: Journal) -> None:
+        journal.write(self._store)
+        self._journal = journal
+        self._seen = self._store.version(NAME)
+
+    def _read(self) -> Journal:
+        self._seen = self._store.version(NAME)  # before it is read: later is news
+        journal = Journal.read(self._store)
+        if journal is None:
+            raise IdentityError("there is no CA here\nNext: meshlib ca init")
+        self._files.forget()
+        for slot in journal.slots:
+            self._files.root(slot)
+            if slot.stage is not Stage.OLD:
+                self._files.issuer(slot)
+        return journal
