@@ -6,7 +6,7 @@ from google.protobuf.json_format import MessageToDict
 
 from ..model import Locality
 from ..xds.protos import message_class
-from .discovery import DeltaRequest, Request, Response
+from .discovery import DeltaRequest, Request, RequestError, Response
 from .node import ClientKind, Node
 from .scope import Sidecar
 from .versions import PackedResource
@@ -25,7 +25,14 @@ def request_class(*, delta: bool) -> Any:
 
 
 def request_of(message: Any, type_url: str, *, delta: bool) -> Request | DeltaRequest:
-    """``type_url`` is that of the service; only the aggregated one leaves it to the message."""
+    """``type_url`` is that of the service; only the aggregated one leaves it to the message.
+
+    Raises :class:`RequestError` where the two disagree, or neither says.
+    """
+    if not (message.type_url or type_url):
+        raise RequestError("a request of the aggregated service must name a type")
+    if type_url and message.type_url not in ("", type_url):
+        raise RequestError(f"this service is that of {type_url}, not {message.type_url}")
     refuses = message.HasField("error_detail")
     error = plain(message.error_detail.message, MAX_TEXT) if refuses else None
     if not delta:

@@ -15,6 +15,7 @@ from ..errors import MeshError
 from .admin import LOOPBACK, Admin
 from .cache import SnapshotCache
 from .discovery import ExcessError, RequestError
+from .fetch import fetched
 from .limits import Limits, TokenBucket
 from .load_reports import LoadReports
 from .messages import node_of
@@ -95,7 +96,7 @@ class AdsServer:
         Raises :class:`MeshError` if the address cannot be had.
         """
         server = grpc.aio.server(options=(*OPTIONS, *self._options()))
-        own = (*handlers(self.stream), self._load_reports.handler)
+        own = (*handlers(self.stream, self.fetch), self._load_reports.handler)
         server.add_generic_rpc_handlers((*own, *self._beside))
         host = self.address.rpartition(":")[0]
         self._warn_of_plaintext(host)
@@ -156,6 +157,16 @@ class AdsServer:
                 stream = self._made(node, delta=delta, type_url=type_url)
                 with self._registered(stream, node, grpc_call.peer()) as client:
                     await stream.converse(client, first, messages, grpc_call)
+
+    async def fetch(self, message: Any, grpc_call: Any, *, type_url: str) -> Any:
+        """A single answer: what there is of what is asked for."""
+        async with self._room(grpc_call):
+            with self._known(message) as node:
+                snapshot = self._cache.snapshot_of(node)
+                if snapshot is None:
+                    said = f"there is nothing for {node.id} yet"
+                    return await grpc_call.abort(grpc.StatusCode.UNAVAILABLE, said)
+                return fetched(message, node, snapshot, type_url)
 
     @asynccontextmanager
     async def _room(self, grpc_call: Any) -> AsyncIterator[None]:

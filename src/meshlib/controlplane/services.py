@@ -1,4 +1,6 @@
-"""The gRPC services of xDS: the aggregated one, and one for each type; each in two encodings."""
+"""The gRPC services of xDS: the aggregated one, and one for each type; each in two encodings.
+
+Those of one type may also be asked for a single answer (``Fetch…``)."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -25,21 +27,24 @@ SERVICES = (
 )
 """Each with what its methods end in, and the type that it serves."""
 
-Serve = Callable[..., Awaitable[None]]
+Serve = Callable[..., Awaitable[Any]]
 
 
-def handlers(serve: Serve) -> tuple[grpc.GenericRpcHandler, ...]:
-    """``serve(messages, grpc_call, delta=…, type_url=…)`` answers every stream."""
+def handlers(serve: Serve, fetch: Serve) -> tuple[grpc.GenericRpcHandler, ...]:
+    """``serve(messages, grpc_call, delta=…, type_url=…)`` answers every stream, and
+    ``fetch(message, grpc_call, type_url=…)`` returns a single answer."""
     return tuple(
-        grpc.method_handlers_generic_handler(
-            service,
-            {
-                f"Stream{ending}": _handler(serve, type_url, delta=False),
-                f"Delta{ending}": _handler(serve, type_url, delta=True),
-            },
-        )
+        grpc.method_handlers_generic_handler(service, _methods(serve, fetch, ending, type_url))
         for service, ending, type_url in SERVICES
     )
+
+
+def _methods(serve: Serve, fetch: Serve, ending: str, type_url: str) -> dict[str, Any]:
+    methods = {
+        f"Stream{ending}": _handler(serve, type_url, delta=False),
+        f"Delta{ending}": _handler(serve, type_url, delta=True),
+    }
+    return methods | ({f"Fetch{ending}": _single(fetch, type_url)} if type_url else {})
 
 
 def _handler(serve: Serve, type_url: str, *, delta: bool) -> Any:
@@ -49,5 +54,16 @@ def _handler(serve: Serve, type_url: str, *, delta: bool) -> Any:
     return grpc.stream_stream_rpc_method_handler(
         stream,
         request_deserializer=request_class(delta=delta).FromString,
+        response_serializer=lambda message: message.SerializeToString(),
+    )
+
+
+def _single(fetch: Serve, type_url: str) -> Any:
+    async def answer(message: Any, grpc_call: Any) -> Any:
+        return await fetch(message, grpc_call, type_url=type_url)
+
+    return grpc.unary_unary_rpc_method_handler(
+        answer,
+        request_deserializer=request_class(delta=False).FromString,
         response_serializer=lambda message: message.SerializeToString(),
     )

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from ..xds.types import LISTENER
-from .discovery import Nack, RequestError, Response
+from .discovery import Nack, Response
 from .limits import Limits, TokenBucket
 from .messages import message_of, request_of, shown
 from .node import ClientKind, Node
@@ -166,10 +166,6 @@ class Stream:
 
     def _receive(self, client: Client, message: Any) -> None:
         request = request_of(message, self._type_url, delta=self.subscriptions.delta)
-        if not request.type_url:
-            raise RequestError("a request of the aggregated service must name a type")
-        if self._type_url and request.type_url != self._type_url:
-            raise RequestError(f"this service is that of {self._type_url}, not {request.type_url}")
         if self._wire is not None:
             said = MessageToDict(message, preserving_proto_field_name=True)
             self._wire("request", {**self._place(), **said, "type_url": request.type_url})

@@ -6,9 +6,18 @@ import logging
 import grpc
 import pytest
 
+from meshlib.controlplane import SnapshotCache, serve
 from meshlib.controlplane.discovery import DeltaRequest, Request
 from meshlib.controlplane.subscriptions import Subscriptions
 from meshlib.controlplane.versions import PackedResource, PackedSnapshot, PackedType
+from meshlib.model import (
+    Cluster,
+    ClusterLoadAssignment,
+    HttpConnectionManager,
+    Listener,
+    Rds,
+    RouteConfiguration,
+)
 from meshlib.xds.protos import message_class
 from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
@@ -246,3 +255,28 @@ def said():
 
     yield until
     log.removeHandler(handler)
+
+
+EVERYTHING = (
+    Cluster(name="c", connect_timeout=1.0),
+    ClusterLoadAssignment(cluster_name="c"),
+    Listener(name="l", http=HttpConnectionManager(routes=Rds("r"))),
+    RouteConfiguration(name="r"),
+)
+
+
+def all_alike(_node):
+    return "all"
+
+
+@pytest.fixture
+def cache():
+    made = SnapshotCache(all_alike, check=False)
+    made.set_snapshot("all", EVERYTHING, version="1")
+    return made
+
+
+@pytest.fixture
+async def server(cache):
+    async with serve(cache, "127.0.0.1:0") as running:
+        yield running

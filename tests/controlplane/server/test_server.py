@@ -6,44 +6,16 @@ from itertools import count
 import grpc
 import pytest
 
-from meshlib.controlplane import Limits, SnapshotCache, serve
-from meshlib.controlplane.node import Node
-from meshlib.controlplane.services import SERVICES
+from meshlib.controlplane import Limits, serve
 from meshlib.model import (
     Cluster,
     ClusterLoadAssignment,
-    HttpConnectionManager,
-    Listener,
-    Rds,
     RouteConfiguration,
 )
-from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from meshlib.xds.types import CLUSTER, ENDPOINT
 
 DISCOVERY = "envoy.service.discovery.v3"
 FREE = "127.0.0.1:0"
-EVERYTHING = (
-    Cluster(name="c", connect_timeout=1.0),
-    ClusterLoadAssignment(cluster_name="c"),
-    Listener(name="l", http=HttpConnectionManager(routes=Rds("r"))),
-    RouteConfiguration(name="r"),
-)
-
-
-def all_alike(node: Node) -> str:
-    return "all"
-
-
-@pytest.fixture
-def cache():
-    made = SnapshotCache(all_alike, check=False)
-    made.set_snapshot("all", EVERYTHING, version="1")
-    return made
-
-
-@pytest.fixture
-async def server(cache):
-    async with serve(cache, FREE) as running:
-        yield running
 
 
 def cluster(name="c", timeout=2.0):
@@ -91,48 +63,6 @@ async def test_a_delta_nack_is_recorded_and_not_answered_by_the_same(server, cac
     assert client["types"]["cds"]["state"] == "NACK"
     (nack,) = server.status.to_dict()["nacks"]
     assert (nack["client"], nack["type"], nack["resources"]) == ("picky", "cds", ["c"])
-
-
-@pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
-@pytest.mark.parametrize(("kind", "name"), [("cds", "c"), ("eds", "c"), ("lds", "l"), ("rds", "r")])
-async def test_each_type_has_a_service_of_its_own(server, connect, kind, name, delta):
-    types = {"cds": CLUSTER, "eds": ENDPOINT, "lds": LISTENER, "rds": ROUTE}
-    service, method, type_url = next(row for row in SERVICES if row[2] == types[kind])
-    stream = await connect(server.address, delta=delta, service=service, method=method)
-    await stream.ask(kind, name)
-    response = await stream.accept()
-    assert response.type_url == type_url
-    assert len(response.resources) == 1
-
-
-async def test_a_secret_that_nobody_has_is_answered_as_absent(server, connect):
-    service, method, type_url = next(row for row in SERVICES if "secret" in row[0])
-    stream = await connect(server.address, delta=True, service=service, method=method)
-    await stream.ask(type_url, "default")
-    response = await stream.accept()
-    assert response.type_url == type_url
-    assert list(response.removed_resources) == ["default"]
-
-
-@pytest.mark.parametrize("row", SERVICES[1:], ids=lambda row: row[1])
-async def test_a_service_serves_no_other_type(server, connect, row):
-    service, method, type_url = row
-    stream = await connect(server.address, delta=True, service=service, method=method)
-    await stream.ask("cds" if type_url != CLUSTER else "eds", "c")
-    assert await stream.ended() == grpc.StatusCode.INVALID_ARGUMENT
-
-
-async def test_a_service_of_one_type_needs_not_be_told_it(server, connect):
-    service, method, type_url = SERVICES[1]
-    stream = await connect(server.address, delta=True, service=service, method=method)
-    await stream.ask("", "c")
-    assert (await stream.accept()).type_url == type_url
-
-
-async def test_the_aggregated_service_must_be_told_the_type(server, connect):
-    stream = await connect(server.address, delta=True)
-    await stream.ask("", "c")
-    assert await stream.ended() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_what_is_of_no_known_type_is_served_as_it_was_given(server, cache, connect):
