@@ -206,3 +206,24 @@ def test_routes_and_clusters_come_beside_it(connected, world) -> None:
     pair.respond(CLUSTER, world.cluster("x"))
     pair.respond(ENDPOINT, world.endpoints("x"))
     assert set(pair.snapshot.extensions) == {"f"}
+
+
+def test_filters_routes_and_clusters_are_waited_for_at_once(connected, world) -> None:
+    asked = GlobalRateLimit(domain="d", cluster="rls")
+    limit = FilterDiscovery(types=(GlobalRateLimit,))
+    filters = (HttpFilter(name="f", config=WITHOUT), HttpFilter(name="g", config=limit), ROUTER)
+    http = HttpConnectionManager(routes=world.listener("b").http.routes, http_filters=filters)
+    pair = connected("b")
+    pair.respond(LISTENER, Listener(name="b", http=http))
+    assert pair.names(EXTENSION) == ("f", "g")
+    assert pair.names(ROUTE) == ("rb",)
+    pair.respond(EXTENSION, ExtensionConfig(name="g", config=asked))
+    assert pair.names(CLUSTER) == ("rls",)
+    pair.respond(ROUTE, world.table("rb", "x"))
+    assert set(pair.names(CLUSTER)) == {"rls", "x"}
+    pair.respond(CLUSTER, world.cluster("x"), world.cluster("rls"))
+    pair.respond(ENDPOINT, world.endpoints("x"), world.endpoints("rls"))
+    assert pair.updates == []
+    pair.respond(EXTENSION, config(), ExtensionConfig(name="g", config=asked), version="2")
+    assert set(pair.snapshot.extensions) == {"f", "g"}
+    assert set(pair.snapshot.clusters) == {"x", "rls"}

@@ -49,6 +49,17 @@ class Tree:
         return (*self.routed, *(name for _, name in clusters_of_filters(listener)))
 
 
+NO_TABLE = RouteConfiguration(name="")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A tree that is to serve, as far as it is known."""
+
+    tree: Tree
+    is_complete: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Branch:
     """A cluster that can be used; ``assignment`` ``None`` where it has no EDS, or that failed."""
@@ -91,21 +102,23 @@ class Resolver:
 
     def resolve(self) -> tuple[SubscriptionChanged, ...]:
         """Take in what the watches know; what must be asked or forgotten for it."""
-        candidates = {name: tree for name in self._watched if (tree := self._candidate(name))}
+        wished = {name: wish for name in self._watched if (wish := self._wish(name))}
+        trees = [wish.tree for wish in wished.values()]
+        candidates = {name: wish.tree for name, wish in wished.items() if wish.is_complete}
         before = dict(self._trees)
         for name in self._watched:
             if self._entry(LISTENER, name).is_known_failed:
                 self._trees.pop(name, None)
-        wanted = self._wanted(candidates.values(), before.values())
+        wanted = self._wanted(trees, before.values())
         self._branches = self._grown(wanted)
         for name, tree in candidates.items():
             if all(self._is_settled(c, serving=name in self._trees) for c in tree.clusters):
                 self._trees[name] = tree
         if self._is_called is not None and before != self._trees:
             self._hold(before.values())
-        wanted = self._wanted(candidates.values(), self._trees.values())
+        wanted = self._wanted(trees, self._trees.values())
         self._branches = {n: b for n, b in self._branches.items() if n in wanted}
-        self._remember(candidates.values())
+        self._remember(trees)
         return self._subscribe(wanted)
 
     @property
@@ -139,30 +152,32 @@ class Resolver:
     def _entry(self, type_url: str, name: str) -> Entry:
         return self._watches.get(type_url, name) or Entry(type_url=type_url, name=name)
 
-    def _candidate(self, name: str) -> Tree | None:
-        """The tree as the control plane wants it now, if its routes and filters are there."""
+    def _wish(self, name: str) -> Wish | None:
+        """The tree as the control plane wants it now: routes and filters are waited for at once."""
         listener: Listener | None = self._entry(LISTENER, name).resource
         if listener is None:
             return None
         serving = name in self._trees
-        extensions = self._extensions(listener, serving=serving)
+        extensions, are_warm = self._extensions(listener, serving=serving)
         table = self._table(listener, serving=serving)
-        if table is None or extensions is None:
-            return None
-        return Tree(listener, table, self._references_of(table), extensions)
+        if table is None:
+            return Wish(Tree(listener, NO_TABLE, (), extensions), is_complete=False)
+        tree = Tree(listener, table, self._references_of(table), extensions)
+        return Wish(tree, is_complete=are_warm)
 
     def _extensions(
         self, listener: Listener, *, serving: bool
-    ) -> tuple[ExtensionConfig, ...] | None:
-        """What the filters discovered; ``None`` while one of them waits (warming)."""
+    ) -> tuple[tuple[ExtensionConfig, ...], bool]:
+        """What the filters discovered, and whether none of them waits (warming)."""
         made: list[ExtensionConfig] = []
+        are_warm = True
         for name, discovery in listener.discoveries.items():
             entry = self._entry(EXTENSION, name)
             if (config := found(entry, discovery)) is not None:
                 made.append(config)
             elif not self._goes_without(entry, discovery, serving=serving):
-                return None
-        return tuple(made)
+                are_warm = False
+        return tuple(made), are_warm
 
     def _goes_without(self, entry: Entry, discovery: FilterDiscovery, *, serving: bool) -> bool:
         lost = self._watches.connection_error_of(entry.name)
