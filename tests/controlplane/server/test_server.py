@@ -213,6 +213,30 @@ async def test_after_goaway_a_client_comes_back_on_another_connection(cache, con
         assert len(peers) == 2
 
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+PING = bytes((0, 0, 8, 6, 0, 0, 0, 0, 0)) + b"are you?"
+PING_TYPE, GOAWAY_TYPE = 6, 7
+
+
+async def test_a_client_that_pings_an_idle_connection_is_not_hung_up_on(server):
+    reader, writer = await asyncio.open_connection(*server.address.split(":"))
+    writer.write(PREFACE + SETTINGS)
+    answered = 0
+    async with asyncio.timeout(20):
+        while answered < 10:  # one at a time, as a server forgives a few at once
+            writer.write(PING)
+            kind = None
+            while kind != PING_TYPE:
+                head = await reader.readexactly(9)
+                kind, length = head[3], int.from_bytes(head[:3])
+                assert kind != GOAWAY_TYPE
+                await reader.readexactly(length)
+            answered += 1
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_a_socket_of_this_machine_will_do(cache, connect, tmp_path):
     address = f"unix:{tmp_path}/xds.sock"
     async with serve(cache, address) as server:
