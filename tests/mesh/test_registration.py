@@ -157,3 +157,35 @@ async def test_a_restart_of_the_control_plane_within_the_grace_is_no_gap_for_cal
             for _ in range(50):
                 assert await answer() == b"a"
             await mesh.aclose()
+
+
+async def test_a_member_registers_anew_as_soon_as_its_control_plane_is_heard_of():
+    async with contextlib.AsyncExitStack() as stack:
+        port = await stack.enter_async_context(server_of(b"a"))
+        async with contextlib.AsyncExitStack() as first:
+            plane = await first.enter_async_context(plane_of())
+            mesh = await stack.enter_async_context(member(plane))
+            registration = await mesh.aregister(port, linger=0)
+            await asyncio.to_thread(mesh.ready, HOST)
+            registration._reconnects = Hopeless()
+        assert await asyncio.to_thread(mesh._runtime.wait_for, lambda: outage_of(mesh), 30)
+        async with plane_of(listen=plane.address) as again, caller(again) as answer:
+            await until(answer, b"a")
+            await mesh.aclose()
+
+
+def outage_of(mesh):
+    return mesh.status()["source"]["error"]
+
+
+class Hopeless:
+    """Leaves a control plane alone that did not answer."""
+
+    def answered(self):
+        pass
+
+    def after_failure(self):
+        return 3600.0
+
+    def after_life(self, _seconds):
+        return 3600.0

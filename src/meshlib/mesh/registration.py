@@ -54,7 +54,7 @@ class Registration:
         self._answer: Acknowledged | None = None
         self._since = 0.0
         self._error = ""
-        self._refused = self._leaving = False
+        self._refused = self._leaving = self._hurries = False
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="meshlib-registration", daemon=True)
 
@@ -73,6 +73,11 @@ class Registration:
     def set(self, *, serving: bool) -> None:
         """Whether callers may be sent here; the lease is kept."""
         self._workload = replace(self._workload, serving=serving)
+        self._mailbox.put(None)
+
+    def hurry(self) -> None:
+        """The control plane was heard of again: ask it now."""
+        self._hurries = True
         self._mailbox.put(None)
 
     def deregister(self) -> None:
@@ -133,6 +138,7 @@ class Registration:
 
     def _converse(self) -> float:
         """One stream, from its beginning to its end; seconds until there may be another."""
+        self._hurries = False
         try:
             stream = RegisterStream(self._server(), self._token, self._mailbox.put)
         except (ConfigError, ValueError, OSError, RuntimeError) as error:
@@ -207,9 +213,9 @@ class Registration:
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while not (self._leaving or self._refused) and (left := until - time.monotonic()) > 0:
+        while not (self._leaving or self._refused or self._hurries):
             try:
-                self._mailbox.get(timeout=left)
+                self._mailbox.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 return
 

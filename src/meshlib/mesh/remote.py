@@ -44,6 +44,7 @@ class Remote:
         self._last_problem = ""
         self._outage = ""
         self._has_heard = False
+        self._returns: list[Callable[[], None]] = []
         self._earlier = Earlier(time.monotonic)
         self._store: Store | None = None
         self._keeper: Keeper | None = None
@@ -95,6 +96,9 @@ class Remote:
             self._keeper.contact(outage)
         if outage and not self._outage:
             self._without(outage)
+        if self._outage and not outage:
+            for tell in tuple(self._returns):
+                tell()
         self._outage = outage
         self._upkeep.contact(outage)
 
@@ -149,6 +153,9 @@ class Remote:
     @property
     def server(self) -> Callable[[], Server]:
         return lambda: self._client.server
+
+    def on_return(self, tell: Callable[[], None]) -> None:
+        self._returns.append(tell)
 
     def reach(self, timeout: float) -> bool:
         return self._client.reach(timeout)

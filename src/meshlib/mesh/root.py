@@ -347,6 +347,7 @@ class Mesh:
             linger=linger,
         )
         made.start(timeout)
+        self._source_now().on_return(made.hurry)
         self._registered.append(made)
         return made
 

@@ -45,6 +45,9 @@ class Source(Protocol):
     def server(self) -> "Callable[[], Server] | None":
         """The control plane whose word counts now; ``None``: there is none."""
 
+    def on_return(self, tell: Callable[[], None]) -> None:
+        """Say each time that the control plane answers again."""
+
 
 def source_for(options: Options, engine: Engine, upkeep: Upkeep) -> Source:
     if options.config is not None:
@@ -75,6 +78,9 @@ class Nowhere:
 
     def is_ready(self) -> bool:
         return True
+
+    def on_return(self, tell: Callable[[], None]) -> None:
+        pass
 
     def watched(self) -> None:
         return None
@@ -171,6 +177,9 @@ class Embedded:
 
     def is_ready(self) -> bool:
         return True
+
+    def on_return(self, tell: Callable[[], None]) -> None:
+        pass
 
     def watched(self) -> None:
         return None
