@@ -115,7 +115,7 @@ class Authority:
         self, public_key: PublicKey, spiffe_id: SpiffeId, now: float, ttl: float = DEFAULT_TTL
     ) -> Issued:
         """A leaf for the owner of this key; it ends no later than what signs it."""
-        self._check_askable(spiffe_id, ttl)
+        self.check_askable(spiffe_id, ttl)
         with self._lock:
             issuer = self._files.issuer(self._active)
         start = max(now - BACKDATE, starts(issuer[0]))
@@ -129,6 +129,17 @@ class Authority:
             not_after=ends(leaf),
             serial=leaf.serial_number,
         )
+
+    def check_askable(self, spiffe_id: SpiffeId, ttl: float = DEFAULT_TTL) -> None:
+        """Whether there may be a leaf for it at all; else :class:`IdentityError`."""
+        if spiffe_id.trust_domain != self.trust_domain:
+            raise IdentityError(f"{spiffe_id} is not in the trust domain {self.trust_domain}")
+        if not spiffe_id.path:
+            raise IdentityError(f"{spiffe_id} names the trust domain, and nobody in it")
+        if str(spiffe_id) in self._journal.revoked:
+            raise IdentityError(f"{spiffe_id} is revoked")
+        if not 0 < ttl <= LONGEST_TTL:
+            raise IdentityError(f"a leaf lives up to {LONGEST_TTL:g} s, not {ttl:g} s")
 
     def issue(self, spiffe_id: SpiffeId, now: float, ttl: float = DEFAULT_TTL) -> Svid:
         """A new key and its leaf, for somebody who cannot make keys."""
@@ -212,16 +223,6 @@ class Authority:
         active = find(self._journal.slots, Stage.ACTIVE)
         assert active is not None
         return active
-
-    def _check_askable(self, spiffe_id: SpiffeId, ttl: float) -> None:
-        if spiffe_id.trust_domain != self.trust_domain:
-            raise IdentityError(f"{spiffe_id} is not in the trust domain {self.trust_domain}")
-        if not spiffe_id.path:
-            raise IdentityError(f"{spiffe_id} names the trust domain, and nobody in it")
-        if str(spiffe_id) in self._journal.revoked:
-            raise IdentityError(f"{spiffe_id} is revoked")
-        if not 0 < ttl <= LONGEST_TTL:
-            raise IdentityError(f"a leaf lives up to {LONGEST_TTL:g} s, not {ttl:g} s")
 
     def _take(self, step: Step, now: float) -> None:
         slots = self._journal.slots

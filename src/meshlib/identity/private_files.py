@@ -43,13 +43,17 @@ def check_private(found: os.stat_result, path: Path) -> None:
 
 
 def write_private_file(path: Path, content: bytes) -> None:
+    write_file(path, content, 0o600)
+
+
+def write_file(path: Path, content: bytes, mode: int) -> None:
     """All of it or nothing: a reader sees the old content or the new, never half."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)
+            os.fchmod(descriptor, mode)
             file.write(content)
             file.flush()
             os.fsync(descriptor)
