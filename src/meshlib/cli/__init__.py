@@ -10,6 +10,7 @@ import click
 from .. import __version__
 from ..errors import ConfigError, MeshError
 from .analyze import analyze
+from .ca import ca
 from .check import check
 from .compile import compile_
 from .config import config
@@ -57,5 +58,5 @@ def main() -> None:
     """
 
 
-for command in (serve, analyze, explain, compile_, status, config, check):
+for command in (serve, analyze, explain, compile_, status, config, ca, check):
     main.add_command(command)

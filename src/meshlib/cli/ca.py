@@ -1,0 +1,304 @@
+"""``meshlib ca``: a certificate authority in a folder."""
+
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..errors import MeshError
+from ._output import example, output_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from ..identity.authority import Authority
+    from ..identity.slots import Slot
+    from ..identity.spiffe import SpiffeId
+
+F = TypeVar("F", bound=Callable[..., Any])
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Duration(click.ParamType[float]):
+    """``90s``, ``10m``, ``1h``, ``365d``; the command is given seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        found = re.fullmatch(r"([0-9]{1,9})([smhd])", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no duration such as 90s, 10m, 1h or 365d", param, ctx)
+        return float(found[1]) * UNITS[found[2]]
+
+
+def ca_option(command: F) -> F:
+    return click.option(
+        "--ca",
+        "folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        default="ca",
+        show_default=True,
+        envvar="MESHLIB_CA",
+        metavar="DIR",
+        help="The CA's folder; else MESHLIB_CA.",
+    )(command)
+
+
+def id_option(command: F) -> F:
+    return click.option(
+        "--id",
+        "spiffe_id",
+        required=True,
+        metavar="SPIFFE-ID",
+        help="As spiffe://cluster.local/ns/default/sa/reviews.",
+    )(command)
+
+
+@click.group(
+    epilog=example(
+        "meshlib ca init",
+        "meshlib ca issue --id spiffe://cluster.local/ns/default/sa/reviews --out certs/",
+        "meshlib ca show",
+    )
+)
+def ca() -> None:
+    """Make a certificate authority, and certificates with it."""
+
+
+@ca.command(epilog=example("meshlib ca init --trust-domain cluster.local"))
+@ca_option
+@click.option(
+    "--trust-domain", default="cluster.local", show_default=True, metavar="NAME", help="Whose CA."
+)
+@click.option(
+    "--root-life", type=Duration(), default="365d", show_default=True, help="Of each root."
+)
+@click.option(
+    "--propagation",
+    type=Duration(),
+    default="24h",
+    show_default=True,
+    help="How long until everyone has a new bundle; a new root is not used before.",
+)
+@output_option()
+def init(
+    folder: Path, trust_domain: str, root_life: float, propagation: float, output: str
+) -> None:
+    """Make a root and an intermediate, in a folder for your eyes alone."""
+    from ..identity.authority import Authority
+    from ..identity.slots import Schedule
+    from ..identity.spiffe import TrustDomain
+    from ..identity.store import FolderStore
+
+    domain = TrustDomain.parse(trust_domain)
+    schedule = Schedule(root_life=root_life, propagation=propagation)
+    store = FolderStore(folder)
+    store.create()
+    made = Authority.create(store, domain, _now(), schedule)
+    _say(
+        output,
+        {"folder": str(folder), "trust_domain": str(domain), "roots": _roots(made)},
+        f"the CA of {domain} is in {folder}\n"
+        f"Next: meshlib ca issue --ca {folder} --id {domain.id}/ns/default/sa/NAME --out DIR",
+    )
+
+
+@ca.command(
+    epilog=example("meshlib ca issue --id spiffe://cluster.local/ns/default/sa/reviews --out certs")
+)
+@ca_option
+@id_option
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Where svid.pem, key.pem and bundle.pem go.",
+)
+@click.option("--ttl", type=Duration(), default="1h", show_default=True, help="At most 24h.")
+@click.option(
+    "--csr",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A signing request; of it the public key is taken, and no key.pem is made.",
+)
+@output_option()
+def issue(
+    folder: Path, spiffe_id: str, out: Path, ttl: float, csr: Path | None, output: str
+) -> None:
+    """Make a certificate for an id, with a new key or for the one of a signing request."""
+    from ..identity.spiffe import SpiffeId
+
+    authority, wanted, now = _open(folder), SpiffeId.parse(spiffe_id), _now()
+    authority.advance(now)
+    key = None
+    if csr is None:
+        svid = authority.issue(wanted, now, ttl)
+        chain, end, serial, key = (
+            svid.certificate_chain,
+            svid.not_after,
+            svid.serial,
+            svid.private_key,
+        )
+    else:
+        chain, end, serial = _signed(authority, csr, wanted, now, ttl)
+    written = _write(out, chain, key, authority.bundle().pem)
+    _say(
+        output,
+        {
+            "spiffe_id": str(wanted),
+            "serial": f"{serial:x}",
+            "not_after": _date(end),
+            "files": [str(path) for path in written],
+        },
+        f"{wanted} until {_date(end)}, serial {serial:x}\n" + "\n".join(map(str, written)),
+    )
+
+
+@ca.command(epilog=example("meshlib ca rotate"))
+@ca_option
+@click.option(
+    "--emergency",
+    is_flag=True,
+    help="Do not wait; what older roots signed is refused from now on.",
+)
+@output_option()
+def rotate(folder: Path, output: str, *, emergency: bool) -> None:
+    """Prepare the next root now; it is signed with when all have had the time to hear of it."""
+    authority, now = _open(folder), _now()
+    slot = authority.rotate(now, emergency=emergency)
+    moment = None if slot.stage == "active" else authority.next_moment()
+    when = "is active" if moment is None else f"becomes active at {_date(moment)}"
+    _say(
+        output,
+        {
+            "root": slot.name,
+            "active_at": None if moment is None else _date(moment),
+            "roots": _roots(authority),
+        },
+        f"root {slot.name} {when}",
+    )
+
+
+@ca.command(epilog=example("meshlib ca revoke spiffe://cluster.local/ns/default/sa/reviews"))
+@click.argument("name", metavar="SERIAL|SPIFFE-ID")
+@ca_option
+@click.option("--undo", is_flag=True, help="Believe it again.")
+@output_option()
+def revoke(name: str, folder: Path, output: str, *, undo: bool) -> None:
+    """Deny a certificate by its serial number, or an id and all that it has."""
+    authority = _open(folder)
+    known = authority.readmit(name) if undo else authority.revoke(name, _now())
+    _say(
+        output,
+        {"name": known, "revoked": not undo},
+        f"{known} is {'believed again' if undo else 'revoked'}",
+    )
+
+
+@ca.command(epilog=example("meshlib ca show -o json"))
+@ca_option
+@output_option()
+def show(folder: Path, output: str) -> None:
+    """Show the roots and who is revoked. Exit code 1 where the CA cannot sign now."""
+    authority, now = _open(folder), _now()
+    active = next(slot for slot in authority.slots if slot.stage == "active")
+    revoked = sorted(authority.revoked)
+    if output == "json":
+        print_json(
+            {
+                "trust_domain": str(authority.trust_domain),
+                "sequence": authority.bundle().sequence,
+                "roots": _roots(authority),
+                "revoked": revoked,
+                "next_step": _date(authority.next_moment()),
+            }
+        )
+    else:
+        rows = [tuple(value or "-" for value in _row(slot).values()) for slot in authority.slots]
+        print_table(("ROOT", "STAGE", "NOT AFTER", "RETIRES"), rows)
+        for name in revoked:
+            click.echo(f"revoked  {name}")
+        click.echo(f"Trust domain {authority.trust_domain}, {len(revoked)} revoked.")
+    raise SystemExit(0 if active.not_before <= now < active.not_after else 1)
+
+
+@ca.command(epilog=example("meshlib ca token --id spiffe://cluster.local/ns/default/sa/reviews"))
+@ca_option
+@id_option
+@click.option("--life", type=Duration(), default="10m", show_default=True, help="At most 10m.")
+@output_option()
+def token(folder: Path, spiffe_id: str, life: float, output: str) -> None:
+    """Make a join token: it is worth one certificate, for this id."""
+    from ..identity.spiffe import SpiffeId
+    from ..identity.store import FolderStore
+    from ..identity.tokens import JoinTokens
+
+    authority, wanted, now = _open(folder), SpiffeId.parse(spiffe_id), _now()
+    authority.check_askable(wanted)
+    made = JoinTokens(FolderStore(folder)).create(wanted, now, life)
+    told = {"token": made, "spiffe_id": str(wanted), "expires": _date(now + life)}
+    _say(output, told, made)
+
+
+def _open(folder: Path) -> "Authority":
+    from ..identity.authority import Authority
+    from ..identity.store import FolderStore
+
+    if not folder.is_dir():
+        raise MeshError(f"{folder}: there is no CA\nNext: meshlib ca init --ca {folder}")
+    return Authority(FolderStore(folder))
+
+
+def _signed(
+    authority: "Authority", csr: Path, spiffe_id: "SpiffeId", now: float, ttl: float
+) -> tuple[bytes, float, int]:
+    from ..identity.csr import parse_csr
+
+    request = parse_csr(csr.read_bytes())
+    issued = authority.sign(request.public_key, spiffe_id, now, ttl)
+    return issued.certificate_chain, issued.not_after, issued.serial
+
+
+def _write(out: Path, chain: bytes, key: bytes | None, bundle: bytes) -> list[Path]:
+    """The key first: whoever sees the certificate finds what belongs to it."""
+    from ..identity.private_files import write_file
+
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = [("key.pem", key, 0o600), ("bundle.pem", bundle, 0o644), ("svid.pem", chain, 0o644)]
+    written = []
+    for name, content, mode in files:
+        if content is not None:
+            write_file(out / name, content, mode)
+            written.append(out / name)
+    return written
+
+
+def _roots(authority: "Authority") -> list[dict[str, str | None]]:
+    return [_row(slot) for slot in authority.slots]
+
+
+def _row(slot: "Slot") -> dict[str, str | None]:
+    return {
+        "name": slot.name,
+        "stage": str(slot.stage),
+        "not_after": _date(slot.not_after),
+        "retires": None if slot.retire_at is None else _date(slot.retire_at),
+    }
+
+
+def _say(output: str, found: dict[str, Any], text: str) -> None:
+    if output == "json":
+        print_json(found)
+    else:
+        click.echo(text)
+
+
+def _date(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _now() -> float:
+    return time.time()  # noqa: TID251 - what certificates go by, read at the edge
