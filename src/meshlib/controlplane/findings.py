@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import Problem
-from .analysis import delegates, envoy_filters, hosts, mesh, routes, rules, workloads
+from .analysis import delegates, duplicates, envoy_filters, hosts, mesh, routes, rules, workloads
 from .manifests import read_files
 from .manifests.finding import (
     EMPTY_SUBSET,
@@ -19,6 +19,7 @@ __all__ = ["Finding", "analyze", "errors_of", "findings_of"]
 
 ANALYZERS = (
     delegates.check,
+    duplicates.check,
     envoy_filters.check,
     hosts.check,
     mesh.check,
