@@ -20,7 +20,8 @@ from .deadline import asked_for
 from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
 from .filters.chain import Kept, Site
 from .filters.router import Router, Surroundings, too_late
-from .inbound import LISTENER, Inbound, inbound
+from .filters.tokens import Tokens
+from .inbound import LISTENER, Inbound, inbound, unwelcome
 from .message import Cause, Failure, Outcome, Request
 from .outbound import LiveListener
 from .routing.destination import leads_anywhere
@@ -63,7 +64,8 @@ class Options:
     ``runtime``: keys of runtime fractions and what they say instead, in per cent. ``wall``: the
     time of day in seconds since 1970, for servers that name the moment of a second try.
     ``on_no_config``: what becomes of a call to a host that nothing is known of while nobody can be
-    asked either: it waits, fails at once, or is made without the mesh.
+    asked either: it waits, fails at once, or is made without the mesh. ``tokens``: who verifies
+    callers' tokens; without one, none is believed.
     """
 
     complete: bool = False
@@ -78,6 +80,7 @@ class Options:
     whereabouts: Whereabouts = Whereabouts()
     wall: Clock = float
     on_no_config: OnNoConfig = "wait"
+    tokens: Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,7 @@ class Engine:
                 clock=self.around.clock,
                 wall_clock=self.options.wall,
             ),
+            tokens=self.options.tokens,
         )
 
     def _table(self, key: TableKey, config: RouteConfiguration, parts: Parts) -> RouteTable:
@@ -240,6 +244,8 @@ class Engine:
         ``record.respond`` where it is set: to HTTP's response headers when they are sent; to gRPC
         ``record.respond(())`` are trailers, beside those that a :class:`Failure` has itself.
         """
+        if request.connection.refusal:
+            return unwelcome(request, self.around)
         doorway = self._inbound
         if doorway.table is None and not extra:
             return inbound(request, self.around)
@@ -256,6 +262,7 @@ class Engine:
             clusters={},
             service=options.service,
             loop_lag=options.loop_lag,
+            tokens=options.tokens,
         )
         return Inbound(around, site)
 

@@ -15,6 +15,8 @@ from .steps import Deliver, Serve, Steps, deliver
 LISTENER = "inbound"
 GONE = Failure(Cause.CANCELLED, "the caller went away")
 NO_ROUTE = 404
+FORBIDDEN = 403
+UNAUTHENTICATED = 16
 
 
 def inbound(request: Request, around: Surroundings) -> Steps[Outcome]:
@@ -24,6 +26,20 @@ def inbound(request: Request, around: Surroundings) -> Steps[Outcome]:
     try:
         answer = yield Serve(request, record)
         outcome = (yield Deliver(answer, record)) or answer
+        return outcome
+    finally:
+        around.observe(CallEnded(record, outcome, around.clock() - record.started))
+
+
+def unwelcome(request: Request, around: Surroundings) -> Steps[Outcome]:
+    """The connection that it came by is not one to listen to."""
+    record = CallRecord(request, around.clock(), inbound=True, config_version=around.version)
+    outcome: Outcome = GONE
+    try:
+        words = request.connection.refusal
+        outcome = yield from local_reply(
+            request, record, Cause.UNAUTHORIZED, FORBIDDEN, words, grpc_status=UNAUTHENTICATED
+        )
         return outcome
     finally:
         around.observe(CallEnded(record, outcome, around.clock() - record.started))
@@ -112,6 +128,7 @@ class Inbound:
             clusters=site.clusters,
             service=site.service,
             loop_lag=site.loop_lag,
+            tokens=site.tokens,
         )
 
 

@@ -6,6 +6,7 @@ A filter's configuration may be replaced per table, virtual host, route or weigh
 
 from dataclasses import dataclass
 
+from .authn import JwtAuthn
 from .matcher import HeaderMatcher, StringMatcher
 from .rbac import Rbac
 
@@ -260,6 +261,7 @@ FilterConfig = (
     | AdaptiveConcurrency
     | AdmissionControl
     | Rbac
+    | JwtAuthn
 )
 
 

@@ -23,6 +23,7 @@ from ..steps import Steps
 
 if TYPE_CHECKING:
     from ..upstream.cluster import UpstreamCluster
+    from .tokens import Tokens
 
 T = TypeVar("T")
 Service = Callable[[Request, CallRecord], Steps[Outcome]]
@@ -68,7 +69,8 @@ class Site:
     holds for share what is kept there. ``rate_limits`` are the route's, else the virtual host's;
     ``cluster`` is the destination, "" where the call is served or answered here; ``service`` is
     what this member of the mesh is called; ``loop_lag`` says by how many seconds the event loop
-    that serves this call is late, 0 where there is none.
+    that serves this call is late, 0 where there is none; ``tokens`` verifies callers' tokens,
+    ``None`` where nobody can.
     """
 
     place: tuple[str, ...]
@@ -81,6 +83,7 @@ class Site:
     service: str = ""
     rate_limits: tuple[RateLimit, ...] = ()
     loop_lag: Callable[[], float] = float
+    tokens: "Tokens | None" = None
 
 
 Factory = Callable[[Any, Site], Filter | None]

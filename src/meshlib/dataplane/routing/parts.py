@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from ...clock import Clock, Dice
 from ...model import HttpFilter, RateLimit
 from ..filters.chain import Kept, Site
+from ..filters.tokens import Tokens
 from ..upstream.cluster import UpstreamCluster
 from .formatting import Whereabouts
 from .matchers import Regex
@@ -49,6 +50,7 @@ class Parts:
     finditer: Finditer = python_finditer
     runtime: Runtime = field(default_factory=dict)
     whereabouts: Whereabouts = Whereabouts()
+    tokens: Tokens | None = None
     luck: Luck = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,4 +70,5 @@ class Parts:
             service=self.service,
             rate_limits=rate_limits,
             loop_lag=self.loop_lag,
+            tokens=self.tokens,
         )

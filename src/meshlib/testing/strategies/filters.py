@@ -50,6 +50,7 @@ from .basics import (
     some,
 )
 from .matchers import header_matchers, string_matchers
+from .tokens import jwt_authns
 
 COUNT = st.integers(1, 2**32 - 1)
 STAGE = st.integers(0, 10)
@@ -218,6 +219,7 @@ def filter_configs() -> SearchStrategy[FilterConfig]:
         adaptive_concurrencies(),
         admission_controls(),
         rbacs(),
+        jwt_authns(),
     )
 
 

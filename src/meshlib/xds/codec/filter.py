@@ -17,9 +17,11 @@ from ...model import (
     Overrides,
     Router,
 )
+from ...model.authn import JwtAuthn
 from ...model.rbac import Rbac
 from .filter_cors import CORS, CORS_POLICY
 from .filter_fault import FAULT
+from .filter_jwt import JWT_AUTHN
 from .filter_load import ADAPTIVE_CONCURRENCY, ADMISSION_CONTROL
 from .filter_rate_limit import GLOBAL_RATE_LIMIT, LOCAL_RATE_LIMIT, RATE_LIMIT_PER_ROUTE
 from .filter_rbac import RBAC, RBAC_PER_ROUTE
@@ -42,9 +44,10 @@ IN_LISTENERS: dict[type[FilterConfig], FilterCodec] = {
     AdaptiveConcurrency: ADAPTIVE_CONCURRENCY,
     AdmissionControl: ADMISSION_CONTROL,
     Rbac: RBAC,
+    JwtAuthn: JWT_AUTHN,
 }
 PER_ROUTE: dict[type[FilterConfig], FilterCodec] = {
-    **IN_LISTENERS,
+    **{kind: codec for kind, codec in IN_LISTENERS.items() if kind is not JwtAuthn},
     Cors: CORS_POLICY,
     Rbac: RBAC_PER_ROUTE,
 }
