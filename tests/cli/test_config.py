@@ -103,9 +103,10 @@ def test_config_shows_what_a_client_was_sent(running, run):
     said = run("config", "picky/1", "--admin", admin)
     assert said.exit_code == 0, said.output
     assert said.output.splitlines()[0].split() == ["TYPE", "RESOURCE", "VERSION", "STATE"]
-    (row,) = [line.split() for line in said.output.splitlines() if NAME in line]
+    (row,) = [line.split() for line in said.output.splitlines() if line.startswith("cds")]
     assert (row[:2], row[-1]) == (["cds", NAME], "NACK")
     assert "1 resources on 1 stream of picky/1." in said.output
+    assert any(line.startswith("  CDS NACK: ") for line in said.output.splitlines())
 
 
 def test_config_as_json_has_the_resources_of_the_type(running, run):

@@ -117,6 +117,8 @@ def _bootstrap() -> Iterator[Checked]:
     if found is not None:
         servers = ", ".join(server.server_uri for server in found.xds_servers)
         yield Checked("bootstrap", "ok", f"{found.node.id} of {servers}")
+        for place in found.ignored:
+            yield Checked("bootstrap", "warning", f"{place} is accepted but not acted on")
 
 
 def _config(config: str | None) -> Iterator[Checked]:

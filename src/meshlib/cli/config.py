@@ -41,6 +41,11 @@ def _show(found: dict[str, Any]) -> None:
     ]
     if rows:
         print_table(("TYPE", "RESOURCE", "VERSION", "STATE"), rows)
+    for stream in found["streams"]:
+        for kind, content in stream["types"].items():
+            if content["nack"]:
+                said = f"  {kind.upper()} NACK: {content['nack']}"
+                console().print(said, style="red", soft_wrap=True)
     streams = len(found["streams"])
     plural = "" if streams == 1 else "s"
     said = f"{len(rows)} resources on {streams} stream{plural} of {found['client']}."

@@ -154,6 +154,7 @@ def _content(state: TypeSubscription) -> dict[str, Any]:
     return {
         "version": state.sent_version,
         "acked": state.acked_version,
+        "nack": state.nack.text if state.nack else "",
         "resources": [to_json(r.packed) for r in state.sent.values() if r.packed is not None],
         "names": [
             {"name": r.name, "version": r.version, "refused": r.name in refused}
