@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 MOST_VARIABLES = 5
 
-_LITERAL = re.compile(r"[A-Za-z0-9\-._~%!$&'()+,;:@=]+")
-"""``pchar`` of RFC 3986 but for ``*``; "*" stands for one or more of them."""
+_PCHARS = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+,;:@=]+")
+"""``pchar`` of RFC 3986, of which "*" stands for one or more."""
 _VARIABLE = re.compile(r"\{([A-Za-z][A-Za-z0-9_]{0,15})(?:=([^{}]+))?\}")
 
 
@@ -26,9 +26,9 @@ class PathTemplate:
     suffix: str = ""
 
 
-def is_literal(text: str) -> bool:
-    """Is it made of nothing but what "*" may stand for?"""
-    return _LITERAL.fullmatch(text) is not None
+def is_segment(text: str) -> bool:
+    """May "*" stand for it?"""
+    return _PCHARS.fullmatch(text) is not None
 
 
 def parse_template(template: str) -> PathTemplate:
@@ -80,7 +80,8 @@ def _checked(piece: str) -> str:
 
 
 def _literal(text: str) -> str:
-    if not is_literal(text):
+    """Envoy takes an asterisk in the midst of it for itself, which few who write one mean."""
+    if "*" in text or not is_segment(text):
         raise TemplateError(f"{text!r} is neither an operator nor plain text")
     return text
 

@@ -218,7 +218,9 @@ def test_what_filters_say_of_a_call_is_matched_and_not_remembered() -> None:
     assert goes(None, said(None))
     assert not goes(None, None)
     assert goes(Present(), said(None))
-    assert goes(Present(False), Metadata())
+    assert not goes(Present(False), Metadata())
+    assert not goes(Present(False), said("a"))
+    assert goes(Present(), Metadata(), invert=True)
 
 
 def test_a_format_that_is_not_supported_is_refused_with_its_place() -> None:

@@ -218,8 +218,9 @@ def _metadata_test(match: ValueMatch, regex: Regex) -> Callable[[object], bool]:
         tests = [_metadata_test(each, regex) for each in match.value_matchers]
         return lambda value: any(test(value) for test in tests)
     if isinstance(match, Present):
+        # Envoy: of what is missing nothing can be said, not even that; an inverted matcher can.
         wanted = match.present
-        return lambda value: (value is not MISSING) is wanted
+        return lambda value: wanted and value is not MISSING
     if isinstance(match, Range):
         start, end = match.start, match.end
         return lambda value: type(value) in (int, float) and start <= cast(float, value) < end

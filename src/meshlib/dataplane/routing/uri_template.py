@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ...model.uri_template import PathTemplate, is_literal, parse_template
+from ...model.uri_template import PathTemplate, is_segment, parse_template
 
 PathTest = Callable[[str], bool]
 
@@ -39,7 +39,7 @@ def _open_test(template: PathTemplate) -> PathTest:
         if len(segments) < count or not rest.endswith(end) or not _all_fit(wanted, segments):
             return False
         within = rest[: len(rest) - len(end)].replace("/", "")
-        return not within or is_literal(within)
+        return not within or is_segment(within)
 
     return check
 
@@ -47,6 +47,6 @@ def _open_test(template: PathTemplate) -> PathTest:
 def _all_fit(wanted: tuple[str | None, ...], segments: list[str]) -> bool:
     """A literal is the same text, "*" any that is not empty."""
     for literal, segment in zip(wanted, segments, strict=True):
-        if not (is_literal(segment) if literal is None else segment == literal):
+        if not (is_segment(segment) if literal is None else segment == literal):
             return False
     return True
