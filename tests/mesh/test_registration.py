@@ -10,6 +10,9 @@ import pytest
 import meshlib
 from meshlib.controlplane import ControlPlane
 from meshlib.errors import ConfigError, MeshError
+from meshlib.xds.codec import decode
+from meshlib.xds.protos import message_class
+from meshlib.xds.types import CLUSTER
 
 GREETER = {
     "apiVersion": "v1",
@@ -189,3 +192,80 @@ class Hopeless:
 
     def after_life(self, _seconds):
         return 3600.0
+
+
+async def test_who_calls_first_after_a_restart_finds_those_that_registered_before():
+    async with contextlib.AsyncExitStack() as stack:
+        port = await stack.enter_async_context(server_of(b"a"))
+        async with contextlib.AsyncExitStack() as first:
+            plane = await first.enter_async_context(plane_of())
+            mesh = await stack.enter_async_context(member(plane))
+            await mesh.aregister(port, linger=0)
+        async with plane_of(listen=plane.address) as again, caller(again) as answer:
+            await until(answer, b"a")
+            (shown,) = again.status["registered"]
+            assert (shown["port"], shown["state"]) == (port, "SERVING")
+            await mesh.aclose()
+
+
+OTHER = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "ServiceEntry",
+    "metadata": {"name": "other"},
+    "spec": {"hosts": ["other"], "ports": [{"number": 80, "name": "http"}], "resolution": "STATIC"},
+}
+OTHERS = "outbound|80||other"
+
+
+@contextlib.asynccontextmanager
+async def client_of(plane):
+    """A client that wants all clusters and refuses what it does not like."""
+    async with grpc.aio.insecure_channel(plane.address) as channel:
+        call = channel.stream_stream(
+            "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=message_class(
+                "envoy.service.discovery.v3.DiscoveryResponse"
+            ).FromString,
+        )()
+        last = None
+
+        async def answer(error=None):
+            request = message_class("envoy.service.discovery.v3.DiscoveryRequest")(type_url=CLUSTER)
+            request.node.id = "picky"
+            if last is not None:
+                request.response_nonce = last.nonce
+            if error is not None:
+                request.error_detail.message = error
+            await call.write(request)
+
+        async def follow(refuses=None):
+            """The names of the next response, which is accepted or refused."""
+            nonlocal last
+            if last is None:
+                await answer()
+            last = await asyncio.wait_for(call.read(), 10)
+            decoded = [decode(packed.type_url, packed.value).name for packed in last.resources]
+            await answer(f"{refuses}: not to my taste" if refuses in decoded else None)
+            return decoded
+
+        yield follow
+
+
+async def test_an_edit_that_is_taken_back_takes_nobody_with_it_and_brings_nobody_back():
+    async with plane_of(rollback_on_nack=True) as plane, client_of(plane) as follow:
+        first, second = member(plane), member(plane)
+        async with first, second:
+            staying = await first.aregister(5000, linger=0)
+            leaving = await second.aregister(5001, linger=0)
+            assert OTHERS not in await follow()
+            await plane.apply([GREETER, OTHER])
+            await leaving.aclose()
+            assert OTHERS in await follow(refuses=OTHERS)
+            assert OTHERS not in await follow()
+            assert [one["port"] for one in plane.status["registered"]] == [5000]
+            assert "not to my taste" in plane.status["errors"][0]
+            async with server_of(b"a") as port, caller(plane) as answer:
+                await staying.aclose()
+                async with await first.aregister(port, linger=0):
+                    await until(answer, b"a")

@@ -87,6 +87,16 @@ class SnapshotCache:
             (given if isinstance(given, Snapshot) else _gathered(packed)).check()
         return self._put_in_force(node_group, packed)
 
+    def follow(self, node_group: Hashable, resources: Snapshot | Iterable[Given]) -> PackedSnapshot:
+        """Like :meth:`set_snapshot` for what follows from no decision: the last change stays the
+        one that may be taken back, and this with it is not."""
+        last, before = self._snapshots.get(node_group), self._before.get(node_group)
+        packed = self.set_snapshot(node_group, resources)
+        self._before.pop(node_group, None)
+        if last is not None and before is not None:
+            self._before[node_group] = _followed(before, last, packed)
+        return packed
+
     def update(
         self,
         node_group: Hashable,
@@ -223,6 +233,16 @@ class SnapshotCache:
     def _tell(self, group: Hashable, packed: PackedSnapshot) -> None:
         for watcher in (*self._watchers.get(group, ()), *self._observers):
             watcher(packed)
+
+
+def _followed(before: PackedSnapshot, last: PackedSnapshot, now: PackedSnapshot) -> PackedSnapshot:
+    """What was before, with what has become other since the last."""
+    types = dict(before.types)
+    for url in now.types:
+        old, new = last.of(url).resources, now.of(url).resources
+        put = [one for name, one in new.items() if old.get(name) != one]
+        types[url] = before.of(url).changed(put, old.keys() - new.keys(), None)
+    return PackedSnapshot.gathered(types, before.version)
 
 
 def _gathered(packed: PackedSnapshot) -> Snapshot:

@@ -240,7 +240,7 @@ class ControlPlane:
                 return
             for (group, asked), snapshot in staged.items():
                 if self._server_listeners.get(group) == asked:
-                    self._cache.set_snapshot(group, snapshot)
+                    self._cache.follow(group, snapshot)
 
     def _staged(
         self, world: World, groups: Sequence[Hashable], seen: dict[Scope, Snapshot]
@@ -320,7 +320,7 @@ class ControlPlane:
 
     def _admit(self, node: Node) -> None:
         group = _group_of(node)
-        self._cache.set_snapshot(group, self._compiled(self._world, group))
+        self._cache.follow(group, self._compiled(self._world, group))
 
     def _listen(self, node: Node, names: AbstractSet[str]) -> None:
         """Have listeners for those gRPC servers that ask: only they know on which ports."""

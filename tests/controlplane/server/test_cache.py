@@ -276,3 +276,29 @@ def test_without_the_wish_nothing_is_rolled_back():
     now = cache.set_snapshot("a", [*resources("good"), *resources("bad")])
     cache.refused(A, refusal(cache, "bad"))
     assert cache.snapshot_of(A) is now
+
+
+def test_what_nobody_decided_leaves_the_last_change_to_be_taken_back():
+    cache = SnapshotCache()
+    cache.set_snapshot("a", resources("good"))
+    bad = [*resources("good"), *resources("bad")]
+    cache.set_snapshot("a", bad)
+    cache.follow("a", [*bad, *resources("came")])
+    assert cache.came_with_last_change(A, refusal(cache, "bad"))
+    assert not cache.came_with_last_change(A, refusal(cache, "came"))
+    assert set(cache.roll_back("a").of(CLUSTER).resources) == {"good", "came"}
+
+
+def test_what_nobody_decided_is_not_brought_back_with_what_was_before():
+    cache = SnapshotCache()
+    cache.set_snapshot("a", [*resources("good"), *resources("went")])
+    cache.set_snapshot("a", [*resources("good"), *resources("went"), *resources("bad")])
+    cache.follow("a", [*resources("good"), *resources("bad")])
+    assert set(cache.roll_back("a").of(CLUSTER).resources) == {"good"}
+
+
+def test_what_nobody_decided_is_nothing_to_be_taken_back():
+    cache = SnapshotCache()
+    cache.set_snapshot("a", resources("good"))
+    cache.follow("a", [*resources("good"), *resources("came")])
+    assert not cache.came_with_last_change(A, refusal(cache, "came"))
