@@ -72,6 +72,19 @@ def test_check_looks_at_the_bootstrap(mesh, run, monkeypatch):
     assert "xds_servers" in said.output
 
 
+def test_check_tells_what_of_the_bootstrap_is_not_acted_on(mesh, run, monkeypatch):
+    server = {
+        "server_uri": "control-plane:18000",
+        "channel_creds": [{"type": "insecure"}],
+        "call_creds": [{"type": "theirs"}],
+    }
+    monkeypatch.setenv("GRPC_XDS_BOOTSTRAP_CONFIG", json.dumps({"xds_servers": [server]}))
+    said = run("check")
+    assert said.exit_code == 0, said.output
+    told = "bootstrap: xds_servers[0].call_creds: theirs is accepted but not acted on"
+    assert told in said.output
+
+
 def test_check_looks_for_the_control_plane(mesh, run):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"127.0.0.1:{listening.getsockname()[1]}"

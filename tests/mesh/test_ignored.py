@@ -43,11 +43,12 @@ def test_a_field_of_a_resource_is_told_with_the_resource_and_its_path() -> None:
     with meshlib.Mesh("ratings", control_plane=f"127.0.0.1:{server.port}") as mesh:
         assert mesh.ready(HOST, timeout=MANY)
         said = mesh.ignored()
+        assert mesh.status()["source"]["ignored"] == 1
     server.stop()
     assert said == ("clusters/names: dns_refresh_rate: is accepted but not acted on",)
 
 
-def test_a_field_of_the_bootstrap_is_told_in_the_same_way() -> None:
+def test_a_field_of_the_bootstrap_is_told_in_the_same_way(caplog) -> None:
     bootstrap = {
         "xds_servers": [{"server_uri": "127.0.0.1:1", "channel_creds": [{"type": "insecure"}]}],
         "certificate_providers": {"mine": {"plugin_name": "other"}},
@@ -55,6 +56,7 @@ def test_a_field_of_the_bootstrap_is_told_in_the_same_way() -> None:
     with meshlib.Mesh("ratings", bootstrap=bootstrap) as mesh:
         (said,) = mesh.ignored()
     assert said == "bootstrap: certificate_providers.mine: is accepted but not acted on"
+    assert caplog.text.count(said) == 1
 
 
 def test_what_is_for_control_planes_is_told_where_there_is_none(tmp_path) -> None:

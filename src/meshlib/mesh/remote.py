@@ -74,6 +74,8 @@ class Remote:
         )
 
     def start(self) -> None:
+        for place in self._bootstrap_ignored:
+            log.warning("%s: %s", place, NOT_ACTED_ON)
         self._client.start()
         snapshot, absent = self._engine.snapshot, self._engine.absent
         if snapshot.listeners or absent:
@@ -164,7 +166,8 @@ class Remote:
         return self._client.is_ready()
 
     def status(self) -> dict[str, Any]:
-        return {"kind": "xds", **self._client.status(), **self._earlier.status()}
+        said = {**self._client.status(), **self._earlier.status()}
+        return {"kind": "xds", **said, "ignored": len(self.ignored())}
 
     def watched(self) -> tuple[Entry, ...]:
         return self._client.entries()

@@ -185,7 +185,8 @@ class Embedded:
         return None
 
     def status(self) -> dict[str, Any]:
-        return {"kind": "embedded", "error": str(self._error) if self._error else None}
+        error = str(self._error) if self._error else None
+        return {"kind": "embedded", "error": error, "ignored": len(self._ignored)}
 
     def ignored(self) -> tuple[str, ...]:
         return self._ignored
