@@ -7,8 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any, NoReturn, Protocol, TypeVar
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from ..clock import Clock
 from ..dataplane import (
@@ -19,7 +19,6 @@ from ..dataplane import (
     Effect,
     Engine,
     Finish,
-    Headers,
     Outcome,
     Pause,
     Race,
@@ -31,11 +30,16 @@ from ..dataplane import (
     Steps,
 )
 from ..dataplane.inbound import LISTENER as INBOUND
+from ..identity.credentials import CredentialSource
 from ..model import HttpFilter
 from ._admin import AdminMessages
 from ._binary import BinaryMetadata
 from ._news import News, settle
+from ._propagation import NoPropagation, Propagation
 from ._rate_limits import NoRateLimitClient, RateLimitClient
+
+if TYPE_CHECKING:
+    from ._tls import Security
 
 log = logging.getLogger("meshlib")
 
@@ -44,37 +48,14 @@ APerform = Callable[[Send], Awaitable[Outcome]]
 B = TypeVar("B")
 
 
-class Propagation(Protocol):
-    """What a server hook saw goes out with the calls made while it serves."""
-
-    def receive(self, headers: Headers) -> object:
-        """Remember the headers worth passing on; give the result back to :meth:`release`."""
-
-    def release(self, token: Any) -> None: ...
-
-    def outgoing(self, *, foreign: bool = False) -> Headers:
-        """The headers to add to a call made now; mostly none.
-
-        ``foreign``: the call leaves the mesh, where only the marks of a trace may go.
-        """
-
-
-class NoPropagation:
-    def receive(self, headers: Headers) -> object:
-        return None
-
-    def release(self, token: Any) -> None:
-        pass
-
-    def outgoing(self, *, foreign: bool = False) -> Headers:
-        return ()
-
-
 class Runtime:
     """One mesh's engine with its lock, its news of configuration, and its way to begin.
 
     ``start`` is called before the first call, ``want`` when a call needs a listener that nothing
     is known of yet (it subscribes). Both must be cheap when there is nothing to do.
+
+    The composition root sets ``credentials``, and ``mtls`` ("auto", "strict" or "off"): what holds
+    for callers as long as nothing is known of the listener ``inbound``.
     """
 
     def __init__(
@@ -102,9 +83,25 @@ class Runtime:
         self.binary_metadata: BinaryMetadata | None = None
         self.admin: AdminMessages | None = None
         self.resets: list[Callable[[], None]] = []
+        self.credentials: CredentialSource | None = None
+        self.mtls = "auto"
         self._news = News()
         self._dropped: deque[Callable[[], None]] = deque()
         self._broken: deque[Exception] = deque()
+
+    @cached_property
+    def security(self) -> "Security":
+        from ._tls import Security
+
+        return Security(self)
+
+    @property
+    def guards(self) -> bool:
+        """Does it matter by what connection a call comes in?"""
+        if self.credentials is not None:
+            return True
+        doorway = self.engine.listeners.get(INBOUND)
+        return doorway is not None and doorway.config.tls is not None
 
     def outbound(self, request: Request) -> Steps[Outcome]:
         self.start()

@@ -9,8 +9,10 @@ import grpc
 import grpc.aio
 
 from ..dataplane import (
+    Cause,
     Deliver,
     Effect,
+    Failure,
     Finish,
     Outcome,
     Race,
@@ -145,6 +147,8 @@ class Call(grpc.aio.Call):
         """Make one attempt, and say what came of it."""
 
     def _judge(self, error: grpc.aio.AioRpcError) -> Outcome:
+        if self._member is not None and self._member.refusal:
+            return Failure(Cause.CONNECT, self._member.refusal, 14, error)
         outcome = judge(
             error.code().value[0],
             error.details() or "",

@@ -258,6 +258,8 @@ def is_connected(member: Member[grpc.aio.Channel]) -> bool:
 
 async def connect(member: Member[grpc.aio.Channel], timeout: float | None) -> Failure | None:  # noqa: ASYNC109 - of the effect
     """Wait for a connection to an endpoint; not a byte of the call is sent here."""
+    if member.refusal:
+        return Failure(Cause.CONNECT, member.refusal, 14)
     channel = member.channel
     ready, failed = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE
     limit = member.connect_timeout if timeout is None else min(timeout, member.connect_timeout)

@@ -136,6 +136,8 @@ class Attempt:
         return self.answer
 
     def judge(self, error: Any) -> Outcome:
+        if self._member.refusal:
+            return Failure(Cause.CONNECT, self._member.refusal, 14, error)
         outcome = judge(
             error.code().value[0],
             error.details() or "",
@@ -210,6 +212,8 @@ def connectivity(channel: grpc.Channel, *, connect: bool = False) -> int:
 
 def connect(member: Member[grpc.Channel], timeout: float | None) -> Failure | None:
     """Wait for a connection to an endpoint; not a byte of the call is sent here."""
+    if member.refusal:
+        return Failure(Cause.CONNECT, member.refusal, 14)
     limit = member.connect_timeout if timeout is None else min(timeout, member.connect_timeout)
     core: Any = member.channel._channel  # type: ignore[attr-defined]  # noqa: SLF001
     until = time.time() + limit  # noqa: TID251 - gRPC core waits until a moment of wall time

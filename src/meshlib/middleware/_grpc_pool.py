@@ -6,25 +6,29 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from ..dataplane import Engine, Send, UpstreamEndpoint
+import grpc
+
+from ..dataplane import Send, UpstreamEndpoint
 from ..model import Address
 from ..model.snapshot import referenced_clusters
+from ._drive import Runtime
 from ._grpc_options import connection_options
+from ._grpc_sealed import NOWHERE, UNSHARED, Seals
 from ._grpc_status import is_ip
-from ._target import Target
+from ._target import Target, host_of
 from ._terms import Term, cluster_of, term_of
+from ._tls_upstream import TARGET_NAME
+from ._tls_upstream import Dial as SecureDial
 
 C = TypeVar("C")
 Options = Sequence[tuple[str, Any]]
-Dial = Callable[[str, Options], C]
+Dial = Callable[[str, Options, grpc.ChannelCredentials | None], C]
+"""``None``: in plain text."""
 
 AUTHORITY = "grpc.default_authority"
 RECONNECT = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 5000))
 DIRECT = (("grpc.enable_http_proxy", 0),)
 """An endpoint is an address inside the mesh: no proxy of the environment leads there."""
-
-UNSHARED = (("grpc.use_local_subchannel_pool", 1),)
-"""A new channel has a new connection, not that of a channel that is like it."""
 
 CONNECT_TIMEOUT = 5.0
 OFFERED = 8
@@ -32,11 +36,21 @@ OFFERED = 8
 
 
 class Member(Generic[C]):
-    """The channel to one endpoint. Calls hold it, so it closes when the last one lets go."""
+    """The channel to one endpoint. Calls hold it, so it closes when the last one lets go.
 
-    __slots__ = ("__weakref__", "address", "channel", "connect_timeout", "natives")
+    ``refusal``: why there is no way to connect as safely as is asked for; then it leads nowhere.
+    """
 
-    def __init__(self, channel: C, address: Address | None, connect_timeout: float) -> None:
+    __slots__ = ("__weakref__", "address", "channel", "connect_timeout", "natives", "refusal")
+
+    def __init__(
+        self,
+        channel: C,
+        address: Address | None,
+        connect_timeout: float,
+        refusal: str = "",
+    ) -> None:
+        self.refusal = refusal
         self.channel = channel
         self.address = address
         self.connect_timeout = connect_timeout
@@ -47,8 +61,8 @@ class Member(Generic[C]):
 class Pool(Generic[C]):
     """All channels of one mesh channel, on one event loop or for all threads."""
 
-    def __init__(self, engine: Engine, target: Target, options: Options, dial: Dial[C]) -> None:
-        self._engine = engine
+    def __init__(self, runtime: Runtime, target: Target, options: Options, dial: Dial[C]) -> None:
+        engine = self._engine = runtime.engine
         self._dial = dial
         self._target = target
         self._options = tuple(options)
@@ -56,6 +70,7 @@ class Pool(Generic[C]):
         self._members: dict[object, Member[C]] = {}
         self._limited: dict[object, tuple[Member[C], Term]] = {}
         """Members whose connection is to be replaced after a while: seldom, so kept apart."""
+        self._sealed: Seals[Member[C]] = Seals(runtime, self._secure)
         self._swept = engine.snapshot
         self._lock = threading.Lock()
         self.shadows: set[Any] = set()
@@ -67,12 +82,18 @@ class Pool(Generic[C]):
         if endpoint is not None and authority == self._authority:
             if self._engine.snapshot is not self._swept:
                 self._sweep()
-            found = self._members.get(endpoint.key)
-            if found is not None:
-                return found
+            if endpoint.secured_by is None:
+                found = self._members.get(endpoint.key)
+                if found is not None:
+                    return found
         return self._of(endpoint, authority)
 
     def _of(self, endpoint: UpstreamEndpoint | None, authority: str) -> Member[C]:
+        if endpoint is not None and endpoint.secured_by is not None:
+            with self._lock:
+                sealed = self._sealed.member(endpoint, authority or self._authority)
+            if sealed is not None:
+                return sealed
         key: object = None if endpoint is None else endpoint.key
         if authority != self._authority:
             key = (key, authority)
@@ -92,7 +113,8 @@ class Pool(Generic[C]):
 
     @property
     def members(self) -> list[Member[C]]:
-        return [*self._members.values(), *(member for member, _ in self._limited.values())]
+        limited = (member for member, _ in self._limited.values())
+        return [*self._members.values(), *limited, *self._sealed.members()]
 
     def offered(self) -> list[Member[C]]:
         """Channels to some endpoints of each cluster that the host's routes lead to."""
@@ -134,22 +156,40 @@ class Pool(Generic[C]):
 
     def _foreign(self, authority: str) -> Member[C]:
         options = self._with((*(((AUTHORITY, authority),) if authority else ()), *own()))
-        return Member(self._dial(self._target.native, options), None, CONNECT_TIMEOUT)
+        return Member(self._dial(self._target.native, options, None), None, CONNECT_TIMEOUT)
 
     def _made(self, endpoint: UpstreamEndpoint, authority: str, more: Options) -> Member[C]:
-        timeout = endpoint.connect_timeout
-        options = self._with(
+        options = self._to(endpoint, authority or self._target.native, more)
+        channel = self._dial(native_target(endpoint.address), options, None)
+        return Member(channel, endpoint.address, endpoint.connect_timeout)
+
+    def _secure(
+        self, endpoint: UpstreamEndpoint, authority: str, dial: SecureDial | str, more: Options
+    ) -> Member[C]:
+        """Over TLS, or, where there is no way that is safe enough, to nowhere at all."""
+        address, timeout = endpoint.address, endpoint.connect_timeout
+        # gRPC core compares the :authority with the name of the certificate or of the target,
+        # and takes the port off the latter alone.
+        host = host_of(authority or self._target.native)
+        options = self._to(endpoint, host, more)
+        if isinstance(dial, str):
+            return Member(self._dial(NOWHERE, options, None), address, timeout, dial)
+        named = ((TARGET_NAME, dial.name),) if dial.name else ()
+        options = (*(pair for pair in options if pair[0] != TARGET_NAME), *named)
+        channel = self._dial(native_target(address), options, dial.credentials)
+        return Member(channel, address, timeout)
+
+    def _to(self, endpoint: UpstreamEndpoint, authority: str, more: Options) -> Options:
+        backoff = int(endpoint.connect_timeout * 1000)
+        return self._with(
             (
-                (AUTHORITY, authority or self._target.native),
+                (AUTHORITY, authority),
                 *RECONNECT,
-                ("grpc.min_reconnect_backoff_ms", int(timeout * 1000)),
+                ("grpc.min_reconnect_backoff_ms", backoff),
                 *more,
                 *DIRECT,
                 *own(),
             )
-        )
-        return Member(
-            self._dial(native_target(endpoint.address), options), endpoint.address, timeout
         )
 
     def _with(self, ours: Options) -> Options:
@@ -172,6 +212,7 @@ class Pool(Generic[C]):
 
             self._members = {k: member for k, member in self._members.items() if stays(k)}
             self._limited = {k: member for k, member in self._limited.items() if stays(k)}
+            self._sealed.sweep()
 
     def abandon(self) -> None:
         """Break off the mirrored calls."""
@@ -183,6 +224,7 @@ class Pool(Generic[C]):
         with self._lock:
             gone = self.members
             self._members, self._limited = {}, {}
+            self._sealed.clear()
             return [member.channel for member in gone]
 
 

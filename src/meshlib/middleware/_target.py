@@ -30,3 +30,9 @@ def grpc_target(text: str) -> Target:
     if text.startswith(FOREIGN_SCHEMES):
         return Target(None, text)
     return Target(text.lower(), text)
+
+
+def host_of(authority: str) -> str:
+    """Without the port."""
+    host, colon, port = authority.rpartition(":")
+    return host if colon and port.isdigit() and (":" not in host or host[-1:] == "]") else authority

@@ -143,14 +143,18 @@ class Channel(Methods, grpc.aio.Channel):
             raise grpc.aio.UsageError("Channel is closed.")
         pool = self._pools.get(loop)
         if pool is None:
-            pool = Pool(self.runtime.engine, self._target, self._options, self._dial)
+            pool = Pool(self.runtime, self._target, self._options, self._dial)
             kept = {old: its for old, its in self._pools.items() if not old.is_closed()}
             self._pools = {**kept, loop: pool}
         self._recent = (loop, pool)
         return self._recent
 
-    def _dial(self, target: str, options: Options) -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(target, list(options), self._compression)
+    def _dial(
+        self, target: str, options: Options, credentials: grpc.ChannelCredentials | None
+    ) -> grpc.aio.Channel:
+        if credentials is None:
+            return grpc.aio.insecure_channel(target, list(options), self._compression)
+        return grpc.aio.secure_channel(target, credentials, list(options), self._compression)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """The best state of the channels to endpoints."""

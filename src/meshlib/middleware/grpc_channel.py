@@ -152,10 +152,14 @@ class Channel(Methods, grpc.Channel):
         self.drafting = Drafting(runtime, target.listener, authority_in(self._options))
 
     def _make_pool(self) -> Pool[grpc.Channel]:
-        return Pool(self.runtime.engine, self._target, self._options, self._dial)
+        return Pool(self.runtime, self._target, self._options, self._dial)
 
-    def _dial(self, target: str, options: Options) -> grpc.Channel:
-        return grpc.insecure_channel(target, list(options), self._compression)
+    def _dial(
+        self, target: str, options: Options, credentials: grpc.ChannelCredentials | None
+    ) -> grpc.Channel:
+        if credentials is None:
+            return grpc.insecure_channel(target, list(options), self._compression)
+        return grpc.secure_channel(target, credentials, list(options), self._compression)
 
     def member(self, send: Send) -> Member[grpc.Channel]:
         if self._closed:

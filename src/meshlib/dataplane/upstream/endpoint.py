@@ -4,7 +4,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ...clock import Clock
-from ...model import Address, Endpoint, HealthStatus
+from ...model import Address, Cluster, Endpoint, HealthStatus
 from .load import Load
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ class UpstreamEndpoint:
     by active checks are written by those who watch, as are ``passes`` (checks were made, and hold
     it to be healthy) and ``outlier``, what the detection remembers. ``since`` is when it became
     usable, :data:`NEVER` while it is not. ``wants_trailers``: what it reports there of its load
-    counts. ``counts``: of calls, where somebody wants to be told.
+    counts. ``counts``: of calls, where somebody wants to be told. ``secured_by``: the cluster,
+    where that has anything to say of how connections are secured.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class UpstreamEndpoint:
         "outlier",
         "passes",
         "priority",
+        "secured_by",
         "shunned_until",
         "since",
         "unhealthy",
@@ -67,6 +69,7 @@ class UpstreamEndpoint:
         self.wants_trailers = False
         self.load: Load | None = None
         self.counts: EndpointCounts | None = None
+        self.secured_by: Cluster | None = None
 
     @property
     def usable(self) -> bool:

@@ -1,0 +1,25 @@
+"""What secures the connections of one mesh, those it makes and those that come in."""
+
+from typing import TYPE_CHECKING
+
+from ..identity.material import Materials, Secrets, no_secrets
+from ..model.security import Secret
+from ._tls_inbound import InboundSecurity
+from ._tls_upstream import UpstreamSecurity
+
+if TYPE_CHECKING:
+    from ._drive import Runtime
+
+
+class Security:
+    """``secrets``: those of other names than the member's own, set by the composition root."""
+
+    def __init__(self, runtime: "Runtime") -> None:
+        options = runtime.engine.options
+        self.secrets: Secrets = no_secrets
+        self.materials = Materials(lambda: runtime.credentials, runtime.clock, self._secret)
+        self.upstream = UpstreamSecurity(self.materials, options.wall, options.regex)
+        self.inbound = InboundSecurity(runtime, self.materials)
+
+    def _secret(self, name: str) -> Secret | None:
+        return self.secrets(name)
