@@ -130,7 +130,8 @@ class JwtAuthenticator:
         words = "" if self._config.strip_failure_response else why.words
         headers: Headers = ()
         if status == UNAUTHORIZED and not self._config.strip_failure_response:
-            place = f"{request.scheme}://{request.authority}{path_of(request.path)}"
+            host = request.header(":authority")
+            place = f"{request.scheme}://{host}{path_of(request.path)}"
             error = "" if why is MISSING else ', error="invalid_token"'
             headers = (("www-authenticate", f'Bearer realm="{_quoted(place)}"{error}'),)
         return local_reply(request, record, Cause.UNAUTHORIZED, status, words, headers=headers)
