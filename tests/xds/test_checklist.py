@@ -168,6 +168,7 @@ ROWS = {
     "N11": row(
         "A resource goes through the states that CSDS knows.",
         "xds/test_watches.py::test_n11_a_resource_goes_through_the_states_of_the_cache",
+        "xds/test_csds.py::test_n11_every_state_of_the_cache_has_a_name_there",
     ),
     "C1": row(
         "A stream that ended after an answer is opened at once; one without is an error.",
