@@ -4,6 +4,7 @@ import pytest
 
 from meshlib import model
 from meshlib.controlplane import Scope, findings_of
+from meshlib.model.rbac import UrlPath
 
 SERVER = Scope("default", (("app", "reviews"),))
 CORS_RULE = """
@@ -89,6 +90,35 @@ def test_a_filter_is_put_into_the_listener_of_those_selected(snapshot_of):
     assert names(listener) == ["local_ratelimit", "router"]
     assert listener.http.http_filters[0].config.token_bucket.max_tokens == 4
     assert "inbound" not in snapshot_of(text).listeners
+
+
+RBAC = """
+        value:
+          name: envoy.filters.http.rbac
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+            rules:
+              action: DENY
+              policies:
+                nobody:
+                  permissions: [{url_path: {path: {prefix: /admin}}}]
+                  principals: [{%s}]"""
+
+
+def test_a_filter_may_keep_somebody_out(snapshot_of, world_of):
+    text = envoy_filter(inserting(value=RBAC % "any: true"))
+    listener = snapshot_of(text, scope=SERVER).listeners["inbound"]
+    assert names(listener) == ["rbac", "router"]
+    (policy,) = listener.http.http_filters[0].config.rules.policies
+    assert policy.permissions == (UrlPath(model.Prefix("/admin")),)
+    assert found(world_of(text)) == []
+
+
+def test_a_rule_that_nobody_here_understands_is_an_error(world_of):
+    text = envoy_filter(inserting(value=RBAC % "filter_state: {key: x}"))
+    ((code, severity, said),) = found(world_of(text))
+    assert (code, severity) == ("ML0106", "error")
+    assert said.endswith("policies[nobody].principals[0].filter_state: is not supported")
 
 
 def test_a_filter_of_the_root_namespace_is_everybodys(snapshot_of):
@@ -207,13 +237,21 @@ def found(world):
         ),
         (
             (
-                "{applyTo: HTTP_FILTER, patch: {operation: INSERT_FIRST, value: {name: x, "
+                "{applyTo: HTTP_FILTER, match: {proxy: {proxyVersion: 1}}, patch: {"
+                "operation: INSERT_FIRST, value: {name: x, "
                 "typed_config: {'@type': a/envoy.extensions.filters.http.rbac.v3.RBAC}}}}"
+            ),
+            ("ML0105", "error", "proxy cannot be judged: the patch has no effect"),
+        ),
+        (
+            (
+                "{applyTo: HTTP_FILTER, patch: {operation: INSERT_FIRST, value: {name: x, "
+                "typed_config: {'@type': a/envoy.extensions.filters.http.oauth2.v3.OAuth2}}}}"
             ),
             (
                 "ML0105",
                 "error",
-                "filter envoy.extensions.filters.http.rbac.v3.RBAC is not supported",
+                "filter envoy.extensions.filters.http.oauth2.v3.OAuth2 is not supported",
             ),
         ),
     ],

@@ -56,7 +56,7 @@ class _Looking:
             yield self._unsupported(said, "match", "context")
         elif patch.match.unjudged:
             said = f"{', '.join(patch.match.unjudged)} cannot be judged: the patch has no effect"
-            yield self._unsupported(said, "match")
+            yield self._unsupported(said, "match", is_error=self._is_guard)
         elif patch.inserts_filter:
             yield from self._filter()
         elif patch.overrides_filters:
@@ -65,12 +65,16 @@ class _Looking:
             said = f"{patch.patch.operation} of {patch.apply_to} has no effect"
             yield self._unsupported(said, "applyTo")
 
+    @property
+    def _is_guard(self) -> bool:
+        return any(f".{guard}" in self._patch.filter_type for guard in GUARDS)
+
     def _filter(self) -> Iterator[Finding]:
         name = self._patch.filter_type
         if not self._patch.is_known_filter:
-            is_guard = any(f".{guard}" in name for guard in GUARDS)
             said = f"filter {name or 'without typed_config'} is not supported"
-            yield self._unsupported(said, "patch", "value", is_error=is_guard or not name)
+            is_error = self._is_guard or not name
+            yield self._unsupported(said, "patch", "value", is_error=is_error)
             return
         from ..envoy_filters import read_filter
 

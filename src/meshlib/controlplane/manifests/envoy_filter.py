@@ -30,6 +30,7 @@ KNOWN_FILTERS = frozenset(
         f"{_FILTERS}.fault.v3.HTTPFault",
         f"{_FILTERS}.local_ratelimit.v3.LocalRateLimit",
         f"{_FILTERS}.ratelimit.v3.RateLimit",
+        f"{_FILTERS}.rbac.v3.RBAC",
     }
 )
 KNOWN_MERGES = {
