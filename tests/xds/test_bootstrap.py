@@ -246,3 +246,58 @@ def test_a_server_is_trusted_where_the_bootstrap_says_so() -> None:
     assert made.ignored == ()
     assert not Bootstrap.load({"xds_servers": [SERVER]}).xds_servers[0].is_trusted
     assert Bootstrap.for_server("x").xds_servers[0].is_trusted
+
+
+WHOLE = {
+    "xds_servers": [
+        {
+            "server_uri": "one:1",
+            "channel_creds": [
+                {"type": "tls", "config": {"ca_certificate_file": "ca", "refresh_interval": "5s"}}
+            ],
+            "call_creds": [{"type": "jwt_token_file", "config": {"jwt_token_file": "token"}}],
+            "server_features": ["fail_on_data_errors"],
+        }
+    ],
+    "node": {"id": "me", "cluster": "c", "metadata": {"A": [1]}, "locality": {"zone": "z"}},
+    "certificate_providers": {
+        "mine": {"plugin_name": "file_watcher", "config": {"ca_certificate_file": "ca"}}
+    },
+    "authorities": {
+        "there": {
+            "xds_servers": [{"server_uri": "two:2", "channel_creds": [{"type": "insecure"}]}],
+            "client_listener_resource_name_template": "xdstp://there/x.Listener/%s",
+        }
+    },
+    "client_default_listener_resource_name_template": "clients/%s",
+    "server_listener_resource_name_template": "grpc/server?xds.resource.listening_address=%s",
+}
+
+
+def places(value, path=()):
+    """Where anything stands in a JSON value."""
+    yield path
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, each in items:
+            yield from places(each, (*path, key))
+
+
+def instead(value, path, other):
+    if not path:
+        return other
+    copied = value.copy()
+    copied[path[0]] = instead(value[path[0]], path[1:], other)
+    return copied
+
+
+@pytest.mark.parametrize("other", [None, True, -1, 1e400, "", "\0", [], [[]], {}, {"": {}}])
+def test_whatever_stands_in_the_place_of_something_is_taken_or_refused_with_its_place(other):
+    assert Bootstrap.load(WHOLE).node.id == "me"
+    for path in places(WHOLE):
+        try:
+            Bootstrap.load(instead(WHOLE, path, other) if path else WHOLE)
+        except ConfigError as refused:
+            assert all(each.where.startswith("bootstrap: ") for each in refused.problems)
+            named = {str(key) for key in path if isinstance(key, str)}
+            assert any(key in each.where for each in refused.problems for key in named)
