@@ -11,7 +11,7 @@ from ..xds.load_report import ALL_CLUSTERS, METHOD, NANOS, OWN_FIELDS, REQUEST, 
 from ..xds.protos import message_class
 from ..xds.types import CLUSTER
 from .cache import SnapshotCache
-from .loads import LOCALITIES, Calls, ClusterLoad, Loads, LocalityLoad, Reporter
+from .loads import LOCALITIES, METRICS, Calls, ClusterLoad, Loads, LocalityLoad, Reporter
 from .messages import MAX_ID, plain
 from .node import Node
 
@@ -147,6 +147,6 @@ def _metrics(stats: Any) -> Iterator[tuple[str, int, float]]:
         if stats.HasField(name):
             own = getattr(stats, name)
             yield name, own.num_requests_finished_with_metric, own.total_metric_value
-    for one in stats.load_metric_stats[:LOCALITIES]:
+    for one in stats.load_metric_stats[:METRICS]:
         name = plain(one.metric_name, MAX_ID)
         yield name, one.num_requests_finished_with_metric, one.total_metric_value

@@ -12,7 +12,9 @@ from .node import Node
 
 CLUSTERS_PER_CLIENT = 1_000
 COUNTED_CLUSTERS = 1_000
+STORED = 200_000
 LOCALITIES = 100
+METRICS = 20
 OTHERS = "(others)"
 RESULTS = ("successful", "error", "dropped")
 
@@ -68,6 +70,10 @@ class ClusterLoad:
     reasons: tuple[tuple[str, int], ...] = ()
 
     @property
+    def size(self) -> int:
+        return 1 + len(self.localities)
+
+    @property
     def calls(self) -> Calls:
         all_calls = [one.calls for one in self.localities]
         return Calls(
@@ -108,13 +114,14 @@ class Reporter:
 
 
 class Loads:
-    """Bounded: clusters beyond ``CLUSTERS_PER_CLIENT`` of a client are only counted, and those
-    beyond ``COUNTED_CLUSTERS`` of the mesh are counted together."""
+    """Bounded: clusters beyond ``CLUSTERS_PER_CLIENT`` of a client, or ``STORED`` localities of
+    all, are only counted, and those beyond ``COUNTED_CLUSTERS`` of the mesh counted together."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.reporters: list[Reporter] = []
         self.reports = 0
+        self._stored = 0
         self._counted: dict[str, Counter[str]] = {}
 
     @contextmanager
@@ -126,15 +133,23 @@ class Loads:
             yield reporter
         finally:
             self.reporters.remove(reporter)
+            self._stored -= sum(load.size for load in reporter.clusters.values())
 
     def heard(self, reporter: Reporter, loads: Iterable[ClusterLoad]) -> None:
         reporter.heard = self.clock()
         self.reports += 1
         for load in loads:
-            room, key = len(reporter.clusters) < CLUSTERS_PER_CLIENT, (load.cluster, load.service)
-            if room or key in reporter.clusters:
-                reporter.clusters[key] = load
+            self._store(reporter, load)
             self._count(load)
+
+    def _store(self, reporter: Reporter, load: ClusterLoad) -> None:
+        key = load.cluster, load.service
+        before = reporter.clusters.get(key)
+        grows = load.size - (before.size if before is not None else 0)
+        room = before is not None or len(reporter.clusters) < CLUSTERS_PER_CLIENT
+        if room and self._stored + grows <= STORED:
+            reporter.clusters[key] = load
+            self._stored += grows
 
     def _count(self, load: ClusterLoad) -> None:
         room = len(self._counted) < COUNTED_CLUSTERS
@@ -154,7 +169,7 @@ class Loads:
         for reporter in self.reporters:
             for load in reporter.clusters.values():
                 found.setdefault(load.cluster, []).append(load)
-        return [_together(name, found[name]) for name in sorted(found)]
+        return [_together(name, found[name]) for name in sorted(found)[:COUNTED_CLUSTERS]]
 
     def lines(self) -> Iterator[str]:
         """For Prometheus."""

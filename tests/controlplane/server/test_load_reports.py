@@ -192,6 +192,23 @@ async def test_clusters_beyond_the_bounds_are_counted_together(server, report, m
     assert 'cluster="c"' not in lines
 
 
+async def test_what_all_clients_tell_together_is_bounded(server, report, monkeypatch):
+    monkeypatch.setattr(loads, "STORED", 4)
+    streams = [report(server.address) for _ in range(2)]
+    for number, stream in enumerate(streams):
+        await stream.greet(f"client-{number}")
+        await stream.wanted()
+        await stream.tell("a", "b", successful=1)  # each with one locality
+        await until(lambda: server.status.loads.reports == 2 * number + 2)  # noqa: B023
+    first, second = server.status.loads.to_dicts()
+    assert [len(one["clusters"]) for one in (first, second)] == [2, 0]
+    await streams[0].say_no_more()
+    await until(lambda: len(server.status.loads.reporters) == 1)
+    await streams[1].tell("a", "b")
+    await until(lambda: server.status.loads.reports == 5)
+    assert len(server.status.loads.to_dicts()[0]["clusters"]) == 2
+
+
 async def test_a_stream_of_reports_begins_with_a_node(server, report):
     stream = report(server.address)
     await stream.tell("a")
