@@ -144,6 +144,31 @@ def test_who_refuses_a_route_that_answers_by_itself_is_led_nowhere(kind):
     assert "its answer" in str(said[0])
 
 
+@pytest.mark.parametrize(
+    ("kind", "retried"),
+    [(ClientKind.GRPC_NODE, ()), (ClientKind.GRPC_JAVA, ("unavailable",))],
+)
+def test_grpc_js_does_not_retry_where_a_fault_would_make_calls_hang(kind, retried):
+    hit = FilterOverride(name="fault", config=Fault(abort=FaultAbort(http_status=503)))
+    policy = RetryPolicy(retry_on=("unavailable",))
+    choice = ClusterWeight(name="c", weight=1, overrides=(hit,))
+    routes = (
+        Route(action=RouteAction(cluster="c", retry_policy=policy), overrides=(hit,)),
+        Route(
+            action=RouteAction(cluster=WeightedClusters(clusters=(choice,)), retry_policy=policy)
+        ),
+        Route(action=RouteAction(cluster="c", retry_policy=policy)),
+    )
+    known = table(*routes, name="outbound|80||c")
+    listener = Listener(name="c:80", http=HttpConnectionManager(routes=Rds(known.name)))
+    said = []
+    made = adapt(gather(listeners=[listener], routes=[known]), kind, said.append)
+    *faulty, sound = made.routes[known.name].virtual_hosts[0].routes
+    assert [route.action.retry_policy.retry_on for route in faulty] == [retried] * 2
+    assert sound.action.retry_policy == policy
+    assert [("would hang" in str(one)) for one in said] == ([True] * 2 if not retried else [])
+
+
 def test_a_balancer_that_grpc_takes_is_left_alone():
     made, said = for_grpc(clusters=[Cluster(name="c", lb_policy=RingHash())])
     assert made.clusters["c"].lb_policy == RingHash()

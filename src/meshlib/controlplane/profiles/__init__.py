@@ -12,6 +12,7 @@ from .envoy import for_envoy
 from .grpc import for_grpc
 from .grpc_go import with_clusters_to_come
 from .grpc_leading import with_routes_that_lead
+from .grpc_node import with_faults_that_end
 
 __all__ = ["Downgrade", "Report", "adapt"]
 
@@ -21,7 +22,10 @@ def adapt(snapshot: Snapshot, kind: ClientKind, report: Report) -> Snapshot:
     match kind:
         case ClientKind.GRPC:
             return for_grpc(snapshot, kind, report)
-        case ClientKind.GRPC_NODE | ClientKind.GRPC_JAVA:
+        case ClientKind.GRPC_NODE:
+            made = with_routes_that_lead(for_grpc(snapshot, kind, report))
+            return with_faults_that_end(made, report)
+        case ClientKind.GRPC_JAVA:
             return with_routes_that_lead(for_grpc(snapshot, kind, report))
         case ClientKind.GRPC_GO:
             return with_clusters_to_come(for_grpc(snapshot, kind, report))
