@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,8 +15,6 @@ JS_CLIENT = Path(__file__).parents[1] / "js/client.js"
 PYTHON_CLIENT = Path(__file__).parents[1] / "stock_client.py"
 TARGET = "xds:///reviews:9080"
 VERSIONS = ("v1", "v2")
-EDITS = 20
-CALLS_PER_EDIT = 1000
 
 
 class Program:
@@ -132,30 +129,3 @@ def call_at(go_judges: Path, run: Any) -> Callable[[str], Awaitable[Client]]:
         return await run(Client(go_judges / "client", address, "reviews:9080"))
 
     return connected
-
-
-@pytest.fixture
-def twenty_edits(
-    request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Awaitable[None]]:
-    """Turn all calls from one version to the other and back; none of at least 20,000 may fail."""
-
-    async def followed(client: Client, folder: Any) -> None:
-        folder.split(0, 100)
-        await client.until("v2")
-        delays = []
-        for edit in range(EDITS):
-            wanted, other = (VERSIONS[(edit + turn) % 2] for turn in (0, 1))
-            folder.split(100 * (wanted == "v1"), 100 * (wanted == "v2"))
-            edited = time.monotonic()
-            while wanted not in (answers := await client.ask(4)):
-                assert answers == {other: 4}
-            delays.append(time.monotonic() - edited)
-            assert await client.until(wanted) <= {other}
-            assert await client.ask(CALLS_PER_EDIT) == {wanted: CALLS_PER_EDIT}
-        delays.sort()
-        said = f"median {delays[EDITS // 2]:.3f} s, worst {delays[-1]:.3f} s"
-        with capsys.disabled():
-            print(f"\n{request.node.name}: from edit to first affected call: {said}")
-
-    return followed

@@ -80,10 +80,3 @@ async def test_a_policy_that_a_client_lacks_does_not_stop_calls(
     client = await connect(kind, plane.address)
     assert (await client.ask(50)).keys() <= {"v1", "v2"}
     await until(lambda: in_sync(plane))
-
-
-@pytest.mark.parametrize("kind", ["go", "js", "sync", "aio"])
-async def test_twenty_edits_are_followed_without_a_failed_call(
-    connect: Any, plane: Any, kind: str, folder: Any, twenty_edits: Any
-) -> None:
-    await twenty_edits(await connect(kind, plane.address), folder)

@@ -5,6 +5,7 @@ import random
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import aiohttp
@@ -67,6 +68,35 @@ class Envoy:
     async def counts(self, ending: str) -> dict[str, int]:
         stats = (await self.ask(f"/stats?format=json&filter={ending}$"))["stats"]
         return {stat["name"]: stat["value"] for stat in stats if "value" in stat}
+
+
+@pytest.fixture
+def record_edits(request: pytest.FixtureRequest, record_property: Any) -> Callable[..., None]:
+    """``record_edits(calls, [("weights", 0.1), …])``: told in a table at the end of the run."""
+
+    def record(calls: int, delays: list[tuple[str, float]]) -> None:
+        record_property("edits", (request.node.callspec.id, calls, delays))
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    passed = terminalreporter.getreports("passed")
+    told = [said for one in passed for name, said in one.user_properties if name == "edits"]
+    if told:
+        terminalreporter.section("from the edit of a file to the first affected call, ms")
+        terminalreporter.write_line("\n".join(table_of(told)))
+
+
+def table_of(told: list[tuple[str, int, list[tuple[str, float]]]]) -> Iterator[str]:
+    """A line for each client: medians by the kind of edit, and the worst of all."""
+    kinds = list(dict.fromkeys(kind for _, _, delays in told for kind, _ in delays))
+    head = "".join(f"{kind:>10}" for kind in (*kinds, "worst"))
+    yield f"{'client':<14}{'calls':>7}{'failed':>7}{head}"
+    for client, calls, delays in told:
+        numbers = [median(delay for one, delay in delays if one == kind) for kind in kinds]
+        numbers.append(max(delay for _, delay in delays))
+        yield f"{client:<14}{calls:>7}{0:>7}" + "".join(f"{1000 * one:>10.0f}" for one in numbers)
 
 
 @pytest.fixture
