@@ -257,6 +257,7 @@ ROWS = {
         "xds/test_held.py::test_o4_a_call_may_still_begin_while_the_new_routes_come_in_force",
         "xds/test_held.py::test_o4_what_routes_come_back_to_is_not_let_go",
         "xds/test_held.py::test_o4_an_aggregate_is_held_with_what_it_is_made_of",
+        "xds/test_held.py::test_o4_whatever_routes_and_calls_do_a_called_cluster_is_there",
     ),
     "O5": row(
         "A cluster that changes serves as before while the new one warms.",

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshlib.model import Aggregate, Cluster, gather
 from meshlib.testing.ads import AdsPair
@@ -83,3 +85,42 @@ def test_o4_an_aggregate_is_held_with_what_it_is_made_of(a_pair, world, called) 
     called.clear()
     pair.jump(2)
     assert pair.names(ENDPOINT) == ("z",)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("route"), st.sets(st.sampled_from("wxyz"), min_size=1)),
+            st.tuples(st.just("call"), st.sampled_from("wxyz")),
+            st.tuples(st.just("end"), st.sampled_from("wxyz")),
+            st.tuples(st.just("wait"), st.sampled_from([0.5, 1.0, 3.0])),
+        ),
+        max_size=25,
+    ),
+    delta=st.booleans(),
+)
+def test_o4_whatever_routes_and_calls_do_a_called_cluster_is_there(world, steps, delta) -> None:
+    called, routed = set(), {"x"}
+    pair = AdsPair(delta=delta, is_called=called.__contains__)
+    pair.watch("a")
+    pair.connect()
+    pair.serve(world.chain("a", "x"))
+    for number, (kind, what) in enumerate(steps):
+        match kind:
+            case "route":
+                routed = what
+                pair.respond(ROUTE, world.table("ra", *sorted(what)), version=f"r{number}")
+                for type_url, make in ((CLUSTER, world.cluster), (ENDPOINT, world.endpoints)):
+                    asked = pair.names(type_url)
+                    pair.respond(type_url, *map(make, asked), version=f"v{number}")
+            case "call" if what in routed:
+                called.add(what)
+            case "end":
+                called.discard(what)
+            case "wait":
+                pair.jump(what)
+        assert called | routed <= set(pair.snapshot.clusters)
+        assert set(pair.snapshot.clusters) == set(pair.snapshot.endpoints)
+    pair.jump(2)
+    assert set(pair.names(CLUSTER)) == set(pair.names(ENDPOINT)) == called | routed
