@@ -19,6 +19,7 @@ from ..model.snapshot import referenced_clusters
 from .deadline import asked_for
 from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
 from .filters.chain import Kept, Site
+from .filters.rbac import counts
 from .filters.router import Router, Surroundings, too_late
 from .filters.tokens import Tokens
 from .inbound import LISTENER, Inbound, inbound, unwelcome
@@ -265,6 +266,11 @@ class Engine:
             tokens=options.tokens,
         )
         return Inbound(around, site)
+
+    @property
+    def access(self) -> dict[str, dict[str, int]]:
+        """What became of calls where access is controlled, by place."""
+        return counts(self._kept)
 
     def knows(self, target: str) -> bool:
         """Is it settled whether this target is of the mesh?"""

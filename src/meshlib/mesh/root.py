@@ -378,6 +378,7 @@ class Mesh:
             "listeners": sorted(self._engine.snapshot.listeners),
             "source": source.status() if source is not None else {"kind": "not started"},
             "calls": self.recorder.snapshot(),
+            "access": self._engine.access,
         }
 
     def ignored(self) -> tuple[str, ...]:

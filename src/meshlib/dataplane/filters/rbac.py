@@ -1,7 +1,7 @@
 """Who may do what: access by policies, before anything else happens to a call."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ...model import Struct
 from ...model.rbac import Rbac, RbacRules
@@ -69,10 +69,10 @@ class RoleBasedAccessControl:
         return _with(request, NAMESPACE, found)
 
 
-def counts(kept: Kept) -> dict[tuple[str, ...], RbacCounts]:
-    """Of each place where access is controlled; the filter's name is the last of its words."""
+def counts(kept: Kept) -> dict[str, dict[str, int]]:
+    """Of each place where access is controlled; its last word is the filter's name."""
     return {
-        tuple(map(str, key[: key.index(RbacCounts)])): found
+        "/".join(map(str, key[: key.index(RbacCounts)])): asdict(found)
         for key, found in kept.everything().items()
         if isinstance(found, RbacCounts)
     }
