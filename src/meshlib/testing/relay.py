@@ -78,9 +78,16 @@ class Line:
         self._hushed = True
 
     def cut(self) -> None:
+        """What was said to the client reaches it, for the end is no reset."""
         self._hushed = True
-        for _, writer in filter(None, (self._near, self._far)):
-            writer.close()
+        if self._far is not None:
+            self._far[1].close()
+        with suppress(OSError):
+            self._near[1].write_eof()
+
+    def close(self) -> None:
+        self.cut()
+        self._near[1].close()
 
     async def flow(self, port: int, pass_on: Deed) -> None:
         """Until either side ends it."""
@@ -91,7 +98,7 @@ class Line:
         except ConnectionError:
             pass  # nobody listens
         finally:
-            self.cut()
+            self.close()
 
     async def _from_client(self, pass_on: Deed) -> None:
         reader, _ = self._near
@@ -148,7 +155,8 @@ class Relay:
         trace: TracebackType | None,
     ) -> None:
         self._server.close()
-        self.cut()
+        for line in tuple(self._lines):
+            line.close()
         await self._server.wait_closed()
 
     def at(self, point: Point, deed: Deed, *, times: int = 1) -> asyncio.Future[None]:

@@ -30,6 +30,8 @@ OPTIONS = (
     ("grpc.max_send_message_length", -1),
     # A channel of ours never waits for the back-off of one before it: back-off is the client's.
     ("grpc.use_local_subchannel_pool", 1),
+    # Nor does it call again by itself what a connection took down with it.
+    ("grpc.enable_retries", 0),
 )
 
 

@@ -155,18 +155,19 @@ async def relay(control_plane: Plane) -> AsyncIterator[Relay]:
 
 
 @pytest.fixture
-def world(upstreams: Ports) -> Callable[[str], list[Resource]]:
+def world(upstreams: Ports) -> Callable[..., list[Resource]]:
     """``world("v1")``: all calls to "reviews" go there; each version has a cluster of its own.
 
-    And a table of its own, so that a turn from one to the other changes all types.
+    And a table of its own, so that a turn from one to the other changes all types. So has each
+    ``edition``, which changes the listener and its table only.
     """
     return partial(_world, upstreams)
 
 
-def _world(ports: Ports, version: str) -> list[Resource]:
+def _world(ports: Ports, version: str, edition: str = "") -> list[Resource]:
     listeners, tables, clusters, endpoints = [], [], [], []
     for name, route_to in ((HOST, version), *((f"other-{n}:80", "v1") for n in range(OTHERS))):
-        table = f"{name}|{route_to}"
+        table = f"{name}|{route_to}{edition}"
         http = model.HttpConnectionManager(routes=model.Rds(table))
         listeners.append(model.Listener(name=name, http=http))
         route = model.Route(
@@ -257,19 +258,22 @@ def observed(
 
 
 @pytest.fixture(params=["sotw", "delta"])
-async def mesh(
-    request: pytest.FixtureRequest, place: str, observed: None
-) -> AsyncIterator[meshlib.Mesh]:
+def encoding(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+async def mesh(encoding: str, place: str, observed: None) -> AsyncIterator[meshlib.Mesh]:
     server = {
         "server_uri": place,
         "channel_creds": [{"type": "insecure"}],
-        "server_features": ["delta"] if request.param == "delta" else [],
+        "server_features": ["delta"] if encoding == "delta" else [],
     }
     bootstrap = {"xds_servers": [server], "node": {"id": "judged"}}
     async with meshlib.Mesh("productpage", bootstrap=bootstrap) as mesh:
         yield mesh
         (asked,) = mesh.status()["source"]["servers"]
-        assert asked["encoding"] == request.param
+        assert asked["encoding"] == encoding
 
 
 @pytest.fixture
