@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Coroutine, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,20 +21,20 @@ from .cache import SnapshotCache
 from .compile.servers import served_address
 from .discovery import Nack
 from .findings import Finding, findings_of
+from .fingerprints import Fingerprints
 from .limits import Limits
-from .manifests import load_documents
+from .manifests import Memory, load_documents
 from .node import ClientKind, Node
-from .profiles import Downgrade, Report, adapt
+from .offers import Offers
+from .profiles import Downgrade
 from .registration import Registrations
-from .registry import GRACE, Registry, hosts_of, joined
+from .registry import GRACE, Registry, hosts_of
 from .scope import Scope, Sidecar
 from .server import AdsServer
-from .snapshots import resources_of
 from .sources import Folder
 from .status import Status
 from .stream import Wire
 from .type_names import short
-from .versions import digest
 from .world import World
 
 LOG = logging.getLogger("meshlib.controlplane")
@@ -44,6 +44,16 @@ Group = tuple[Scope, ClientKind]
 Staged = dict[tuple[Hashable, frozenset[str] | None], Snapshot]
 """By group, and by the listeners of servers that it asked for."""
 MAX_SERVER_LISTENERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was found sound, and is to be put in force."""
+
+    world: World
+    version: str
+    findings: tuple[Finding, ...]
+    staged: Staged
 
 
 class ControlPlane:
@@ -105,6 +115,9 @@ class ControlPlane:
         token = admin_token or os.environ.get("MESHLIB_ADMIN_TOKEN")
         self._admin = Admin(self._status, admin, token=token) if admin is not None else None
         self._world = World()
+        self._memory = Memory()
+        self._offers = Offers(self._registry)
+        self._fingerprints = Fingerprints()
         self._world_before: World | None = None
         self._rollback_on_nack = rollback_on_nack
         self._findings: frozenset[Finding] = frozenset()
@@ -137,7 +150,7 @@ class ControlPlane:
     async def apply(self, config: Sequence[Mapping[str, Any]]) -> None:
         """Put other manifests in force; raises :class:`ConfigError` if they are refused."""
         try:
-            world = load_documents(config)
+            world = load_documents(config, memory=self._memory)
         except ConfigError as refused:
             self._refuse(refused)
             raise
@@ -217,11 +230,11 @@ class ControlPlane:
         async with self._changing:
             groups = [group for group in self._cache.groups if self._cache.is_watched(group)]
             try:
-                findings, staged = await asyncio.to_thread(self._prepare, world, groups)
+                change = await asyncio.to_thread(self._prepare, world, groups)
             except ConfigError as refused:
                 self._refuse(refused)
                 raise
-            self._put_in_force(world, findings, staged)
+            self._put_in_force(change)
 
     def _registered(self) -> None:
         """Other workloads are registered: only their endpoints change. Many at once are one."""
@@ -234,7 +247,7 @@ class ControlPlane:
             self._is_refreshing = False
             groups = [group for group in self._cache.groups if self._cache.is_watched(group)]
             try:
-                staged = await asyncio.to_thread(self._staged, self._world, groups, {})
+                staged = await asyncio.to_thread(self._staged, self._world, groups)
             except Exception:
                 LOG.exception("what registered could not be applied; others serve on")
                 return
@@ -242,33 +255,29 @@ class ControlPlane:
                 if self._server_listeners.get(group) == asked:
                     self._cache.follow(group, snapshot)
 
-    def _staged(
-        self, world: World, groups: Sequence[Hashable], seen: dict[Scope, Snapshot]
-    ) -> Staged:
+    def _staged(self, world: World, groups: Sequence[Hashable]) -> Staged:
         return {
-            (group, self._server_listeners.get(group)): self._compiled(world, group, seen)
+            (group, self._server_listeners.get(group)): self._compiled(world, group)
             for group in groups
         }
 
-    def _prepare(
-        self, world: World, groups: Sequence[Hashable]
-    ) -> tuple[tuple[Finding, ...], Staged]:
+    def _prepare(self, world: World, groups: Sequence[Hashable]) -> "Change":
         """Everything that can fail, before anything is changed. Runs beside the loop."""
         findings = findings_of(world)
         errors = [finding.problem for finding in findings if finding.severity == "error"]
         if errors:
             raise ConfigError(*errors)
-        seen: dict[Scope, Snapshot] = {}  # by all kinds of clients alike
-        staged = self._staged(world, groups, seen)
+        staged = self._staged(world, groups)
         for kind in ClientKind:  # whoever comes first will be of one of these
             sidecar = Sidecar() if kind is ClientKind.ENVOY else None
-            self._compiled(world, (Scope(sidecar=sidecar), kind), seen, _nobody_yet)
-        return findings, staged
+            self._offers.check(world, Scope(sidecar=sidecar), kind)
+        return Change(world, self._fingerprints.of(world), findings, staged)
 
-    def _put_in_force(self, world: World, findings: tuple[Finding, ...], staged: Staged) -> None:
-        self._world, self._world_before = world, self._world if self._status.version else None
+    def _put_in_force(self, change: "Change") -> None:
+        before = self._world if self._status.version else None
+        self._world, self._world_before = change.world, before
         self.errors = ()
-        self._status.applied(digest([repr(world).encode()]))
+        self._status.applied(change.version)
         for group in self._cache.groups:
             if not self._cache.is_watched(group):
                 self._cache.clear(group)
@@ -276,15 +285,15 @@ class ControlPlane:
                 continue
             # Who came, or asked for more, while the others were compiled is on the old world yet.
             asked = self._server_listeners.get(group)
-            snapshot = staged.get((group, asked)) or self._compiled(world, group)
+            snapshot = change.staged.get((group, asked)) or self._compiled(change.world, group)
             self._cache.set_snapshot(group, snapshot)
         clients = len(self._status.clients)
         LOG.info("applied version %s, %d streams are told", self.version, clients)
-        for finding in findings:
+        for finding in change.findings:
             if finding not in self._findings:
                 level = logging.WARNING if finding.severity == "warning" else logging.INFO
                 LOG.log(level, "%s %s", finding.code, finding.problem)
-        self._findings = frozenset(findings)
+        self._findings = frozenset(change.findings)
 
     def _refuse(self, error: ConfigError) -> None:
         self.errors = error.problems
@@ -307,9 +316,9 @@ class ControlPlane:
             if self._world is not bad:
                 return
             groups = [group for group in self._cache.groups if self._cache.is_watched(group)]
-            findings, staged = await asyncio.to_thread(self._prepare, before, groups)
+            change = await asyncio.to_thread(self._prepare, before, groups)
             taken_back = self.version
-            self._put_in_force(before, findings, staged)
+            self._put_in_force(change)
             self._world_before = None
         self._status.metrics.rollbacks += 1
         what = f"{short(nack.type_url)} {', '.join(nack.resources)}"
@@ -333,31 +342,15 @@ class ControlPlane:
             self._server_listeners[group] = known | wanted
             self._admit(node)
 
-    def _compiled(
-        self,
-        world: World,
-        group: Hashable,
-        seen: dict[Scope, Snapshot] | None = None,
-        report: Report | None = None,
-    ) -> Snapshot:
-        """``seen`` is what scopes were found to see in this world; it is added to."""
+    def _compiled(self, world: World, group: Hashable) -> Snapshot:
         assert isinstance(group, tuple)
         scope, kind = group
         names = tuple(sorted(self._server_listeners.get(group, ())))
-        scope, seen = replace(scope, server_listeners=names), {} if seen is None else seen
-        if scope not in seen:
-            seen[scope] = resources_of(joined(world, self._registry.workloads), scope)
-        snapshot = adapt(seen[scope], kind, report or self._report)
-        snapshot.check()
-        return snapshot
+        return self._offers.to(world, replace(scope, server_listeners=names), kind, self._report)
 
     def _report(self, downgrade: Downgrade) -> None:
         if self._status.is_new(downgrade):
             LOG.info("downgraded %s", downgrade)
-
-
-def _nobody_yet(downgrade: Downgrade) -> None:
-    """There is no client of this kind to be told."""
 
 
 def _check_address(name: str, address: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..clock import Clock
 from ..errors import ConfigError
-from .manifests import SUFFIXES, Texts, accepted, read_texts, texts_of, walk
+from .manifests import SUFFIXES, Memory, Texts, accepted, read_texts, texts_of, walk
 from .world import World
 
 log = logging.getLogger("meshlib.controlplane")
@@ -41,6 +41,7 @@ class Folder:
         self._longest = longest
         self._stamp: Stamp | None = None
         self._content = b""
+        self._memory = Memory()
         self._began: float | None = None
         self._moved = 0.0
         self._look_again: float | None = None
@@ -53,7 +54,7 @@ class Folder:
         texts = texts_of(self._paths)
         self._content = _digest(texts)
         self._warn_of_none(texts)
-        return accepted(*read_texts(texts))
+        return accepted(*read_texts(texts, self._memory))
 
     def poll(self, now: float) -> World | ConfigError | None:
         """What a finished change made of the files; ``None`` while there is none."""
@@ -120,7 +121,7 @@ class Folder:
         self._content = content
         self._warn_of_none(texts)
         try:
-            return accepted(*read_texts(texts))
+            return accepted(*read_texts(texts, self._memory))
         except ConfigError as refused:
             return refused
 

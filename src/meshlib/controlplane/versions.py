@@ -112,6 +112,7 @@ class Packer:
 
     def __init__(self) -> None:
         self._known: WeakValueDictionary[Resource, PackedResource] = WeakValueDictionary()
+        self._by_identity: WeakValueDictionary[int, PackedResource] = WeakValueDictionary()
 
     def pack(
         self,
@@ -151,12 +152,16 @@ class Packer:
         return _living(made, ttl if raw.ttl is None else raw.ttl)
 
     def _made(self, given: Resource) -> PackedResource:
+        # To look for an equal one means to hash it all; the very same one is found at once.
+        found = self._by_identity.get(id(given))
+        if found is not None and found.source is given:
+            return found
         found = self._known.get(given)
         if found is None:
             packed = encode(given)
             name = getattr(given, "name", "") or getattr(given, "cluster_name", "")
             found = PackedResource(packed.type_url, name, digest([packed.value]), packed, given)
-            self._known[given] = found
+            self._known[given] = self._by_identity[id(given)] = found
         return found
 
 

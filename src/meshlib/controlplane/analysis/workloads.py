@@ -1,39 +1,39 @@
 """Workloads: which can be called at all."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from ...errors import Place
 from ..compile.services import registry
 from ..manifests.common import WorkloadEntry, is_ip
 from ..manifests.finding import NOT_ACTED_ON, UNUSABLE_ENDPOINT, Finding
+from ..manifests.manifest import Manifest
 from ..world import World
 
 
 def check(world: World) -> Iterator[Finding]:
     for manifest in world.workload_entries:
-        yield from _entry(manifest.spec, manifest.place_of("network"), str(manifest))
-        yield from _identity(manifest.spec, manifest.place_of("serviceAccount"), str(manifest))
+        yield from _entry(manifest.spec, manifest, "network")
+        yield from _identity(manifest.spec, manifest, "serviceAccount")
     for entry in world.service_entries:
         for index, endpoint in enumerate(entry.spec.endpoints):
-            place = entry.place_of("endpoints", index)
-            yield from _entry(endpoint, place, str(entry))
-            yield from _identity(endpoint, place, str(entry))
+            yield from _entry(endpoint, entry, "endpoints", index)
+            yield from _identity(endpoint, entry, "endpoints", index)
     yield from _names_where_addresses_belong(world)
 
 
-def _entry(entry: WorkloadEntry, place: Place, resource: str) -> Iterator[Finding]:
+def _entry(entry: WorkloadEntry, manifest: Manifest[Any], *path: str | int) -> Iterator[Finding]:
     if not entry.address:
         said = f"is in network {entry.network!r} without an address: it cannot be called"
-        yield Finding(UNUSABLE_ENDPOINT, "warning", place, resource, said)
+        yield Finding(UNUSABLE_ENDPOINT, "warning", manifest.place_of(*path), str(manifest), said)
     elif entry.network:
         said = "network is not acted on: every address is called directly"
-        yield Finding(NOT_ACTED_ON, "info", place, resource, said)
+        yield Finding(NOT_ACTED_ON, "info", manifest.place_of(*path), str(manifest), said)
 
 
-def _identity(entry: WorkloadEntry, place: Place, resource: str) -> Iterator[Finding]:
+def _identity(entry: WorkloadEntry, manifest: Manifest[Any], *path: str | int) -> Iterator[Finding]:
     if entry.service_account:
         said = "serviceAccount is not acted on: workloads have no identities yet"
-        yield Finding(NOT_ACTED_ON, "info", place, resource, said)
+        yield Finding(NOT_ACTED_ON, "info", manifest.place_of(*path), str(manifest), said)
 
 
 def _names_where_addresses_belong(world: World) -> Iterator[Finding]:

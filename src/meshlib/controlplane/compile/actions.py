@@ -49,7 +49,7 @@ def found(
     destination: Destination, view: View, namespace: str, listener_port: int
 ) -> tuple[MeshService, MeshPort] | None:
     """Service and port; ``None`` where host, port or subset do not exist."""
-    service = view.services.get(full_host(destination.host, namespace))
+    service = view.service(full_host(destination.host, namespace))
     if service is None or not service.is_known:
         return None
     number = destination.port.number if destination.port else None

@@ -54,6 +54,10 @@ class Delegates:
         exported = found.spec.export_to or self._default
         return found if is_exported(exported, found.namespace, root.namespace) else None
 
+    def all_of(self, root: Services) -> tuple[Services | None, ...]:
+        """Those that its rules mean, in their order."""
+        return tuple(self.of(root, r) for r in root.spec.http if r.delegate is not None)
+
     def rules(self, root: Services) -> Iterator[HttpRule]:
         for index, route in enumerate(root.spec.http):
             if route.delegate is None:

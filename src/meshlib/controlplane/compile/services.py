@@ -1,8 +1,10 @@
 """The service registry: Kubernetes' Services and ServiceEntries as one kind of thing."""
 
-from collections.abc import Iterator
+import operator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ..manifests.common import WorkloadEntry
 from ..manifests.manifest import Manifest
@@ -10,6 +12,8 @@ from ..manifests.service import Service, ServicePort
 from ..manifests.service_entry import ServiceEntry
 from ..world import World
 from .names import SERVICE_DOMAIN
+
+S = TypeVar("S", Service, ServiceEntry)
 
 EXPORT_ANNOTATION = "networking.istio.io/exportTo"
 
@@ -45,6 +49,9 @@ class Workload:
     path: tuple[str | int, ...] = ()
 
 
+Chosen = tuple[Workload, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshService:
     host: str
@@ -73,44 +80,111 @@ class MeshService:
 
 
 def registry(world: World) -> tuple[MeshService, ...]:
-    """Every service there is; several may claim one host."""
-    entries = _Workloads(world)
-    services = [_of_service(manifest, entries) for manifest in world.services]
-    for manifest in world.service_entries:
-        services.extend(_of_service_entry(manifest, entries))
-    return tuple(services)
+    """Every service there is; several may claim one host.
+
+    Where worlds have manifests in common, services that stay as they are stay the same objects: a
+    service follows from its manifest and from the workloads that were chosen for it.
+    """
+    lately = tuple(_lately)
+    found = next((known for known in lately if known.world is world), None)
+    if found is None:
+        found = _registered(world, lately)
+        _lately.appendleft(found)
+    return found.services
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The services of a manifest, and what they were made of."""
+
+    manifest: Manifest[Any]
+    chosen: Chosen
+    services: tuple[MeshService, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Registry:
+    """A world's services, and what was made on the way, by the identities of manifests."""
+
+    world: World
+    workloads: dict[int, Workload]
+    made: dict[int, _Made]
+
+    @property
+    def services(self) -> tuple[MeshService, ...]:
+        return tuple(service for one in self.made.values() for service in one.services)
+
+
+_lately: deque[_Registry] = deque(maxlen=4)
+"""The last first: each is looked at from many sides, with and without what registered."""
+
+
+def _registered(world: World, lately: tuple[_Registry, ...]) -> _Registry:
+    entries = _Workloads(world, lately)
+
+    def made(
+        manifest: Manifest[S], make: Callable[[Manifest[S], Chosen], Iterable[MeshService]]
+    ) -> _Made:
+        chosen = entries.selected(_selector(manifest.spec), manifest.namespace)
+        for known in (past.made.get(id(manifest)) for past in lately):
+            if known and known.manifest is manifest and _are_same(known.chosen, chosen):
+                return known
+        return _Made(manifest, chosen, tuple(make(manifest, chosen)))
+
+    found = {id(manifest): made(manifest, _of_service) for manifest in world.services}
+    found |= {id(entry): made(entry, _of_service_entry) for entry in world.service_entries}
+    return _Registry(world, entries.by_manifest, found)
+
+
+def _are_same(some: Chosen, others: Chosen) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
+
+
+def _selector(spec: Any) -> dict[str, str]:
+    if isinstance(spec, Service):
+        return {} if spec.type == "ExternalName" else spec.selector
+    return spec.workload_selector.labels if spec.workload_selector is not None else {}
 
 
 class _Workloads:
     """The WorkloadEntries, to be selected by their labels (those of spec and metadata)."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, lately: Iterable[_Registry]) -> None:
+        self.by_manifest: dict[int, Workload] = {}
         self._by_label: dict[tuple[str, str, str], list[Workload]] = {}
         for manifest in world.workload_entries:
-            labels = {**manifest.labels, **manifest.spec.labels}
-            workload = Workload(entry=manifest.spec, labels=labels, manifest=manifest)
-            for key, value in labels.items():
+            workload = _known(manifest, lately)
+            if workload is None:
+                labels = {**manifest.labels, **manifest.spec.labels}
+                workload = Workload(entry=manifest.spec, labels=labels, manifest=manifest)
+            self.by_manifest[id(manifest)] = workload
+            for key, value in workload.labels.items():
                 self._by_label.setdefault((manifest.namespace, key, value), []).append(workload)
 
-    def selected(self, selector: dict[str, str], namespace: str) -> tuple[Workload, ...]:
+    def selected(self, selector: dict[str, str], namespace: str) -> Chosen:
         """An empty selector selects nothing, as in Istio and Kubernetes."""
         first = next(iter(selector.items()), None)
         candidates = self._by_label.get((namespace, *first), ()) if first else ()
         return tuple(w for w in candidates if selector.items() <= w.labels.items())
 
 
-def _of_service(manifest: Manifest[Service], workloads: _Workloads) -> MeshService:
+def _known(manifest: Manifest[WorkloadEntry], lately: Iterable[_Registry]) -> Workload | None:
+    for past in lately:
+        found = past.workloads.get(id(manifest))
+        if found is not None and found.manifest is manifest:
+            return found
+    return None
+
+
+def _of_service(manifest: Manifest[Service], chosen: Chosen) -> Iterator[MeshService]:
     spec = manifest.spec
     exported = manifest.annotations.get(EXPORT_ANNOTATION, "")
     is_external = spec.type == "ExternalName"
-    chosen: tuple[Workload, ...]
     if is_external:
         entry = WorkloadEntry(address=spec.external_name)
         chosen = (Workload(entry=entry, labels={}, manifest=manifest, path=("externalName",)),)
-    else:
-        chosen = workloads.selected(spec.selector, manifest.namespace)
     has_address = spec.cluster_ip not in {"", "None"}
-    return MeshService(
+    yield MeshService(
         host=f"{manifest.name}.{manifest.namespace}.{SERVICE_DOMAIN}",
         namespace=manifest.namespace,
         ports=tuple(_service_port(port) for port in spec.ports if port.protocol == "TCP"),
@@ -135,16 +209,13 @@ def _protocol_of_name(name: str) -> str:
     return said if said in _PROTOCOLS else ""
 
 
-def _of_service_entry(
-    manifest: Manifest[ServiceEntry], workloads: _Workloads
-) -> Iterator[MeshService]:
+def _of_service_entry(manifest: Manifest[ServiceEntry], chosen: Chosen) -> Iterator[MeshService]:
     spec = manifest.spec
-    chosen: tuple[Workload, ...] = tuple(
-        Workload(entry=entry, labels=entry.labels, manifest=manifest, path=("endpoints", index))
-        for index, entry in enumerate(spec.endpoints)
-    )
-    if spec.workload_selector is not None:
-        chosen = workloads.selected(spec.workload_selector.labels, manifest.namespace)
+    if spec.workload_selector is None:
+        chosen = tuple(
+            Workload(entry=entry, labels=entry.labels, manifest=manifest, path=("endpoints", index))
+            for index, entry in enumerate(spec.endpoints)
+        )
     ports = tuple(
         MeshPort(
             number=port.number,

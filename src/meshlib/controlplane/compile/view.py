@@ -48,6 +48,9 @@ class View:
         known = self._visible_services()
         self.services: dict[str, MeshService] = {**_made_up(rules, known), **known}
 
+    def service(self, host: str) -> MeshService | None:
+        return self.services.get(host)
+
     def virtual_service_for(self, host: str) -> Manifest[VirtualService] | None:
         return next(iter(self._virtual_services.best(host)), None)
 
@@ -56,16 +59,22 @@ class View:
         return self._delegates.rules(manifest)
 
     def rule_for(self, service: MeshService) -> Rule | None:
+        return self.rule_of(service.host, service.namespace)
+
+    def rule_of(self, host: str, home: str) -> Rule | None:
         """The client's namespace speaks first, then the service's, then the root's."""
-        root = self.world.mesh_config.root_namespace
-        for namespace in (self.scope.namespace, service.namespace, root):
+        for namespace in (self.scope.namespace, home, self.mesh.root_namespace):
             index = self._rules.get(namespace)
-            found = index.best(service.host) if index else ()
+            found = index.best(host) if index else ()
             if found:
                 # Who selects workloads speaks to those alone, and before those who do not.
                 chosen = tuple(rule for rule in found if rule.spec.workload_selector is not None)
                 return Rule(chosen or found)
         return None
+
+    def delegates(self, manifest: Manifest[VirtualService]) -> tuple[object, ...]:
+        """Whose rules are among them."""
+        return self._delegates.all_of(manifest)
 
     def _visible_services(self) -> dict[str, MeshService]:
         mine = self.scope.namespace

@@ -9,10 +9,11 @@ from ...errors import ConfigError, Place
 from ..world import World
 from .finding import UNREADABLE, Finding
 from .load import Loading
-from .marks import PlainMarks
+from .memory import Memory
 
 __all__ = [
     "SUFFIXES",
+    "Memory",
     "Texts",
     "World",
     "accepted",
@@ -36,11 +37,13 @@ def load_files(paths: Sequence[Path | str]) -> World:
     return accepted(*read_files(paths))
 
 
-def load_documents(documents: Sequence[Mapping[str, Any]], name: str = "<config>") -> World:
+def load_documents(
+    documents: Sequence[Mapping[str, Any]], name: str = "<config>", *, memory: Memory | None = None
+) -> World:
     """Read manifests that are dicts already; a problem says ``<config>[2]: spec.http[0]``."""
-    loading = Loading()
+    loading = Loading(memory)
     for index, document in enumerate(documents):
-        loading.document(document, PlainMarks(f"{name}[{index}]"))
+        loading.document(document, f"{name}[{index}]")
     return accepted(loading.world(), loading.findings)
 
 
@@ -68,8 +71,8 @@ def texts_of(paths: Sequence[Path | str]) -> Texts:
     return texts
 
 
-def read_texts(texts: Texts) -> tuple[World, list[Finding]]:
-    loading = Loading()
+def read_texts(texts: Texts, memory: Memory | None = None) -> tuple[World, list[Finding]]:
+    loading = Loading(memory)
     for path, text in texts:
         if isinstance(text, Finding):
             loading.findings.append(text)

@@ -1,5 +1,6 @@
 """Pieces that several kinds share."""
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ class WorkloadEntry(Piece, frozen=True):
                 yield Flaw(("ports", name), f"{name!r} is not a port name", at_key=True)
 
 
+@functools.lru_cache(maxsize=32_768)
 def is_ip(address: str) -> bool:
     try:
         ipaddress.ip_address(address)

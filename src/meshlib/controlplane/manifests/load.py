@@ -19,42 +19,66 @@ from .kinds import (
     version_is_known,
 )
 from .manifest import Manifest
-from .marks import BareMarks, EnclosedMarks, Marks, OpaqueMarks, Path, YamlMarks, dotted
+from .marks import (
+    BareMarks,
+    EnclosedMarks,
+    Marks,
+    OpaqueMarks,
+    Path,
+    PlainMarks,
+    YamlMarks,
+    dotted,
+)
+from .memory import Memory, Part, copied, plain
 from .piece import Flaw
 from .reader import Unreadable, read
 
 
 class Loading:
-    """Takes documents one by one; ``world`` and ``findings`` are what came of them."""
+    """Takes texts and documents; ``world`` and ``findings`` are what came of them.
 
-    def __init__(self) -> None:
+    ``memory`` has those that were read before.
+    """
+
+    def __init__(self, memory: Memory | None = None) -> None:
         self.findings: list[Finding] = []
         self._manifests: dict[tuple[str, str, str], Manifest[Any]] = {}
+        self._memory = memory or Memory()
+        self._memory.begin()
 
     def text(self, text: str, file: str) -> None:
         """Every document of a YAML text; after a syntax error the rest is not read."""
-        try:
-            for node in read(text, file):
-                self.document(node.value, YamlMarks(file, node))
-        except Unreadable as error:
-            self.findings.append(Finding(UNREADABLE, "error", error.place, "", error.why))
+        part = self._memory.get((file, text))
+        if part is None:
+            reading = _Reading()
+            reading.text(text, file)
+            part = reading.part
+            self._memory.put((file, text), part)
+        self._take(part)
 
-    def document(self, document: Any, marks: Marks) -> None:
-        if not isinstance(document, Mapping):
-            self._say(marks, "", Flaw((), "a manifest is a mapping with kind and metadata"))
-            return
-        kind = document.get("kind")
-        if not isinstance(kind, str) or not kind:
-            self._say(marks, "", Flaw((), "kind is missing"))
-        elif kind == "List" and isinstance(document.get("items"), list | tuple):
-            for index, item in enumerate(document["items"]):
-                self.document(item, EnclosedMarks(marks, ("items", index)))
-        elif kind == "ConfigMap" and _name_of(document) == "istio":
-            self._config_map(document, marks)
-        elif kind in SUPPORTED:
-            self._supported(kind, document, marks)
-        else:
-            self._unsupported(kind, document, marks)
+    def document(self, document: Mapping[str, Any], name: str) -> None:
+        """A manifest that is a dict already, called ``name`` in what is said of it."""
+        encoded = plain(document)
+        part = self._memory.get((name, encoded)) if encoded is not None else None
+        if part is None:
+            reading = _Reading()
+            own = document if encoded is None else copied(encoded)
+            reading.document(own, PlainMarks(name))
+            part = reading.part
+            if encoded is not None:
+                self._memory.put((name, encoded), part)
+        self._take(part)
+
+    def _take(self, part: Part) -> None:
+        self.findings += part.findings
+        for made in part.manifests:
+            is_mesh = made.kind == "MeshConfig"
+            key = ("MeshConfig",) * 3 if is_mesh else (made.kind, made.namespace, made.name)
+            first = self._manifests.setdefault(key, made)
+            if first is not made:
+                said = f"stands twice, first at {first.place}"
+                flaw = Flaw((), said, "remove or rename one")
+                self.findings.append(_finding(made.marks, str(made), flaw))
 
     def world(self) -> World:
         def of(kind: str) -> tuple[Manifest[Any], ...]:
@@ -72,6 +96,42 @@ class Loading:
             mesh_manifest=config,
             remarks=tuple(f for f in self.findings if f.severity != "error"),
         )
+
+
+class _Reading:
+    """One text, or one document."""
+
+    def __init__(self) -> None:
+        self._findings: list[Finding] = []
+        self._manifests: list[Manifest[Any]] = []
+
+    @property
+    def part(self) -> Part:
+        return Part(tuple(self._manifests), tuple(self._findings))
+
+    def text(self, text: str, file: str) -> None:
+        try:
+            for node in read(text, file):
+                self.document(node.value, YamlMarks(file, node))
+        except Unreadable as error:
+            self._findings.append(Finding(UNREADABLE, "error", error.place, "", error.why))
+
+    def document(self, document: Any, marks: Marks) -> None:
+        if not isinstance(document, Mapping):
+            self._say(marks, "", Flaw((), "a manifest is a mapping with kind and metadata"))
+            return
+        kind = document.get("kind")
+        if not isinstance(kind, str) or not kind:
+            self._say(marks, "", Flaw((), "kind is missing"))
+        elif kind == "List" and isinstance(document.get("items"), list | tuple):
+            for index, item in enumerate(document["items"]):
+                self.document(item, EnclosedMarks(marks, ("items", index)))
+        elif kind == "ConfigMap" and _name_of(document) == "istio":
+            self._config_map(document, marks)
+        elif kind in SUPPORTED:
+            self._supported(kind, document, marks)
+        else:
+            self._unsupported(kind, document, marks)
 
     def _supported(self, kind: str, document: Mapping[str, Any], marks: Marks) -> None:
         resource = _resource(kind, document)
@@ -111,11 +171,7 @@ class Loading:
             spec=spec,
             marks=marks,
         )
-        key = ("MeshConfig",) * 3 if kind == "MeshConfig" else (kind, made.namespace, made.name)
-        first = self._manifests.setdefault(key, made)
-        if first is not made:
-            said = f"stands twice, first at {first.place}"
-            self._say(marks, str(made), Flaw((), said, "remove or rename one"))
+        self._manifests.append(made)
 
     def _mesh_config(self, document: Mapping[str, Any], marks: Marks) -> None:
         """Bare, as in Istio's own ``mesh`` text, or under ``spec`` as other kinds."""
@@ -138,7 +194,7 @@ class Loading:
                 self._read_mesh_config(node.value, OpaqueMarks(at), ())
         except Unreadable as error:
             said = f"data.mesh, line {error.place.line}: {error.why}"
-            self.findings.append(Finding(UNREADABLE, "error", at, "ConfigMap istio", said))
+            self._findings.append(Finding(UNREADABLE, "error", at, "ConfigMap istio", said))
 
     def _read_mesh_config(self, fields: Any, marks: Marks, prefix: Path) -> None:
         spec, flaws = decode(fields, SUPPORTED["MeshConfig"][1], prefix)
@@ -164,8 +220,12 @@ class Loading:
             self._say(marks, resource, Flaw(("kind",), f"unknown kind {kind!r}", hint, SCHEMA))
 
     def _say(self, marks: Marks, resource: str, flaw: Flaw, severity: Severity = "error") -> None:
-        place = marks.place(flaw.path, key=flaw.at_key)
-        self.findings.append(Finding(flaw.code, severity, place, resource, _said(flaw), flaw.hint))
+        self._findings.append(_finding(marks, resource, flaw, severity))
+
+
+def _finding(marks: Marks, resource: str, flaw: Flaw, severity: Severity = "error") -> Finding:
+    place = marks.place(flaw.path, key=flaw.at_key)
+    return Finding(flaw.code, severity, place, resource, _said(flaw), flaw.hint)
 
 
 def _said(flaw: Flaw) -> str:
