@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from .errors import CallError, CallReport, ConfigError, MeshError
     from .mesh import Mesh, explain
     from .middleware._override import override
+    from .middleware._peer import peer
     from .middleware.decorators import fault, rate_limit
 
 __version__ = "0.1.0"
@@ -22,6 +23,7 @@ __all__ = [
     "explain",
     "fault",
     "override",
+    "peer",
     "rate_limit",
 ]
 
@@ -34,6 +36,7 @@ _HOMES = {
     "MeshError": "errors",
     "Breaker": "dataplane.upstream.half_open",
     "override": "middleware._override",
+    "peer": "middleware._peer",
     "fault": "middleware.decorators",
     "rate_limit": "middleware.decorators",
 }

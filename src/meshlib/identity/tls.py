@@ -12,7 +12,7 @@ from .credentials import IdentityError
 from .leaf import pem_chain
 from .material import Material
 
-Check = Callable[[ssl.SSLObject], None]
+Check = Callable[["CheckedObject"], None]
 """Raises :class:`PeerRefusedError` for a peer that is not to be talked to."""
 DER = 2
 """How OpenSSL writes a certificate down, without PEM's armour."""
@@ -27,11 +27,17 @@ class PeerRefusedError(ssl.SSLCertVerificationError):
         self.verify_message = why
 
 
-class _Checked(ssl.SSLObject):
+class CheckedObject(ssl.SSLObject):
+    """``shown``: the chain that the peer showed, in PEM; ``asked``: the name that it asked for."""
+
+    shown = b""
+    asked = ""
+
     def do_handshake(self) -> None:
         super().do_handshake()
         context = self.context
         assert isinstance(context, CheckedContext)
+        self.shown = shown_chain(self)
         context.check(self)
 
 
@@ -39,7 +45,7 @@ class CheckedContext(ssl.SSLContext):
     """Not resumed and not renegotiated: who was let in once is looked at anew the next time."""
 
     check: Check
-    sslobject_class = _Checked
+    sslobject_class = CheckedObject
 
 
 class SwappedContext(ssl.SSLContext):
@@ -70,12 +76,17 @@ def server_context(material: Material, check: Check, *, required: bool) -> Check
     """``required``: who shows no certificate is turned away."""
     context = _context(ssl.PROTOCOL_TLS_SERVER, material, check)
     context.num_tickets = 0
+    context.sni_callback = _note
     believes = material.roots is None or bool(material.roots)
     if required and not believes:
         raise IdentityError("no roots to verify the certificates of clients by")
     if believes:
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return context
+
+
+def _note(connection: Any, asked: str | None, _context: ssl.SSLContext) -> None:
+    connection.asked = asked or ""
 
 
 def _context(protocol: int, material: Material, check: Check) -> CheckedContext:

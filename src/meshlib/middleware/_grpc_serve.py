@@ -1,13 +1,16 @@
 """What the server hooks share: a call on its way in, and how it ended."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
 import grpc
 
 from ..dataplane import (
+    PLAINTEXT,
     Cause,
+    Connection,
     Deliver,
     Failure,
     Headers,
@@ -19,10 +22,13 @@ from ..dataplane import (
     Serve,
     Spawn,
 )
+from ..dataplane.message import joined
 from ..model import HttpFilter
 from ._deadline import receive, release
 from ._drive import Runtime
+from ._grpc_front import SOURCE
 from ._grpc_status import CODES, grpc_status, report
+from ._peer import NAMED_BY, SERVED
 
 Admission = Serve | Deliver
 """A call stands before its handler, or the mesh answers in the handler's place."""
@@ -44,12 +50,38 @@ def inbound_request(runtime: Runtime, path: str, context: Any, *, streaming: boo
     left = context.time_remaining()
     deadline = None if left is None or left > FOREVER else runtime.clock() + left
     source = source_of(context.peer())
-    return Request("", "POST", path, "", "http", headers, True, True, streaming, deadline, source)
+    connection = _connection(runtime, context, headers, source) if runtime.guards else PLAINTEXT
+    return Request(
+        "",
+        "POST",
+        path,
+        "",
+        "https" if connection.peer.secure else "http",
+        headers,
+        True,
+        True,
+        streaming,
+        deadline,
+        source,
+        None,
+        None,
+        connection,
+    )
+
+
+def _connection(runtime: Runtime, context: Any, headers: Headers, source: str) -> Connection:
+    inbound = runtime.security.inbound
+    found = inbound.of_grpc(context.auth_context())
+    if found is PLAINTEXT:
+        inbound.count(joined(headers, NAMED_BY) or "", source)
+    return found
 
 
 def source_of(peer: str) -> str:
     """``ipv6:%5B::1%5D:5`` is gRPC's word for ``[::1]:5``; sockets of files have no address."""
     kind, _, address = peer.partition(":")
+    if kind == "unix-abstract" and address.startswith(SOURCE):
+        return address.removeprefix(SOURCE).rpartition("/")[0]
     if kind not in IP:
         return ""
     return unquote(address) if "%" in address else address
@@ -85,14 +117,19 @@ def number(code: Any) -> int:
 class Enter:
     """What holds while a handler runs: the headers handed on, and the deadline."""
 
-    __slots__ = ("_receipt", "_runtime", "_token")
+    __slots__ = ("_receipt", "_runtime", "_served", "_token")
 
     def __init__(self, runtime: Runtime, inbound: Request) -> None:
         self._runtime = runtime
         self._token = runtime.propagation.receive(inbound.headers)
         self._receipt = receive(runtime, inbound.deadline)
+        known = inbound.connection is not PLAINTEXT
+        self._served = SERVED.set(inbound.connection) if known else None
 
     def leave(self) -> None:
+        if self._served is not None:
+            with suppress(ValueError):  # a stream that was dropped ends in another context
+                SERVED.reset(self._served)
         release(self._receipt)
         self._runtime.propagation.release(self._token)
 

@@ -13,6 +13,7 @@ from ..identity.leaf import Leaf, Purpose, check_leaf
 from ..identity.material import OWN_CERTIFICATE, OWN_ROOTS, Material, Materials, is_own
 from ..identity.tls import (
     CheckedContext,
+    CheckedObject,
     PeerRefusedError,
     server_context,
     shown_chain,
@@ -35,7 +36,6 @@ ENCRYPTED = Connection()
 COUNTED = 1024
 """Names of plaintext callers that are told apart."""
 OTHERS = "(others)"
-NAMED_BY = "x-envoy-downstream-service-cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +102,18 @@ class InboundSecurity:
             known = self._made = tls, material, context
         return known[2]
 
-    def _check(self, connection: ssl.SSLObject) -> None:
-        refusal = self.connection(shown_chain(connection)).refusal
+    def _check(self, connection: CheckedObject) -> None:
+        refusal = self.connection(connection.shown).refusal
         if refusal:
             raise PeerRefusedError(refusal)
 
     def connection(self, chain: bytes, server_name: str = "") -> Connection:
         """Of an encrypted connection, by what the peer showed (PEM, the leaf first)."""
-        tls = self.mode.tls or MUTUAL
+        mode = self.mode
+        tls = mode.tls or MUTUAL
         if not chain:
-            return STRANGER if tls.require_client_certificate else ENCRYPTED
+            demanded = tls.require_client_certificate and not mode.plaintext
+            return STRANGER if demanded else ENCRYPTED
         try:
             leaf = self._leaf(tls, chain)
         except (UntrustedError, IdentityError) as refused:
@@ -157,6 +159,14 @@ class InboundSecurity:
         if caller not in self.callers and len(self.callers) >= COUNTED:
             caller = OTHERS
         self.callers[caller] += 1
+
+    def of_ssl(self, secured: ssl.SSLObject | None) -> Connection:
+        """``None``: it is in plain text."""
+        if secured is None:
+            return self.plaintext()
+        if isinstance(secured, CheckedObject):
+            return self.connection(secured.shown, secured.asked)
+        return self.connection(shown_chain(secured))
 
     # -- gRPC -----------------------------------------------------------------------------------
 

@@ -17,11 +17,11 @@ from ..identity.material import Material, Materials
 from ..identity.names import derived_name
 from ..identity.spiffe import TrustDomain
 from ..identity.tls import (
+    Check,
     CheckedContext,
+    CheckedObject,
     PeerRefusedError,
     client_context,
-    shown_chain,
-    swapped,
 )
 from ..model.security import SanType
 from ._tls_names import (
@@ -67,8 +67,7 @@ class UpstreamSecurity:
         self._regex = regex
         self._lock = threading.Lock()
         self._dials: dict[tuple[Transport, str], Dial] = {}
-        self._contexts: dict[Transport, tuple[ssl.SSLContext, str]] = {}
-        self._made: dict[Transport, tuple[Material, CheckedContext]] = {}
+        self._contexts: dict[Transport, tuple[Material, CheckedContext, str]] = {}
 
     def material(self, transport: Transport) -> Material:
         validation = validation_of(transport)
@@ -107,22 +106,18 @@ class UpstreamSecurity:
     # -- ssl ------------------------------------------------------------------------------------
 
     def context(self, transport: Transport, host: str) -> tuple[ssl.SSLContext, str]:
-        """The context, always the same one for the same transport, and the name to ask for."""
-        self._current(transport)
-        known = self._contexts.get(transport)
-        if known is None:
-            made = swapped(partial(self._current, transport), server_side=False)
-            known = self._contexts.setdefault(transport, (made, server_name(transport)))
-        context, name = known
-        return context, name or host
+        """The context, and the name to ask for.
 
-    def _current(self, transport: Transport) -> CheckedContext:
+        The same context as long as nothing has changed: connections are kept by it, so that those
+        made with an old certificate are not used any more.
+        """
         material = self.material(transport)
-        known = self._made.get(transport)
+        known = self._contexts.get(transport)
         if known is None or known[0] is not material:
             with self._lock:
-                known = self._made[transport] = material, self._checking(transport, material)
-        return known[1]
+                made = material, self._checking(transport, material), server_name(transport)
+                known = self._contexts[transport] = made
+        return known[1], known[2] or host
 
     def _checking(self, transport: Transport, material: Material) -> CheckedContext:
         if knows_members(transport):
@@ -132,13 +127,11 @@ class UpstreamSecurity:
         named = partial(_check_names, allowed(matchers, self._regex)) if matchers else _content
         return client_context(material, named, by_hostname=not matchers)
 
-    def _member_check(self, test: Callable[[Leaf], bool]) -> Callable[[ssl.SSLObject], None]:
-        def check(connection: ssl.SSLObject) -> None:
+    def _member_check(self, test: Callable[[Leaf], bool]) -> Check:
+        def check(connection: CheckedObject) -> None:
             credentials = self._materials.credentials()
             try:
-                leaf = check_leaf(
-                    shown_chain(connection), credentials, self._wall(), Purpose.SERVER
-                )
+                leaf = check_leaf(connection.shown, credentials, self._wall(), Purpose.SERVER)
             except UntrustedError as refused:
                 raise PeerRefusedError(str(refused)) from refused
             if not test(leaf):

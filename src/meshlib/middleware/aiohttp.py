@@ -8,6 +8,8 @@ from aiohttp import web
 
 from ._aiohttp_connector import MeshConnector
 from ._aiohttp_errors import MeshConnectionError, MeshTimeoutError
+from ._aiohttp_run import run
+from ._aiohttp_site import MeshSite
 from ._drive import Runtime
 from .aiohttp_client import Middleware, client_middleware
 from .aiohttp_server import respond, server_middleware
@@ -75,7 +77,11 @@ class AiohttpHooks:
 
         Listens on :data:`PORT` when nothing is said of where.
         """
-        if port is None and not {"path", "sock"} & kw.keys():
+        elsewhere = {"path", "sock"} & kw.keys()
+        if self._runtime.credentials is not None and not (elsewhere or "ssl_context" in kw):
+            run(self._set_up(app), self.site, host, PORT if port is None else port, **kw)
+            return
+        if port is None and not elsewhere:
             port = PORT
         web.run_app(self._set_up(app), host=host, port=port, **kw)
 
@@ -87,5 +93,11 @@ class AiohttpHooks:
     def site(
         self, runner: web.BaseRunner, host: str | None = None, port: int = PORT, **kw: Any
     ) -> web.BaseSite:
-        """A listening socket of the mesh for a runner whose application was set up."""
-        return web.TCPSite(runner, host, port, **kw)
+        """A listening socket of the mesh for a runner whose application was set up.
+
+        Encrypted or not as the configuration says (PeerAuthentication), from one connection to the
+        next; with an ``ssl_context`` of your own that is the one.
+        """
+        if self._runtime.credentials is None or "ssl_context" in kw:
+            return web.TCPSite(runner, host, port, **kw)
+        return MeshSite(runner, self._runtime, host, port, **kw)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from copy import copy
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
 from aiohttp import ClientRequest, ClientResponse
@@ -27,8 +28,11 @@ from ..dataplane import (
     Serve,
     Spawn,
     Steps,
+    UpstreamEndpoint,
 )
 from ..dataplane.message import IDEMPOTENT, Cause
+from ..dataplane.upstream.transport import transport_of
+from ..identity.credentials import IdentityError
 from ._aiohttp_beside import MIRRORED_BODY, Hedge, mirror
 from ._aiohttp_body import hand_over
 from ._aiohttp_connector import ENDPOINT, MeshConnector
@@ -44,6 +48,7 @@ Handler = Callable[[ClientRequest], Awaitable[ClientResponse]]
 Middleware = Callable[[ClientRequest, Handler], Awaitable[ClientResponse]]
 
 PLAIN_SCHEMES = {"ws": "http", "wss": "https"}
+SECURED = {"http": "https", "ws": "wss"}
 TLS_SCHEMES = frozenset({"https", "wss"})
 
 
@@ -64,6 +69,8 @@ def client_middleware(runtime: Runtime) -> Middleware:
             req.url = call.url
             req.server_hostname = call.server_hostname
             req.headers = call.headers
+            if call.trusts is not None:
+                req._ssl = call.trusts  # noqa: SLF001 - see _secure
         answer = call.answer if call.hedge is None else call.settle(delivery)
         if answer is None or delivery.outcome.native is not answer:
             return await call.answer_for(delivery)
@@ -92,6 +99,7 @@ class _Call:
         "server_hostname",
         "steps",
         "timer",
+        "trusts",
         "url",
     )
 
@@ -105,6 +113,7 @@ class _Call:
         self.answer: ClientResponse | None = None
         self.timer: asyncio.Timeout | None = None
         self._effect: Effect | None = None
+        self.trusts: Any = None
         self.hedge: Hedge | None = None
         scheme = url.scheme
         target = f"{url.raw_host}:{url.port}"
@@ -229,7 +238,10 @@ class _Call:
     async def perform(self, send: Send) -> Outcome:
         if self.answer is not None:
             self.discard()
-        self._aim(send)
+        try:
+            self._aim(send)
+        except IdentityError as missing:
+            return Failure(Cause.CONNECT, str(missing))
         when = None if send.timeout is None else self._req.loop.time() + send.timeout
         while True:
             try:
@@ -258,6 +270,8 @@ class _Call:
         if endpoint is not None:
             authority = endpoint.key
             req.__dict__[ENDPOINT] = endpoint
+            if endpoint.secured_by is not None or self.trusts is not None:
+                scheme = self._secure(endpoint, scheme)
         # Without the slash, what a rewrite has left would be read as more of the authority.
         slash = "" if request.path[:1] == "/" else "/"
         req.url = URL(f"{scheme}://{authority}{slash}{request.path}", encoded=True)
@@ -268,6 +282,23 @@ class _Call:
         if send.timeout is not None and endpoint is not None and self._runtime.propagate_deadlines:
             req.headers = headers = req.headers.copy()
             announce(headers, send.timeout)
+
+    def _secure(self, endpoint: UpstreamEndpoint, scheme: str) -> str:
+        """Connect as the cluster says; it decides for calls by https, too.
+
+        Raises :class:`IdentityError` where there is no way that is safe enough.
+        """
+        req, cluster = self._req, endpoint.secured_by
+        if self.trusts is None:
+            self.trusts = req.ssl
+        req._ssl, req.server_hostname = self.trusts, self.server_hostname  # noqa: SLF001 - nothing public sets it
+        transport = None if cluster is None else transport_of(cluster, endpoint.config)
+        if transport is None:
+            return scheme
+        host = self.url.raw_host or ""
+        context, name = self._runtime.security.upstream.context(transport, host)
+        req._ssl, req.server_hostname = context, name  # noqa: SLF001
+        return SECURED.get(scheme, scheme)
 
     def _rewrite(self, request: Request) -> None:
         headers = changed(self._base, self._request.headers, request.headers)

@@ -8,8 +8,10 @@ from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
 from ..dataplane import (
+    PLAINTEXT,
     CallRecord,
     Cause,
+    Connection,
     Deliver,
     Failure,
     Outcome,
@@ -23,8 +25,9 @@ from ..dataplane import (
 from ..model import HttpFilter
 from . import _deadline
 from ._aiohttp_deadline import expected
-from ._aiohttp_message import NativeRequest, NativeResponse, changed, lower_case
+from ._aiohttp_message import NativeRequest, NativeResponse, changed, lower_case, source_of
 from ._drive import Runtime
+from ._peer import NAMED_BY, SERVED
 
 STATUSES = {
     Cause.TIMEOUT: 504,
@@ -50,13 +53,17 @@ def server_middleware(runtime: Runtime) -> Middleware:
         if limit is not None:
             incoming.deadline = runtime.clock() + limit
         receipt = _deadline.receive(runtime, incoming.deadline)
+        if runtime.guards:
+            incoming.connection = _connection(runtime, request)
         steps = runtime.inbound(incoming, _marks(request))
         try:
             effect = runtime.step(steps, None)
             while type(effect) is not Deliver:
                 if type(effect) is Serve:
                     request[RECORD] = effect.record
-                    effect = runtime.conclude(steps, await _answer(request, handler))
+                    effect = runtime.conclude(
+                        steps, await _served(request, handler, effect.request.connection)
+                    )
                 else:
                     assert not isinstance(effect, Deliver | Serve | Send | Race | Spawn), effect
                     effect = runtime.step(steps, await runtime.wait(effect))
@@ -95,6 +102,24 @@ async def respond(request: web.Request, response: web.StreamResponse) -> None:
         shown = changed(response.headers, before, record.respond(before))
         response.headers.clear()
         response.headers.extend(shown)
+
+
+def _connection(runtime: Runtime, request: web.Request) -> Connection:
+    inbound, transport = runtime.security.inbound, request.transport
+    found = inbound.of_ssl(None if transport is None else transport.get_extra_info("ssl_object"))
+    if found is PLAINTEXT:
+        inbound.count(request.headers.get(NAMED_BY, ""), source_of(request))
+    return found
+
+
+async def _served(request: web.Request, handler: Handler, connection: Connection) -> Outcome:
+    if connection is PLAINTEXT:
+        return await _answer(request, handler)
+    token = SERVED.set(connection)
+    try:
+        return await _answer(request, handler)
+    finally:
+        SERVED.reset(token)
 
 
 async def _answer(request: web.Request, handler: Handler) -> Outcome:

@@ -1,0 +1,128 @@
+"""Certificates and roots are exchanged under load, and no call fails of it."""
+
+import asyncio
+
+import pytest
+
+
+@pytest.fixture
+def load(client):
+    """Calls without a pause by several callers, until told to stop; how many went well."""
+
+    async def run(member, kind, until, callers=6) -> int:
+        calling = client(member, kind)
+        await calling.call()
+        done = 0
+
+        async def loop() -> None:
+            nonlocal done
+            while not until.is_set():
+                await calling.call()
+                done += 1
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(callers):
+                group.create_task(loop())
+        return done
+
+    return run
+
+
+async def test_leaves_of_both_sides_are_exchanged_under_load(
+    kind, serve, load, ca, reviews, productpage, words
+):
+    port = await serve(reviews, kind)
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    over = asyncio.Event()
+
+    async def rotate() -> None:
+        for _ in range(10):
+            reviews.rotate(ca.credentials(words.REVIEWS))
+            productpage.rotate(ca.credentials(words.PRODUCTPAGE))
+            begun = len(productpage.ended)
+            while len(productpage.ended) < begun + 30:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        over.set()
+
+    rotating = asyncio.create_task(rotate())
+    done = await load(productpage, kind, over)
+    await rotating
+    assert done >= 200
+    assert all(getattr(end.outcome, "cause", None) is None for end in productpage.ended)
+
+
+async def test_roots_are_exchanged_one_after_the_other(
+    kind, serve, load, ca, reviews, productpage, words
+):
+    """Prepare, activate, prune: whoever is alive shares a root with everybody."""
+    new = words.Ca()
+    port = await serve(reviews, kind)
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    over = asyncio.Event()
+    both = words.replace(ca.bundle, roots=(ca.pem, new.pem), sequence=1)
+
+    def credentials(issuer, bundle, name):
+        made = issuer.credentials(name)
+        return words.replace(made, bundles={"cluster.local": bundle})
+
+    async def turn(member, *wanted) -> None:
+        member.rotate(credentials(*wanted))
+        begun = len(productpage.ended)
+        while len(productpage.ended) < begun + 20:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+    async def rotate() -> None:
+        for issuer, bundle in ((ca, both), (new, both), (new, new.bundle)):
+            await turn(reviews, issuer, bundle, words.REVIEWS)
+            await turn(productpage, issuer, bundle, words.PRODUCTPAGE)
+        over.set()
+
+    rotating = asyncio.create_task(rotate())
+    assert await load(productpage, kind, over) >= 100
+    await rotating
+    old = words.Member(ca.credentials(words.PRODUCTPAGE))
+    old.lead_to(port, tls=words.mutual(words.REVIEWS))
+    await words.Client(old, "grpc.aio").error() if kind != "aiohttp" else None
+
+
+async def test_a_member_without_credentials_yet_begins_when_they_come(
+    kind, serve, client, ca, reviews, productpage, words
+):
+    port = await serve(reviews, kind)
+    productpage.source.__init__()
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    caller = client(productpage, kind)
+    assert "it has no credentials yet" in await caller.error()
+    productpage.rotate(ca.credentials(words.PRODUCTPAGE))
+    productpage.engine.clusters["reviews"].balance.endpoints[f"127.0.0.1:{port}"].answered()
+    assert await caller.call() == words.PRODUCTPAGE
+
+
+async def test_another_name_of_the_service_holds_for_the_next_call(
+    kind, serve, client, reviews, productpage, words
+):
+    port = await serve(reviews, kind)
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    caller = client(productpage, kind)
+    await caller.call()
+    productpage.lead_to(port, tls=words.mutual(words.RATINGS), spiffe_id=words.RATINGS)
+    await caller.error()
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    assert await caller.call() == words.PRODUCTPAGE
+
+
+async def test_endpoints_of_one_address_but_two_clusters_are_not_mixed_up(
+    kind, serve, client, reviews, productpage, words, seen
+):
+    """A connection in plain text is never used for what has to be encrypted."""
+    permissive = reviews
+    permissive.let_in(plaintext=True)
+    port = await serve(permissive, kind)
+    productpage.lead_to(port, tls=None)
+    caller = client(productpage, kind)
+    assert await caller.call() == "nobody"
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    assert await caller.call() == words.PRODUCTPAGE
+    productpage.lead_to(port, tls=None)
+    assert await caller.call() == "nobody"
+    assert seen.callers == ["", words.PRODUCTPAGE, ""]
