@@ -38,6 +38,7 @@ class Running:
             self.admin = plane.admin_address
             async with grpc.aio.insecure_channel(plane.address) as channel:
                 await self._refuse(channel)
+                await self._lack(channel)
                 async with meshlib.Mesh("mine", control_plane=plane.address) as member:
                     await member.aregister(5000, linger=0)
                     await self._tell_load(channel)
@@ -59,12 +60,23 @@ class Running:
         await stream.read()
         self._load = stream  # what it told goes when it is forgotten
 
-    async def _refuse(self, channel):
-        stream = channel.stream_stream(
+    def _stream(self, channel):
+        return channel.stream_stream(
             f"/{DISCOVERY}.AggregatedDiscoveryService/StreamAggregatedResources",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=message_class(f"{DISCOVERY}.DiscoveryResponse").FromString,
         )()
+
+    async def _lack(self, channel):
+        """Come as a client of a kind that does not have everything."""
+        self._java = self._stream(channel)
+        first = message_class(f"{DISCOVERY}.DiscoveryRequest")(type_url=CLUSTER)
+        first.node.id, first.node.user_agent_name = "picky/2", "gRPC Java"
+        await self._java.write(first)
+        await self._java.read()
+
+    async def _refuse(self, channel):
+        stream = self._stream(channel)
         request = message_class(f"{DISCOVERY}.DiscoveryRequest")
         first = request(type_url=CLUSTER, resource_names=[NAME])
         first.node.id = "picky/1"
@@ -145,6 +157,11 @@ def test_status_tells_refusals_and_lines_its_columns_up(running, run):
     assert row.startswith("picky/1")
     for name, value in (("XDS", "sotw"), ("KIND", "other")):
         assert row[head.index(name) :].startswith(value)
+
+
+def test_status_tells_what_was_downgraded_for_whom(running, run):
+    said = run("status", "--admin", running().admin).output
+    assert f"  downgraded: clusters/{NAME}: without effect for gRPC clients: " in said
 
 
 def test_status_tells_the_load_and_who_registered(running, run):

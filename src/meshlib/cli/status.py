@@ -8,6 +8,7 @@ from ._admin import admin_options, expect, fetch
 from ._output import console, example, output_option, print_json, print_table
 
 TYPES = ("lds", "rds", "cds", "eds")
+MOST_DOWNGRADES = 20
 
 
 @click.command(epilog=example("meshlib status --admin 127.0.0.1:18080"))
@@ -40,6 +41,7 @@ def _show(found: dict[str, Any]) -> None:
             out.print(said, style="red", soft_wrap=True)
     for error in found["errors"]:
         out.print(f"  refused edit: {error}", style="red", soft_wrap=True)
+    _show_downgrades(found.get("downgrades") or [])
     if found.get("loads"):
         print_table(
             ("CLUSTER", "CLIENTS", "CALLS/S", "ERRORS/S", "DROPPED/S", "IN PROGRESS"),
@@ -56,6 +58,15 @@ def _show(found: dict[str, Any]) -> None:
     out.print(f"{len(clients)} client{plural}{refusals}. Serving version {found['version']}.")
     if not clients:
         out.print("Next: start a program with MESHLIB_CONTROL_PLANE set to the ADS address")
+
+
+def _show_downgrades(downgrades: list[str]) -> None:
+    out = console()
+    for said in downgrades[:MOST_DOWNGRADES]:
+        out.print(f"  downgraded: {said}", style="yellow", soft_wrap=True, markup=False)
+    if len(downgrades) > MOST_DOWNGRADES:
+        more = len(downgrades) - MOST_DOWNGRADES
+        out.print(f"  and {more} downgrades more: see them all with -o json")
 
 
 def _rows(clients: list[dict[str, Any]]) -> list[tuple[str, ...]]:

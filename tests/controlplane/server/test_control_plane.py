@@ -7,6 +7,7 @@ from pathlib import Path
 import aiohttp
 import grpc
 import pytest
+import yaml
 
 from meshlib.controlplane import ControlPlane
 from meshlib.errors import ConfigError, MeshError
@@ -236,6 +237,40 @@ async def test_a_client_that_comes_later_gets_the_same_bytes(plane, connect):
 def test_an_address_that_is_none_is_refused_at_once(wrong):
     with pytest.raises(ConfigError, match="is not host:port"):
         ControlPlane([], **wrong)
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "is_downgraded"),
+    [
+        ("gRPC C-core linux", True),
+        ("gRPC Go", True),
+        ("gRPC Java", True),
+        ("gRPC Node Pure JS", True),
+        ("envoy", False),
+        ("meshlib", False),
+    ],
+)
+async def test_a_downgrade_is_told_in_the_status_and_in_the_log(
+    connect, caplog, user_agent, is_downgraded
+):
+    caplog.set_level("INFO", "meshlib.controlplane")
+    random = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": {"name": "ratings"},
+        "spec": {
+            "host": "ratings",
+            "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}},
+        },
+    }
+    (service,) = yaml.safe_load_all(ratings())
+    async with ControlPlane(config=[service, random], listen="127.0.0.1:0") as plane:
+        client = await connect(plane.address, user_agent=user_agent)
+        await client.ask("cds", CLUSTER)
+        await client.next()
+        said = f"clusters/{CLUSTER}: Random is RoundRobin for gRPC clients"
+        assert (said in plane.status["downgrades"]) == is_downgraded
+    assert (f"downgraded {said}" in caplog.text) == is_downgraded
 
 
 async def test_nobody_is_told_of_clients_that_never_came(caplog):
