@@ -1,6 +1,6 @@
 """The cost of the mesh, as a ratio against bare, from one interleaved run.
 
-    python bench/run.py [--quick] [--json] [--only aio,sync,aiohttp,core,scale]
+    python bench/run.py [--quick] [--json] [--only aio,sync,aiohttp,core,scale,churn]
 
 Servers are pinned to one processor and the client to another (where there are two), variants take
 turns in short shuffled blocks, ratios are made inside a round. "bare again" against "bare" says
@@ -28,6 +28,7 @@ KINDS = {
     "aiohttp": "aiohttp GET",
     "core": "one decision, over the size of the configuration",
     "scale": "an edit of one service, of 200, told to many clients; 10,000 endpoints in a member",
+    "churn": "1,000 edits in a minute, at 500 calls a second",
 }
 MESH = """
 apiVersion: v1
@@ -158,6 +159,20 @@ def measure_scale(*, quick: bool) -> dict[str, dict[str, Any]]:
     return scores_of("scale.py", plan)
 
 
+def measure_churn(*, quick: bool) -> dict[str, dict[str, Any]]:
+    processors = sorted(os.sched_getaffinity(0))
+    plan = {
+        "processor": processors[0],
+        "client": processors[-1],
+        "edits": 100 if quick else 1_000,
+        "pace": 0.058,
+        "rate": 500,
+        "quiet": 2 if quick else 10,
+        "encodings": ["delta", "sotw"],
+    }
+    return scores_of("churn.py", plan)
+
+
 def scores_of(script: str, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, str(HERE / script), json.dumps(plan)],
@@ -233,8 +248,8 @@ def show_scale(console: Console, kind: str, scores: dict[str, dict[str, Any]]) -
     console.print(table)
 
 
-ALONE = {"core": measure_core, "scale": measure_scale}
-SHOWS = {"core": show_core, "scale": show_scale}
+ALONE = {"core": measure_core, "scale": measure_scale, "churn": measure_churn}
+SHOWS = {"core": show_core, "scale": show_scale, "churn": show_scale}
 
 if __name__ == "__main__":
     main()
