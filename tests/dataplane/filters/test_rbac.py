@@ -12,6 +12,7 @@ from meshlib.model import (
     HttpConnectionManager,
     HttpFilter,
     Listener,
+    MetadataMatcher,
     NonForwardingAction,
     PathPrefix,
     Prefix,
@@ -19,6 +20,7 @@ from meshlib.model import (
     Route,
     RouteConfiguration,
     RouteMatch,
+    Suffix,
     VirtualHost,
     gather,
 )
@@ -32,6 +34,7 @@ from meshlib.model.rbac import (
     DestinationPortRange,
     DirectRemoteIp,
     HeaderRule,
+    MetadataRule,
     NotRule,
     OrRules,
     Policy,
@@ -47,6 +50,7 @@ from meshlib.testing import FakeClock, always, get, rpc
 
 NAME = "envoy.filters.http.rbac"
 ANY = AnyRule()
+DENIED = Exact("denied")
 ONE = "spiffe://mesh.example/ns/a/sa/one"
 ADMIN = UrlPath(Prefix("/admin"))
 
@@ -269,6 +273,23 @@ def test_a_caller_is_known_by_what_counts(guarded):
     assert passes(host, get("a:80", connection=Connection(peer=named)))
     subject = Peer(secure=True, subject="host")
     assert passes(host, get("a:80", connection=Connection(peer=subject)))
+
+
+def test_what_filters_found_out_is_a_principal(guarded):
+    rule = MetadataRule(MetadataMatcher(filter=NAME, path=("shadow_engine_result",), match=DENIED))
+    shadow = Rbac(shadow_rules=rules(RbacAction.DENY, ADMIN))
+    engine = guarded(shadow, denying(ANY, principals=(rule,)))
+    assert passes(engine, get("a:80", "/"))
+    assert not passes(engine, get("a:80", "/admin"))
+
+
+def test_sets_of_rules_hold_as_a_whole(guarded):
+    one, two = UrlPath(Prefix("/a")), UrlPath(Suffix("b"))
+    for path, both, either in (("/ab", True, True), ("/a", False, True), ("/", False, False)):
+        assert passes(guarded(allowing(AndRules((one, two)))), get("a:80", path)) is both
+        assert passes(guarded(allowing(OrRules((one, two)))), get("a:80", path)) is either
+        assert passes(guarded(allowing(one, two)), get("a:80", path)) is either
+        assert passes(guarded(allowing(AndRules((one,)))), get("a:80", path)) is either
 
 
 def test_anybody_authenticated_is_somebody_with_a_certificate(guarded):

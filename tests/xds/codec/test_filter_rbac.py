@@ -17,6 +17,7 @@ from meshlib.model.rbac import (
     MetadataRule,
     NotRule,
     OrRules,
+    Policy,
     Rbac,
     RbacAction,
     RbacRules,
@@ -26,6 +27,7 @@ from meshlib.model.rbac import (
     UrlPath,
 )
 from meshlib.xds.codec.filter_rbac import RBAC as FILTER
+from meshlib.xds.codec.filter_rbac import RBAC_PER_ROUTE as FOR_A_ROUTE
 from meshlib.xds.codec.rbac_rule import PERMISSION, PRINCIPAL
 from meshlib.xds.codec.wire import Reader, Report
 from meshlib.xds.protos import message_class
@@ -264,6 +266,30 @@ def test_a_route_replaces_the_rules(decode_route, wire, means):
     decoded = decode_route(redirect={}, typed_per_filter_config=config)
     route = decoded.resource.virtual_hosts[0].routes[0]
     assert route.overrides == (FilterOverride(name="f", config=means),)
+
+
+def test_what_is_written_is_read_again():
+    said = HeaderRule(HeaderMatcher(name="x", match=Prefix("y", ignore_case=True)))
+    known = MetadataRule(MetadataMatcher(filter="f", path=("k",), match=Exact("v")))
+    shared = (AnyRule(), said, UrlPath(SafeRegex("/.*")), known)
+    permissions = (
+        *shared,
+        NotRule(AndRules((DestinationIp(TEN), OrRules((DestinationPort(80), AnyRule()))))),
+        DestinationPortRange(80, 90),
+        RequestedServerName(Exact("")),
+        UriTemplate("/{x=**}.json"),
+    )
+    principals = (*shared, Authenticated(), Authenticated(Exact("a")), DirectRemoteIp(TEN))
+    policy = Policy(name="p", permissions=permissions, principals=(*principals, RemoteIp(TEN)))
+    rules = RbacRules(action=RbacAction.DENY, policies=(policy,))
+    rbac = Rbac(rules=rules, shadow_rules=RbacRules(), shadow_rules_stat_prefix="s_")
+    for codec in (FILTER, FOR_A_ROUTE):
+        report = Report("here")
+        message = message_class(codec.type_name)(**codec.encode(rbac))
+        assert codec.decode(Reader(message, report)) == rbac
+        assert not report.problems
+    bare = message_class(FILTER.type_name)(**FILTER.encode(Rbac()))
+    assert not bare.ListFields()
 
 
 def test_a_rule_stands_where_it_belongs():
