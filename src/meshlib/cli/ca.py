@@ -21,16 +21,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Duration(click.ParamType[float]):
+def _seconds(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
+    found = re.fullmatch(r"([0-9]{1,9})([smhd])", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no duration such as 90s, 10m, 1h or 365d")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def duration_option(name: str, default: str, text: str) -> Callable[[F], F]:
     """``90s``, ``10m``, ``1h``, ``365d``; the command is given seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        found = re.fullmatch(r"([0-9]{1,9})([smhd])", str(value))
-        if found is None:
-            self.fail(f"{value!r} is no duration such as 90s, 10m, 1h or 365d", param, ctx)
-        return float(found[1]) * UNITS[found[2]]
+    return click.option(
+        name, default=default, show_default=True, callback=_seconds, metavar="TIME", help=text
+    )
 
 
 def ca_option(command: F) -> F:
@@ -72,15 +74,11 @@ def ca() -> None:
 @click.option(
     "--trust-domain", default="cluster.local", show_default=True, metavar="NAME", help="Whose CA."
 )
-@click.option(
-    "--root-life", type=Duration(), default="365d", show_default=True, help="Of each root."
-)
-@click.option(
+@duration_option("--root-life", "365d", "Of each root.")
+@duration_option(
     "--propagation",
-    type=Duration(),
-    default="24h",
-    show_default=True,
-    help="How long until everyone has a new bundle; a new root is not used before.",
+    "24h",
+    "How long until everyone has a new bundle; a new root is not used before.",
 )
 @output_option()
 def init(
@@ -117,7 +115,7 @@ def init(
     metavar="DIR",
     help="Where svid.pem, key.pem and bundle.pem go.",
 )
-@click.option("--ttl", type=Duration(), default="1h", show_default=True, help="At most 24h.")
+@duration_option("--ttl", "1h", "At most 24h.")
 @click.option(
     "--csr",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -228,7 +226,7 @@ def show(folder: Path, output: str) -> None:
 @ca.command(epilog=example("meshlib ca token --id spiffe://cluster.local/ns/default/sa/reviews"))
 @ca_option
 @id_option
-@click.option("--life", type=Duration(), default="10m", show_default=True, help="At most 10m.")
+@duration_option("--life", "10m", "At most 10m.")
 @output_option()
 def token(folder: Path, spiffe_id: str, life: float, output: str) -> None:
     """Make a join token: it is worth one certificate, for this id."""

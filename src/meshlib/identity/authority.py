@@ -226,18 +226,18 @@ class Authority:
 
     def _take(self, step: Step, now: float) -> None:
         slots = self._journal.slots
-        match step:
-            case Prepare():
-                self._prepare(now)
-            case Activate(name):
-                self._write(self._journal.with_slots(activated(slots, name, self.schedule, now)))
-                for slot in slots:
-                    if slot.stage is Stage.ACTIVE:
-                        self._files.retire(slot)
-            case Prune(name):
-                left = tuple([slot for slot in slots if slot.name != name])
-                self._write(self._journal.with_slots(left))
-                self._files.remove(name)
+        if isinstance(step, Prepare):
+            self._prepare(now)
+        elif isinstance(step, Activate):
+            chosen = activated(slots, step.name, self.schedule, now)
+            self._write(self._journal.with_slots(chosen))
+            for slot in slots:
+                if slot.stage is Stage.ACTIVE:
+                    self._files.retire(slot)
+        else:
+            left = tuple([slot for slot in slots if slot.name != step.name])
+            self._write(self._journal.with_slots(left))
+            self._files.remove(step.name)
 
     def _prepare(self, now: float) -> None:
         name = new_name()

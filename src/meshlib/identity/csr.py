@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 
 from .credentials import IdentityError
 from .keys import PublicKey, is_strong, weak
 
+UNREADABLE = (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion)
 LARGEST = 16 * 1024
 
 
@@ -33,9 +34,7 @@ def parse_csr(text: bytes) -> SigningRequest:
         digest = request.signature_hash_algorithm
     except UnsupportedAlgorithm as error:
         raise _refused("its key or signature is of a kind not known here") from error
-    except InvalidSignature as error:
-        raise _refused("its signature is not one") from error
-    except (ValueError, TypeError, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise _refused("it cannot be read") from error
     if not is_strong(key):
         raise _refused(weak(key))

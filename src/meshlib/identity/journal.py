@@ -6,7 +6,7 @@ import msgspec
 
 from .credentials import IdentityError
 from .slots import LONGEST_TTL, Schedule, Slot
-from .spiffe import SpiffeId
+from .spiffe import SpiffeId, TrustDomain
 from .store import Store
 
 NAME = "journal.json"
@@ -35,6 +35,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise IdentityError(f"{NAME}: {error}") from error
         if found.version != 1:
             raise IdentityError(f"{NAME}: version {found.version} is not known here")
+        TrustDomain(found.trust_domain)  # raises
         return found
 
     def write(self, store: Store) -> None:

@@ -20,7 +20,9 @@ UNREADABLE = (
     TypeError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
+    x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
+    Warning,  # where the application turns them into errors
 )
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 PURPOSES = {Purpose.CLIENT: (CLIENT,), Purpose.SERVER: (SERVER,), None: (CLIENT, SERVER)}
@@ -87,7 +89,7 @@ def _trusted(domain: str, roots: Sequence[bytes] | None) -> list[x509.Certificat
         raise UntrustedError(f"nobody here knows the trust domain {domain}")
     try:
         return [one for root in roots for one in x509.load_pem_x509_certificates(root)]
-    except ValueError:
+    except UNREADABLE:
         raise UntrustedError(f"the roots of {domain} cannot be read") from None
 
 

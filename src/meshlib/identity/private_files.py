@@ -19,12 +19,15 @@ def read_private_file(path: Path, *, follow: bool = True) -> bytes:
         descriptor = os.open(path, flags)
     except OSError as error:
         raise IdentityError(f"{path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise IdentityError(f"{path}: not a file")
         check_private(found, path)
-        content = file.read(LARGEST + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(LARGEST + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > LARGEST:
         raise IdentityError(f"{path}: more than {LARGEST} bytes")
     return content

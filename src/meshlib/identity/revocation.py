@@ -10,6 +10,7 @@ from .chain import issued_by
 from .credentials import Bundle, IdentityError
 from .keys import is_strong
 
+UNREADABLE = (ValueError, x509.DuplicateExtension, x509.InvalidVersion)
 LARGEST = 16 * 1024 * 1024
 BEGIN = b"-----BEGIN X509 CRL-----"
 UNDERSTOOD = (x509.CRLNumber, x509.AuthorityKeyIdentifier)
@@ -37,7 +38,7 @@ def _load(lists: bytes) -> list[x509.CertificateRevocationList]:
             return [x509.load_der_x509_crl(lists)]
         parts = lists.split(BEGIN)[1:]
         found = [x509.load_pem_x509_crl(BEGIN + part) for part in parts]
-    except ValueError as error:
+    except UNREADABLE as error:
         raise IdentityError("not a certificate revocation list") from error
     if not found:
         raise IdentityError("there is no certificate revocation list in it")
@@ -53,7 +54,7 @@ def _issuers(bundles: Iterable[Bundle], intermediates: bytes) -> list[x509.Certi
             for one in x509.load_pem_x509_certificates(root)
         ]
         others = x509.load_pem_x509_certificates(intermediates) if intermediates else []
-    except ValueError as error:
+    except UNREADABLE as error:
         raise IdentityError("the issuers of the revocation lists cannot be read") from error
     return [*roots, *[one for one in others if any(issued_by(one, root) for root in roots)]]
 
@@ -72,7 +73,7 @@ def _serials(
     try:
         _check_extensions(one, where)
         return frozenset([f"{entry.serial_number:x}" for entry in one])
-    except ValueError as error:
+    except UNREADABLE as error:
         raise IdentityError(f"{where} cannot be read") from error
 
 
@@ -88,8 +89,8 @@ def _vouches(issuer: x509.Certificate, one: x509.CertificateRevocationList) -> b
     if issuer.subject != one.issuer or not _may_sign_lists(issuer):
         return False
     key = issuer.public_key()
-    strong = isinstance(one.signature_hash_algorithm, SHA256 | SHA384 | SHA512)
     try:
+        strong = isinstance(one.signature_hash_algorithm, SHA256 | SHA384 | SHA512)
         return strong and is_strong(key) and one.is_signature_valid(key)
     except (UnsupportedAlgorithm, TypeError, ValueError):
         return False

@@ -50,6 +50,7 @@ class Renewal:
     def __init__(self, dice: Dice, wall: float, monotonic: float) -> None:
         self._dice = dice
         self._watch = ClockWatch(wall, monotonic)
+        self._has_one = False
         self._start = wall
         self._end = wall
         self._moment = wall
@@ -68,7 +69,8 @@ class Renewal:
 
     def renewed(self, not_before: float, not_after: float, wall: float) -> None:
         """There is a new certificate. What lies before its making does not count as life."""
-        self._start = min(not_before + BACKDATE, max(wall, not_before))
+        self._start = min(not_before + BACKDATE, max(wall, not_before), not_after)
+        self._has_one = True
         self._end = not_after
         part = HALF + SPREAD * (2 * self._dice() - 1)
         self._moment = self._start + part * (not_after - self._start)
@@ -101,7 +103,7 @@ class Renewal:
         """What is to be told now and was not yet told of this certificate; the worst last."""
         left = self._end - wall
         life = self._end - self._start
-        if life <= 0:
+        if not self._has_one:
             return ()
         limits = {LEFT * life: f"less than {LEFT:.0%} of its life"}
         limits |= {limit: f"less than {name}" for limit, name in DAYS.items() if limit < life / 2}

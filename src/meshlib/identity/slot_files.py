@@ -106,7 +106,7 @@ def _certificate(text: bytes, where: str) -> x509.Certificate:
     _, begin, rest = text.partition(BEGIN)
     try:
         return x509.load_pem_x509_certificate(begin + rest)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise IdentityError(f"{where}: there is no certificate in it") from error
 
 
