@@ -84,13 +84,18 @@ def node_of(message: Any) -> Node:
         labels=tuple(sorted((key, value) for key, value in pairs if isinstance(value, str))),
         user_agent_name=plain(message.user_agent_name, MAX_ID),
         user_agent_version=plain(message.user_agent_version, MAX_ID),
-        takes_ttl=TTL in message.client_features or message.user_agent_name == "envoy",
+        takes_ttl=TTL in message.client_features,
         locality=Locality(place.region, place.zone, place.sub_zone),
         sidecar=Sidecar(
             listen_address=_text(metadata, "MESHLIB_LISTEN_ADDRESS") or "127.0.0.1",
             inbound_address=_text(metadata, "MESHLIB_INBOUND_ADDRESS"),
         ),
     )
+
+
+def takes_ttl(node: Node, *, delta: bool) -> bool:
+    """Envoy does not say that it does; of states of the world with it, version 1.40 dies."""
+    return node.takes_ttl or (delta and node.kind is ClientKind.ENVOY)
 
 
 def plain(text: str, limit: int) -> str:
@@ -108,13 +113,14 @@ def _state_of_the_world(response: Response, node: Node) -> Any:
     message: Any = message_class(f"{DISCOVERY}.DiscoveryResponse")(
         type_url=response.type_url, version_info=response.version, nonce=response.nonce
     )
+    version = response.version  # Envoy compares it with that of the response
     for resource in response.resources:
-        if resource.ttl is not None and node.takes_ttl:
-            message.resources.add().Pack(_wrapped(resource, resource.packed, node))
+        if resource.ttl is not None and takes_ttl(node, delta=False):
+            message.resources.add().Pack(_wrapped(resource, version, resource.packed, lives=True))
         else:
             message.resources.append(resource.packed)
     for resource in response.beats:
-        message.resources.add().Pack(_wrapped(resource, None, node))
+        message.resources.add().Pack(_wrapped(resource, version, None, lives=True))
     if node.kind is ClientKind.MESHLIB:  # others may not know the field
         for name in response.missing:
             error = message.resource_errors.add()
@@ -131,16 +137,19 @@ def _delta(response: Response, node: Node) -> Any:
         nonce=response.nonce,
         removed_resources=response.removed,
     )
-    message.resources.extend(_wrapped(one, one.packed, node) for one in response.resources)
-    message.resources.extend(_wrapped(one, None, node) for one in response.beats)
+    lives = takes_ttl(node, delta=True)
+    for one in response.resources:
+        message.resources.append(_wrapped(one, one.version, one.packed, lives=lives))
+    for one in response.beats:
+        message.resources.append(_wrapped(one, one.version, None, lives=lives))
     return message
 
 
-def _wrapped(resource: PackedResource, content: Any, node: Node) -> Any:
+def _wrapped(resource: PackedResource, version: str, content: Any, *, lives: bool) -> Any:
     """Without content it is a heartbeat."""
     made: Any = message_class(f"{DISCOVERY}.Resource")(
-        name=resource.name, version=resource.version, resource=content
+        name=resource.name, version=version, resource=content
     )
-    if resource.ttl is not None and node.takes_ttl:
+    if resource.ttl is not None and lives:
         made.ttl.FromNanoseconds(round(resource.ttl * NANOS))
     return made

@@ -27,7 +27,7 @@ class Node:
     """``namespace`` and ``labels`` are the NAMESPACE and LABELS of its metadata, as Istio's say;
     ``locality`` is where it stands, as its node says. ``sidecar``, which counts for Envoys, comes
     from MESHLIB_LISTEN_ADDRESS and MESHLIB_INBOUND_ADDRESS of the metadata. ``takes_ttl``: it
-    forgets what lives for a time only, and may be told that it lives on (Envoy does not say so)."""
+    says that it forgets what lives for a time only, and may be told that it lives on."""
 
     id: str
     cluster: str = ""

@@ -12,7 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from ..xds.types import LISTENER
 from .discovery import Nack, Response
 from .limits import Limits, TokenBucket
-from .messages import message_of, request_of, shown
+from .messages import message_of, request_of, shown, takes_ttl
 from .node import ClientKind, Node
 from .status import Client, Status
 from .subscriptions import Subscriptions
@@ -216,7 +216,7 @@ class Stream:
             if self._wire is not None:
                 self._wire("response", {**self._place(), **shown(response)})
             await self._write(grpc_call, message)
-            if self._node.takes_ttl:
+            if takes_ttl(self._node, delta=subscriptions.delta):
                 self._keep_alive(response)
             now, metrics = self._status.clock(), self._status.metrics
             metrics.pushes[short(response.type_url)] += 1

@@ -174,12 +174,18 @@ class Subscriptions:
         }
 
     def _heartbeat(self, state: TypeSubscription) -> Response:
-        """Of the same version, and without what was sent before, where absence means nothing."""
+        """Of the same version, and without what was sent before.
+
+        With it where absence means removal, after a NACK, and for Envoy, which refuses word
+        without content of what it forgot meanwhile.
+        """
         state.beats = False
         living, version = state.living(), state.sent_version
-        if self.delta or state.type_url not in COMPLETE:
-            return self._numbered(state, version, (), beats=living)
-        return self._numbered(state, version, tuple(state.sent[n] for n in sorted(state.sent)))
+        if not self.delta and state.type_url in COMPLETE:
+            return self._numbered(state, version, tuple(state.sent[n] for n in sorted(state.sent)))
+        if state.spurned or self._warms:
+            return self._numbered(state, version, living)
+        return self._numbered(state, version, (), beats=living)
 
     def _send(
         self,

@@ -22,13 +22,14 @@ class TypeSubscription:
     ``pending`` are the names in which what there is differs from what was sent; ``unanswered``
     those asked for and not answered yet; ``brought`` those that the client knew when its stream
     began; ``asked``: an answer is owed, even an empty one; ``beats``: word is owed of
-    those that live on.
+    those that live on; ``spurned``: what was refused, as far as is known.
     """
 
     type_url: str
     legacy: bool = False
     tells_removals: bool = False
     names: set[str] = field(default_factory=set)
+    listed: tuple[str, ...] | None = None
     wildcard: bool = False
     begun: bool = False
     named_before: bool = False
@@ -46,6 +47,7 @@ class TypeSubscription:
     has_answered: bool = False
     acked_version: str = ""
     nack: Nack | None = None
+    spurned: dict[str, PackedResource] = field(default_factory=dict)
 
     @property
     def is_settled(self) -> bool:
@@ -59,6 +61,9 @@ class TypeSubscription:
 
     def ask(self, request: Request, *, restarted: bool) -> None:
         """Take in the list of names of a request."""
+        if not restarted and request.names == self.listed:
+            return  # an answer says it all again: with thousands of clients that counts
+        self.listed = request.names
         asked = set(request.names)
         self.named_before = self.named_before or bool(asked)
         if restarted and request.version:
@@ -154,11 +159,10 @@ class TypeSubscription:
 
     def living(self) -> tuple[PackedResource, ...]:
         """What the client has and would forget."""
-        refused = {resource.name for resource in self.nack.refused} if self.nack else frozenset()
         return tuple(
             one
             for name, one in sorted(self.sent.items())
-            if one.ttl is not None and name not in refused
+            if one.ttl is not None and self.spurned.get(name) != one
         )
 
     # What was said to it
@@ -181,6 +185,7 @@ class TypeSubscription:
             refused=tuple(named or content),
             is_precise=bool(named) or len(content) == 1,
         )
+        self.spurned |= {resource.name: resource for resource in self.nack.refused}
         return self.nack
 
     def _still_refused(self) -> Nack | None:

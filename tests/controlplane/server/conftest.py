@@ -217,6 +217,7 @@ async def connect():
         delta=False,
         service=AGGREGATED,
         method="AggregatedResources",
+        features=(),
         **metadata,
     ):
         channel = grpc.aio.insecure_channel(address)
@@ -229,7 +230,9 @@ async def connect():
                 f"{DISCOVERY}.{encoding}DiscoveryResponse"
             ).FromString,
         )
-        node = message_class("envoy.config.core.v3.Node")(id=node_id, user_agent_name=user_agent)
+        node = message_class("envoy.config.core.v3.Node")(
+            id=node_id, user_agent_name=user_agent, client_features=features
+        )
         node.metadata.update(metadata)
         return (DeltaStream if delta else AdsStream)(stream(), node)
 

@@ -29,6 +29,7 @@ from meshlib.xds.types import CLUSTER, ENDPOINT
 FREE = "127.0.0.1:0"
 RESOURCE = "envoy.service.discovery.v3.Resource"
 WRAPPED = f"type.googleapis.com/{RESOURCE}"
+TTL = ("xds.config.supports-resource-ttl",)
 SHORT = 0.3
 
 
@@ -54,7 +55,7 @@ def unwrapped(packed):
 
 async def test_what_lives_for_a_time_is_kept_alive_without_being_sent_again(server, cache, connect):
     cache.set_snapshot("all", [Cluster(name="c")], ttl=SHORT)
-    stream = await connect(server.address, user_agent="envoy", delta=True)
+    stream = await connect(server.address, features=TTL, delta=True)
     await stream.ask("cds", "c")
     (sent,) = (await stream.accept()).resources
     assert sent.resource.type_url == CLUSTER
@@ -68,7 +69,7 @@ async def test_what_lives_for_a_time_is_kept_alive_without_being_sent_again(serv
 
 async def test_a_state_of_the_world_wraps_what_lives_for_a_time(server, cache, connect):
     cache.set_snapshot("all", [ClusterLoadAssignment(cluster_name="c")], ttl=SHORT, version="7")
-    stream = await connect(server.address, user_agent="envoy")
+    stream = await connect(server.address, features=TTL)
     await stream.ask("eds", "c")
     (packed,) = (await stream.accept("c")).resources
     sent = unwrapped(packed)
@@ -76,14 +77,25 @@ async def test_a_state_of_the_world_wraps_what_lives_for_a_time(server, cache, c
     response = await stream.accept("c")
     assert response.version_info == "7"
     (packed,) = response.resources
-    assert not unwrapped(packed).HasField("resource")
-    assert unwrapped(packed).ttl.ToMilliseconds() == 300
+    beat = unwrapped(packed)
+    assert not beat.HasField("resource")
+    assert (beat.name, beat.version, beat.ttl.ToMilliseconds()) == ("c", "7", 300)
+
+
+async def test_envoy_takes_it_in_increments_though_it_does_not_say_so(server, cache, connect):
+    cache.set_snapshot("all", [Cluster(name="c")], ttl=SHORT)
+    stream = await connect(server.address, user_agent="envoy", delta=True)
+    await stream.ask("cds", "c")
+    (sent,) = (await stream.accept()).resources
+    (again,) = (await stream.accept()).resources
+    assert sent == again  # with its content, in case that it was forgotten meanwhile
+    assert sent.ttl.ToMilliseconds() == 300
 
 
 async def test_where_absence_means_removal_all_of_it_is_said_again(server, cache, connect):
     cache.set_snapshot("all", [Cluster(name="for-ever")])
     cache.update("all", [Cluster(name="for-a-time")], ttl=SHORT)
-    stream = await connect(server.address, user_agent="envoy")
+    stream = await connect(server.address, features=TTL)
     await stream.ask("cds")
     first = await stream.accept()
     again = await stream.accept()
@@ -92,10 +104,13 @@ async def test_where_absence_means_removal_all_of_it_is_said_again(server, cache
     assert sorted(one.type_url for one in again.resources) == [CLUSTER, WRAPPED]
 
 
-async def test_who_does_not_know_of_it_is_sent_the_bare_resource_once(server, cache, connect):
+@pytest.mark.parametrize("user_agent", ["gRPC C-core linux", "envoy"])
+async def test_who_does_not_know_of_it_is_sent_the_bare_resource_once(
+    server, cache, connect, user_agent
+):
     cache.set_snapshot("all", [Cluster(name="c")], ttl=SHORT)
-    other = await connect(server.address, user_agent="envoy", node_id="other")
-    stream = await connect(server.address, user_agent="gRPC C-core linux")
+    other = await connect(server.address, features=TTL, node_id="other")
+    stream = await connect(server.address, user_agent=user_agent)
     for each in (stream, other):
         await each.ask("cds", "c")
     (packed,) = (await stream.accept("c")).resources
@@ -108,7 +123,7 @@ async def test_who_does_not_know_of_it_is_sent_the_bare_resource_once(server, ca
 
 async def test_a_resource_may_say_itself_how_long_it_lives(server, cache, connect):
     cache.set_snapshot("all", [{"@type": WRAPPED, "ttl": "60s", "resource": BARE}], ttl=SHORT)
-    stream = await connect(server.address, user_agent="envoy", delta=True)
+    stream = await connect(server.address, features=TTL, delta=True)
     await stream.ask("cds", "c")
     (sent,) = (await stream.accept()).resources
     assert sent.ttl.ToMilliseconds() == 60_000
@@ -119,11 +134,14 @@ BARE = {"@type": CLUSTER, "name": "c", "type": "STATIC"}
 
 async def test_what_was_refused_is_not_kept_alive(server, cache, connect):
     cache.set_snapshot("all", [Cluster(name="good"), Cluster(name="bad")], ttl=SHORT)
-    stream = await connect(server.address, user_agent="envoy", delta=True)
+    stream = await connect(server.address, features=TTL, delta=True)
     await stream.ask("cds", "good", "bad")
     response = await stream.next()
     await stream.ask("cds", nonce=response.nonce, error="bad: not to my taste")
-    assert [beat.name for beat in (await stream.accept()).resources] == ["good"]
+    for _ in range(2):
+        (beat,) = (await stream.accept()).resources
+        assert beat.name == "good"
+        assert beat.HasField("resource")  # it may not have been taken in
 
 
 @pytest.mark.parametrize("ttl", [0, -1, float("nan")])
