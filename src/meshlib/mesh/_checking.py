@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..clock import Dice
 from ..dataplane import UpstreamEndpoint
@@ -12,6 +13,9 @@ from ..dataplane.upstream.health import Check, HealthChecker, Result
 from ..middleware._drive import Runtime
 from ..middleware._probes import Probe, probe_for
 from ..model import HealthCheck, StrictDns
+
+if TYPE_CHECKING:
+    from ..middleware._tls_upstream import UpstreamSecurity
 
 log = logging.getLogger("meshlib")
 
@@ -56,13 +60,16 @@ class Checking:
                 self._cluster.rebalance()
 
     async def _ask(self, check: Check) -> None:
-        probe = probe_for(check.config, self._cluster.name)
+        probe = probe_for(check.config, self._cluster.name, self._secured)
         try:
             while True:
                 await asyncio.sleep(max(0.0, check.due - self._runtime.clock()))
                 self._hear(check, await self._answer(probe, check))
         finally:
             await probe.close()
+
+    def _secured(self) -> "UpstreamSecurity":
+        return self._runtime.security.upstream
 
     async def _answer(self, probe: Probe, check: Check) -> Result:
         try:

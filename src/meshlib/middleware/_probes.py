@@ -1,13 +1,19 @@
 """Probes of active health checks: one question over the network, one answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ..dataplane import UpstreamEndpoint
 from ..dataplane.upstream.health import Result, judged
+from ..identity.credentials import IdentityError
 from ..model import Address, GrpcHealthCheck, HealthCheck, HttpHealthCheck, TcpHealthCheck
+from ._target import host_of
+
+if TYPE_CHECKING:
+    from ..dataplane.upstream.transport import Transport
+    from ._tls_upstream import Dial, UpstreamSecurity
 
 USER_AGENT = "meshlib/HC"
 CHECK = "/grpc.health.v1.Health/Check"
@@ -18,6 +24,13 @@ _UNANSWERED = (4, 14)
 """gRPC statuses that need not be the server's own word: DEADLINE_EXCEEDED, UNAVAILABLE."""
 
 
+Security = Callable[[], "UpstreamSecurity"]
+
+
+def unsecured() -> NoReturn:
+    raise IdentityError("nothing is there to secure the connection with")
+
+
 class Probe(Protocol):
     """Asks one endpoint; raises nothing. A connection may be kept for the next time."""
 
@@ -26,13 +39,13 @@ class Probe(Protocol):
     async def close(self) -> None: ...
 
 
-def probe_for(check: HealthCheck, cluster: str) -> Probe:
-    """What asks an endpoint of ``cluster`` as the check says."""
+def probe_for(check: HealthCheck, cluster: str, security: Security = unsecured) -> Probe:
+    """What asks an endpoint of ``cluster`` as the check says, as safely as calls are made."""
     match check.checker:
         case HttpHealthCheck() as checker:
-            return HttpProbe(checker, check, cluster)
+            return HttpProbe(checker, check, cluster, security)
         case GrpcHealthCheck() as checker:
-            return GrpcProbe(checker, check, cluster)
+            return GrpcProbe(checker, check, cluster, security)
         case TcpHealthCheck() as checker:
             return TcpProbe(checker, check)
 
@@ -43,8 +56,20 @@ def place(endpoint: UpstreamEndpoint) -> Address:
     return Address(endpoint.address.host, port) if port else endpoint.address
 
 
+def wanted_for(security: Security, endpoint: UpstreamEndpoint) -> "Transport | None":
+    """``None``: plain text."""
+    return None if endpoint.secured_by is None else security().wanted_for(endpoint)
+
+
 class HttpProbe:
-    def __init__(self, checker: HttpHealthCheck, check: HealthCheck, cluster: str) -> None:
+    def __init__(
+        self,
+        checker: HttpHealthCheck,
+        check: HealthCheck,
+        cluster: str,
+        security: Security = unsecured,
+    ) -> None:
+        self._security = security
         self._checker = checker
         self._check = check
         self._cluster = cluster
@@ -59,17 +84,27 @@ class HttpProbe:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         try:
+            scheme, secured = self._secured(endpoint)
             async with self._session.request(
                 self._checker.method,
-                f"http://{place(endpoint)}{self._checker.path}",
+                f"{scheme}://{place(endpoint)}{self._checker.path}",
                 headers=self._headers(endpoint),
+                **secured,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=self._check.timeout),
             ) as response:
                 await response.read()
                 return judged(self._checker, response.status)
-        except (OSError, aiohttp.ClientError, TimeoutError, ValueError):
+        except (OSError, aiohttp.ClientError, TimeoutError, ValueError, IdentityError):
             return Result.UNREACHED
+
+    def _secured(self, endpoint: UpstreamEndpoint) -> tuple[str, dict[str, Any]]:
+        transport = wanted_for(self._security, endpoint)
+        if transport is None:
+            return "http", {}
+        host = host_of(self._checker.host) or endpoint.config.hostname or self._cluster
+        context, name = self._security().context(transport, host)
+        return "https", {"ssl": context, "server_hostname": name}
 
     def _headers(self, endpoint: UpstreamEndpoint) -> Sequence[tuple[str, str]]:
         host = self._checker.host or endpoint.config.hostname or self._cluster
@@ -87,7 +122,15 @@ class HttpProbe:
 class GrpcProbe:
     """Over blocking channels, which a fork leaves intact, unlike those of asyncio."""
 
-    def __init__(self, checker: GrpcHealthCheck, check: HealthCheck, cluster: str) -> None:
+    def __init__(
+        self,
+        checker: GrpcHealthCheck,
+        check: HealthCheck,
+        cluster: str,
+        security: Security = unsecured,
+    ) -> None:
+        self._security = security
+        self._dialled: Dial | None = None
         self._checker = checker
         self._check = check
         self._cluster = cluster
@@ -98,8 +141,13 @@ class GrpcProbe:
     async def ask(self, endpoint: UpstreamEndpoint) -> Result:
         import grpc
 
-        if self._channel is None:
-            self._channel = self._dial(endpoint)
+        try:
+            dial = self._secured(endpoint)
+        except IdentityError:
+            return Result.UNREACHED
+        if self._channel is None or dial is not self._dialled:
+            await self.close()
+            self._channel, self._dialled = self._dial(endpoint, dial), dial
         try:
             answer = await _answered(
                 self._channel.unary_unary(CHECK).future(
@@ -114,14 +162,27 @@ class GrpcProbe:
             await self.close()
         return Result.PASSED if answer == SERVING else Result.FAILED
 
-    def _dial(self, endpoint: UpstreamEndpoint) -> Any:
+    def _secured(self, endpoint: UpstreamEndpoint) -> "Dial | None":
+        transport = wanted_for(self._security, endpoint)
+        if transport is None:
+            return None
+        return self._security().dial(transport, host_of(self._authority(endpoint)))
+
+    def _authority(self, endpoint: UpstreamEndpoint) -> str:
+        return self._checker.authority or endpoint.config.hostname or self._cluster
+
+    def _dial(self, endpoint: UpstreamEndpoint, dial: "Dial | None") -> Any:
         import grpc
 
         from ._grpc_pool import AUTHORITY, DIRECT, native_target, own
+        from ._tls_upstream import TARGET_NAME
 
-        authority = self._checker.authority or endpoint.config.hostname or self._cluster
-        options = ((AUTHORITY, authority), ("grpc.primary_user_agent", USER_AGENT), *DIRECT, *own())
-        return grpc.insecure_channel(native_target(place(endpoint)), options)
+        authority, target = self._authority(endpoint), native_target(place(endpoint))
+        options = (("grpc.primary_user_agent", USER_AGENT), *DIRECT, *own())
+        if dial is None:
+            return grpc.insecure_channel(target, ((AUTHORITY, authority), *options))
+        named = ((AUTHORITY, host_of(authority)), (TARGET_NAME, dial.name))
+        return grpc.secure_channel(target, dial.credentials, (*named, *options))
 
     async def close(self) -> None:
         channel, self._channel = self._channel, None

@@ -4,23 +4,40 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
 from ..dataplane import AskRateLimit, RateLimitVerdict, UpstreamEndpoint
-from ._grpc_pool import DIRECT, RECONNECT, native_target, own
+from ..identity.credentials import IdentityError
+from ._grpc_pool import AUTHORITY, DIRECT, RECONNECT, native_target, own
+from ._tls_upstream import TARGET_NAME, Dial
 
+T = TypeVar("T")
 Encode = Callable[[str, Sequence[Sequence[tuple[str, str]]]], bytes]
 Decode = Callable[[bytes], RateLimitVerdict]
 Ask = Callable[..., Any]
+DialFor = Callable[[UpstreamEndpoint], Dial | None]
+"""``None``: in plain text. Raises :class:`IdentityError` where that would not be safe enough."""
+Key = tuple[str, Dial | None]
+
+
+def in_plain_text(endpoint: UpstreamEndpoint) -> None:
+    if endpoint.secured_by is not None:
+        raise IdentityError("nothing is there to secure the connection with")
 
 
 class RateLimitServiceClient:
-    """``encode`` and ``decode`` make the messages: what is here sees only bytes."""
+    """``encode`` and ``decode`` make the messages: what is here sees only bytes.
 
-    def __init__(self, method: str, encode: Encode, decode: Decode) -> None:
+    ``dial``: how the connection to an endpoint is secured.
+    """
+
+    def __init__(
+        self, method: str, encode: Encode, decode: Decode, dial: DialFor = in_plain_text
+    ) -> None:
+        self._dial = dial
         self._method = method
         self._encode = encode
         self._decode = decode
@@ -29,9 +46,9 @@ class RateLimitServiceClient:
     def reset(self) -> None:
         """In a forked child: connections and locks are the parent's."""
         self._lock = threading.Lock()
-        self._channels: dict[str, tuple[grpc.Channel, Ask]] = {}
+        self._channels: dict[Key, tuple[grpc.Channel, Ask]] = {}
         self._aio_channels: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, dict[str, tuple[grpc.aio.Channel, Ask]]
+            asyncio.AbstractEventLoop, dict[Key, tuple[grpc.aio.Channel, Ask]]
         ] = weakref.WeakKeyDictionary()
 
     def ask(self, effect: AskRateLimit) -> RateLimitVerdict:
@@ -40,6 +57,8 @@ class RateLimitServiceClient:
             answer = self._sync(effect.endpoint)(request, timeout=effect.timeout)
         except grpc.RpcError as error:
             return _no_verdict(error)
+        except IdentityError as missing:
+            return RateLimitVerdict(None, detail=str(missing))
         return self._decode(answer)
 
     async def aask(self, effect: AskRateLimit) -> RateLimitVerdict:
@@ -48,24 +67,30 @@ class RateLimitServiceClient:
             answer = await self._aio(effect.endpoint)(request, timeout=effect.timeout)
         except grpc.RpcError as error:
             return _no_verdict(error)
+        except IdentityError as missing:
+            return RateLimitVerdict(None, detail=str(missing))
         return self._decode(answer)
 
     def _sync(self, endpoint: UpstreamEndpoint) -> Ask:
+        key = endpoint.key, self._dial(endpoint)
         with self._lock:
-            known = self._channels.get(endpoint.key)
+            known = self._channels.get(key)
             if known is None:
-                channel = grpc.insecure_channel(native_target(endpoint.address), _options())
-                known = self._channels[endpoint.key] = channel, channel.unary_unary(self._method)
+                channel = _opened(grpc, endpoint, key[1])
+                self._channels = _without_old(self._channels, key)
+                known = self._channels[key] = channel, channel.unary_unary(self._method)
             return known[1]
 
     def _aio(self, endpoint: UpstreamEndpoint) -> Ask:
         loop = asyncio.get_running_loop()
+        key = endpoint.key, self._dial(endpoint)
         with self._lock:
-            channels = self._aio_channels.setdefault(loop, {})
-            known = channels.get(endpoint.key)
+            channels = self._aio_channels.get(loop, {})
+            known = channels.get(key)
             if known is None:
-                channel = grpc.aio.insecure_channel(native_target(endpoint.address), _options())
-                known = channels[endpoint.key] = channel, channel.unary_unary(self._method)
+                channel = _opened(grpc.aio, endpoint, key[1])
+                known = channel, channel.unary_unary(self._method)
+                self._aio_channels[loop] = {**_without_old(channels, key), key: known}
             return known[1]
 
     def close(self) -> None:
@@ -81,6 +106,19 @@ class RateLimitServiceClient:
             channels = self._aio_channels.pop(asyncio.get_running_loop(), {})
         for channel, _ in channels.values():
             await channel.close()
+
+
+def _opened(library: Any, endpoint: UpstreamEndpoint, dial: Dial | None) -> Any:
+    target = native_target(endpoint.address)
+    if dial is None:
+        return library.insecure_channel(target, _options())
+    named = ((TARGET_NAME, dial.name), (AUTHORITY, dial.name)) if dial.name else ()
+    return library.secure_channel(target, dial.credentials, (*_options(), *named))
+
+
+def _without_old(channels: dict[Key, T], key: Key) -> dict[Key, T]:
+    """Those that were secured by what does not hold any more close when nobody uses them."""
+    return {other: kept for other, kept in channels.items() if other[0] != key[0]}
 
 
 def _options() -> tuple[tuple[str, Any], ...]:

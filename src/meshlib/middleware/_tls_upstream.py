@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
+from ..dataplane import UpstreamEndpoint
 from ..dataplane.routing.matchers import Regex
-from ..dataplane.upstream.transport import Transport
+from ..dataplane.upstream.transport import Transport, transport_of
 from ..identity.credentials import Credentials, IdentityError, UntrustedError
 from ..identity.leaf import Leaf, Purpose, check_leaf
 from ..identity.material import Material, Materials
@@ -72,6 +73,11 @@ class UpstreamSecurity:
     def material(self, transport: Transport) -> Material:
         validation = validation_of(transport)
         return self._materials.of(transport.tls.certificate, validation.roots, validation.crl)
+
+    def wanted_for(self, endpoint: UpstreamEndpoint) -> Transport | None:
+        """``None``: plain text."""
+        cluster = endpoint.secured_by
+        return None if cluster is None else transport_of(cluster, endpoint.config)
 
     # -- gRPC -----------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import meshlib
-from meshlib.dataplane import CallEnded, Engine, Options
+from meshlib.dataplane import CallEnded, Engine, Failure, Options
 from meshlib.identity.credentials import Bundle, Credentials, Svid
 from meshlib.identity.names import derived_name
 from meshlib.identity.sources import StaticSource
@@ -209,7 +209,8 @@ class Member:
 
     @property
     def causes(self) -> list[str]:
-        return [getattr(end.outcome, "cause", end.outcome).name for end in self.ended]
+        outcomes = [end.outcome for end in self.ended]
+        return [one.cause.name if isinstance(one, Failure) else "" for one in outcomes]
 
     def lead_to(self, *ports: int, tls: UpstreamTls | None, spiffe_id: str = REVIEWS, **cluster):
         """``reviews:9080`` has these endpoints, for which that is said to answer."""
