@@ -134,6 +134,13 @@ class Subscriptions:
 
     def _due(self, state: TypeSubscription, offered: PackedType) -> Response | None:
         """What may be told now; what may not yet stays pending."""
+        missing = state.unanswered - offered.resources.keys()
+        if missing and self._is_replaced(REMOVED_AFTER.get(state.type_url, ())):
+            # They were asked for on behalf of what is not in force any more. To hear that they do
+            # not exist before hearing of what leads elsewhere would fail calls.
+            if state.type_url in COMPLETE and not self.delta:
+                return None
+            missing = set()
         held = self._held(state, offered)
         new = {name for name in state.pending if name in offered.resources} - held
         gone = state.pending - new - held
@@ -142,13 +149,12 @@ class Subscriptions:
             new &= state.unanswered
         if not self._is_settled(REMOVED_AFTER.get(state.type_url, ())):
             gone = set()
-        missing = state.unanswered - offered.resources.keys()
         told = state.send(sorted(new))
         if self._warms and state.type_url == CLUSTER and ENDPOINT in self.types:
             self.types[ENDPOINT].send_again(map(_endpoints_of, told))
         state.send(gone)
         asked, state.asked = state.asked, False
-        state.unanswered.clear()
+        state.unanswered -= offered.resources.keys() | missing
         if self.delta:
             owed = bool(told or gone or missing or (asked and state.wildcard))
             return self._send(state, offered, told, removed=gone | missing) if owed else None
@@ -226,6 +232,11 @@ class Subscriptions:
     def _is_under_way(self, type_urls: tuple[str, ...]) -> bool:
         states = (self.types.get(type_url) for type_url in type_urls)
         return any(state is not None and state.in_flight for state in states)
+
+    def _is_replaced(self, type_urls: tuple[str, ...]) -> bool:
+        """Is anything of these, of which the client has some, about to be other than it was?"""
+        states = (self.types.get(type_url) for type_url in type_urls)
+        return any(s is not None and s.nonce and not s.is_settled for s in states)
 
     def _is_settled(self, type_urls: tuple[str, ...]) -> bool:
         states = (self.types.get(type_url) for type_url in type_urls)

@@ -60,6 +60,20 @@ def test_changed_routes_wait_for_clusters_under_way(either):
     assert either.pull() == ["rds r@2"]
 
 
+def test_that_a_cluster_is_gone_is_told_after_the_routes_that_lead_elsewhere(either):
+    either.publish(cds="a@1", rds="r@1")
+    accepted(either, cds="a", rds="r")
+    either.publish("2", cds="a@1 b@1", rds="r@2")
+    assert either.pull() == ["rds r@2"]
+    either.publish("3", cds="a@1", rds="r@3")
+    either.ask("cds", "a", "b")  # for the routes of 2, which are over
+    assert either.pull() == []
+    either.accept("rds")
+    assert either.pull() == ["rds r@3"]
+    either.accept("rds")
+    assert either.pull() == (["cds -b"] if either.delta else ["cds a@1"])
+
+
 def test_a_new_name_is_answered_though_clusters_are_under_way(either):
     either.publish(cds="a@1", rds="r@1 s@1")
     either.ask("cds", "a")
