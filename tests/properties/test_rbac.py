@@ -279,6 +279,14 @@ def test_the_engine_lets_pass_whom_the_rules_let_pass(rules: RbacRules, request:
     assert judged(rules, request) is lets_pass(rules, request)
 
 
+@settings(max_examples=300, deadline=None)
+@given(ACCESS, st.lists(REQUESTS, min_size=2, max_size=6))
+def test_who_was_judged_before_decides_nothing(rules: RbacRules, requests: list[Request]) -> None:
+    judge = Judge(rules, fullmatch)
+    for request in (*requests, *requests):
+        assert judge.lets_pass(judge.policy(request)) is lets_pass(rules, request)
+
+
 @settings(max_examples=100, deadline=None)
 @given(ACCESS, REQUESTS, st.randoms())
 def test_the_order_of_headers_decides_nothing(rules, request, luck) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from meshlib.dataplane import Cause, Connection, Deliver, Engine, Failure, Peer, Response, Serve
+from meshlib.dataplane.filters.rbac_rules import MEMO_SIZE, Judge
 from meshlib.errors import ConfigError
 from meshlib.model import (
     ROUTER,
@@ -321,3 +322,12 @@ def test_a_rule_that_means_nothing_is_refused_whole(guarded, rule, why):
 def test_a_policy_for_nobody_is_refused(guarded):
     with pytest.raises(ConfigError, match="must not be empty"):
         guarded(denying(ANY, principals=()))
+
+
+def test_what_is_remembered_of_requests_is_bounded():
+    policy = Policy(name="p", permissions=(ADMIN,), principals=(ANY,))
+    judge = Judge(RbacRules(policies=(policy,)), str.__eq__)
+    for number in range(MEMO_SIZE + 5):
+        assert judge.policy(get("a:80", f"/{number}")) is None
+        assert judge.policy(get("a:80", f"/admin/{number}?x")) == "p"
+    assert len(judge._memo) <= MEMO_SIZE

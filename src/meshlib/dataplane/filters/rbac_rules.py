@@ -5,7 +5,7 @@ caller: it counts as a match where matches deny, and as none where they allow. A
 that around for what is in it, so each test is compiled for the doubt of its place.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,17 +34,12 @@ from ...model.rbac import (
 from ...model.uri_template import TemplateError
 from ..message import Peer, Request
 from ..routing.ip_ranges import Place, place_of, range_test
-from ..routing.matchers import Regex, header_condition, metadata_condition, path_of, text_test
+from ..routing.matchers import Regex, header_condition, metadata_condition, text_test
 from ..routing.uri_template import template_test
+from .rbac_facts import facts_of, local_address, path, server_name, source, values_of
 
 Test = Callable[[Request], bool]
-PSEUDO: dict[str, Callable[[Request], tuple[str, ...]]] = {
-    ":method": lambda request: (request.method,),
-    ":path": lambda request: (request.path,),
-    ":authority": lambda request: (request.authority or request.target,),
-    "host": lambda request: (request.authority or request.target,),
-    ":scheme": lambda request: (request.scheme,),
-}
+MEMO_SIZE = 1024
 HIDDEN_BY_GRPC = frozenset({":scheme", "te", "content-type"})
 
 
@@ -57,9 +52,13 @@ class Ground:
 
 
 class Judge:
-    """The policies of one configuration."""
+    """The policies of one configuration.
 
-    __slots__ = ("_policies", "allows", "logs")
+    Which of them holds is remembered by all that they ask of a request, as most requests have
+    that in common with some other.
+    """
+
+    __slots__ = ("_facts", "_memo", "_policies", "allows", "logs")
 
     def __init__(self, rules: RbacRules, regex: Regex) -> None:
         self.allows = rules.action is not RbacAction.DENY
@@ -67,9 +66,24 @@ class Judge:
         ground = Ground(regex, doubt=rules.action is RbacAction.DENY)
         policies = sorted(rules.policies, key=lambda policy: policy.name)
         self._policies = tuple((each.name, policy_test(each, ground)) for each in policies)
+        self._facts = facts_of(rules)
+        self._memo: dict[tuple[Hashable, ...], str | None] = {}
 
     def policy(self, request: Request) -> str | None:
         """The name of the first one that holds."""
+        facts = self._facts
+        if facts is None:
+            return self._search(request)
+        key = tuple([fact(request) for fact in facts])
+        try:
+            return self._memo[key]
+        except KeyError:
+            if len(self._memo) >= MEMO_SIZE:
+                self._memo.clear()
+            found = self._memo[key] = self._search(request)
+            return found
+
+    def _search(self, request: Request) -> str | None:
         for name, test in self._policies:
             if test(request):
                 return name
@@ -141,21 +155,16 @@ def _header(rule: HeaderRule, ground: Ground) -> Test:
     such rules, which may be good ones for HTTP.
     """
     name = rule.header.name.lower()
-    read = PSEUDO.get(name) or _reader(name)
-    test = header_condition(rule.header, ground.regex, read).test
+    test = header_condition(rule.header, ground.regex, values_of(name)).test
     if name not in HIDDEN_BY_GRPC and not name.startswith("grpc-") and not name.endswith("-bin"):
         return test
     doubt = ground.doubt
     return lambda request: doubt if request.is_grpc else test(request)
 
 
-def _reader(name: str) -> Callable[[Request], Sequence[str]]:
-    return lambda request: [value for key, value in request.headers if key == name]
-
-
 def _url_path(rule: UrlPath, ground: Ground) -> Test:
     test = text_test(rule.path, ground.regex)
-    return lambda request: test(path_of(request.path))
+    return lambda request: test(path(request))
 
 
 def _uri_template(rule: UriTemplate, _ground: Ground) -> Test:
@@ -163,12 +172,12 @@ def _uri_template(rule: UriTemplate, _ground: Ground) -> Test:
         test = template_test(rule.path_template)
     except TemplateError as error:
         raise ConfigError(f"rbac: path template {rule.path_template!r}: {error}") from None
-    return lambda request: test(path_of(request.path))
+    return lambda request: test(path(request))
 
 
 def _server_name(rule: RequestedServerName, ground: Ground) -> Test:
     test = text_test(rule.name, ground.regex)
-    return lambda request: test(request.connection.server_name)
+    return lambda request: test(server_name(request))
 
 
 def _metadata(rule: MetadataRule, ground: Ground) -> Test:
@@ -176,11 +185,11 @@ def _metadata(rule: MetadataRule, ground: Ground) -> Test:
 
 
 def _local(request: Request) -> Place:
-    return place_of(request.connection.local_address)
+    return place_of(local_address(request))
 
 
 def _remote(request: Request) -> Place:
-    return place_of(request.source)
+    return place_of(source(request))
 
 
 def _address(rule: DestinationIp | DirectRemoteIp | RemoteIp, ground: Ground) -> Test:
