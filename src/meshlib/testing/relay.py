@@ -140,7 +140,7 @@ class Relay:
     def __init__(self, upstream: str = "127.0.0.1:1") -> None:
         self.upstream = upstream
         self.connections = 0
-        self._lines: set[Line] = set()
+        self._lines: dict[Line, asyncio.Task[None]] = {}
         self._trap: _Trap | None = None
 
     async def __aenter__(self) -> Self:
@@ -155,8 +155,10 @@ class Relay:
         trace: TracebackType | None,
     ) -> None:
         self._server.close()
-        for line in tuple(self._lines):
-            line.close()
+        while self._lines:
+            for line in self._lines:
+                line.close()
+            await asyncio.wait(self._lines.values())
         await self._server.wait_closed()
 
     def at(self, point: Point, deed: Deed, *, times: int = 1) -> asyncio.Future[None]:
@@ -181,11 +183,13 @@ class Relay:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         line = Line((reader, writer))
-        self._lines.add(line)
+        task = asyncio.current_task()
+        assert task is not None
+        self._lines[line] = task
         try:
             await line.flow(int(self.upstream.rpartition(":")[2]), self._pass_on)
         finally:
-            self._lines.discard(line)
+            del self._lines[line]
 
     async def _pass_on(self, line: Line, frame: Frame) -> bytes:
         trap = self._trap
@@ -202,10 +206,11 @@ class Relay:
     async def _spring(self, trap: _Trap, line: Line, frame: Frame) -> bytes:
         try:
             said = await trap.deed(line, frame)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is told to who set the trap
             if not trap.sprung.done():
                 trap.sprung.set_exception(error)
-            raise
+            line.cut()
+            return b""
         if not trap.left and not trap.sprung.done():
             trap.sprung.set_result(None)
         return said
