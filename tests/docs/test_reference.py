@@ -87,4 +87,4 @@ def test_no_row_is_lost_and_each_kind_is_in_the_index(kind: str) -> None:
 
 def test_the_kinds_that_are_refused_are_named() -> None:
     assert {kind for kind in SECURITY if f"`{kind}`" not in INDEX} == set()
-    assert {"Gateway", "Sidecar"} <= OTHER_ISTIO
+    assert "Sidecar" in OTHER_ISTIO

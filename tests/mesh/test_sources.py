@@ -18,8 +18,8 @@ def test_an_embedded_mesh_tells_what_it_does_not_act_on() -> None:
 
 
 def test_a_kind_without_effect_is_told_and_logged(caplog) -> None:
-    gateway = {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "g"}}
-    with Mesh("ratings", config=[gateway]) as mesh:
+    sidecar = {"apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": {"name": "g"}}
+    with Mesh("ratings", config=[sidecar]) as mesh:
         (said,) = mesh.ignored()
-    assert "Gateway is not supported yet" in said
+    assert "Sidecar is not supported yet" in said
     assert said in caplog.text

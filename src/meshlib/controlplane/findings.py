@@ -4,7 +4,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import Problem
-from .analysis import delegates, duplicates, envoy_filters, hosts, mesh, routes, rules, workloads
+from .analysis import (
+    delegates,
+    duplicates,
+    envoy_filters,
+    gateways,
+    hosts,
+    mesh,
+    routes,
+    rules,
+    workloads,
+)
 from .manifests import read_files
 from .manifests.finding import (
     EMPTY_SUBSET,
@@ -21,6 +31,7 @@ ANALYZERS = (
     delegates.check,
     duplicates.check,
     envoy_filters.check,
+    gateways.check,
     hosts.check,
     mesh.check,
     routes.check,

@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # manifests build a World, so they cannot be needed to define
     from .manifests.destination_rule import DestinationRule
     from .manifests.envoy_filter import EnvoyFilter
     from .manifests.finding import Finding
+    from .manifests.gateway import Gateway
     from .manifests.http_policies import HTTPRetry
     from .manifests.load_balancer import (
         LocalityLoadBalancerSetting,
@@ -58,6 +59,7 @@ class World:
     virtual_services: tuple["Manifest[VirtualService]", ...] = ()
     destination_rules: tuple["Manifest[DestinationRule]", ...] = ()
     envoy_filters: tuple["Manifest[EnvoyFilter]", ...] = ()
+    gateways: tuple["Manifest[Gateway]", ...] = ()
     mesh_config: MeshSettings = MeshSettings()
     mesh_manifest: "Manifest[MeshConfig] | None" = None
     remarks: tuple["Finding", ...] = ()
@@ -70,3 +72,4 @@ class World:
         yield from self.virtual_services
         yield from self.destination_rules
         yield from self.envoy_filters
+        yield from self.gateways

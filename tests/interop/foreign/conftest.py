@@ -122,10 +122,10 @@ def connect(request: pytest.FixtureRequest, run: Any) -> Callable[..., Awaitable
 
 
 @pytest.fixture
-def call_at(go_judges: Path, run: Any) -> Callable[[str], Awaitable[Client]]:
-    """A client without xDS, that calls "reviews" at an address."""
+def call_at(go_judges: Path, run: Any) -> Callable[..., Awaitable[Client]]:
+    """A client without xDS, that calls a host, "reviews" unless told, at an address."""
 
-    async def connected(address: str) -> Client:
-        return await run(Client(go_judges / "client", address, "reviews:9080"))
+    async def connected(address: str, host: str = "reviews:9080") -> Client:
+        return await run(Client(go_judges / "client", address, host))
 
     return connected

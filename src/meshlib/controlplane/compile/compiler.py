@@ -9,6 +9,7 @@ from ... import model
 from ..scope import Scope
 from ..world import MeshSettings, World
 from .clusters import black_hole, passthrough
+from .gateways import edge_of
 from .names import BLACK_HOLE
 from .pieces import Piece, piece_of, same
 from .servers import server_listeners
@@ -97,9 +98,14 @@ def _gathered(
     tables = [table for piece in pieces for table in piece.tables] + port_tables
     clusters = [passthrough(view.mesh)]
     clusters += [cluster for piece in pieces for cluster in piece.clusters]
-    if any(BLACK_HOLE in piece.asked for piece in pieces):
+    edge = _edge(view)
+    led = {name for _, table in edge for _, name in model.referenced_clusters(table)}
+    if BLACK_HOLE in led.union(*(piece.asked for piece in pieces)):
         clusters.append(black_hole())
-    for listener, cluster in _sidecar(view, tables):
+    for listener, table in edge:
+        listeners[listener.name] = listener
+        tables.append(table)
+    for listener, cluster in () if edge else _sidecar(view, tables):
         listeners[listener.name] = listener
         clusters += cluster
     return model.gather(
@@ -114,6 +120,11 @@ def _kept(made: R, before: Mapping[str, R]) -> R:
     """The one from before, if it is no different."""
     old = before.get(made.name)
     return old if old is not None and old == made else made
+
+
+def _edge(view: View) -> list[tuple[model.Listener, model.RouteConfiguration]]:
+    """What is no sidecar but a gateway has, and nothing else."""
+    return [] if view.scope.sidecar is None else list(edge_of(view, view.scope.sidecar))
 
 
 def _sidecar(

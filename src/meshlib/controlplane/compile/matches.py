@@ -20,18 +20,25 @@ class Matched:
     stat_prefix: str = ""
 
 
-def matches_of(route: HTTPRoute, scope: Scope, port: int) -> Iterator[Matched]:
-    """Each match that can ever hold for the scope on the port."""
+IN_THE_MESH = frozenset({MESH})
+
+
+def matches_of(
+    route: HTTPRoute, scope: Scope, port: int, through: frozenset[str] = IN_THE_MESH
+) -> Iterator[Matched]:
+    """Each match that can ever hold for the scope on the port, of calls that come through these."""
     if not route.match:
         yield Matched(ANY_PATH, route.name)
     for match in route.match:
-        if applies(match, scope, port):
+        if applies(match, scope, port, through):
             name = f"{route.name}.{match.name}" if route.name and match.name else route.name
             yield Matched(route_match(match), name or match.name, match.stat_prefix)
 
 
-def applies(match: HTTPMatchRequest, scope: Scope, port: int) -> bool:
-    if match.gateways and MESH not in match.gateways:
+def applies(
+    match: HTTPMatchRequest, scope: Scope, port: int, through: frozenset[str] = IN_THE_MESH
+) -> bool:
+    if match.gateways and through.isdisjoint(match.gateways):
         return False
     if match.port not in {None, port}:
         return False

@@ -30,7 +30,7 @@ def outbound_listeners(
         name = f"{sidecar.listen_address}_{number}"
         http = model.HttpConnectionManager(
             routes=model.Rds(str(number)),
-            http_filters=_filters(tables[str(number)].virtual_hosts),
+            http_filters=filters_of(tables[str(number)].virtual_hosts),
             stat_prefix=f"outbound_{name}",
             normalize_path=view.mesh.normalize_path,
             merge_slashes=view.mesh.merge_slashes,
@@ -39,7 +39,7 @@ def outbound_listeners(
         yield model.Listener(name=name, http=http, address=address)
 
 
-def _filters(hosts: Iterable[model.VirtualHost]) -> tuple[model.HttpFilter, ...]:
+def filters_of(hosts: Iterable[model.VirtualHost]) -> tuple[model.HttpFilter, ...]:
     """Those that any of the hosts speaks to; to the others they do nothing."""
     routes = tuple(route for host in hosts for route in host.routes)
     return filters_for(model.VirtualHost(name="all", domains=("*",), routes=routes))

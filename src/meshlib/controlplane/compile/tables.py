@@ -9,7 +9,7 @@ from ..manifests.manifest import Manifest
 from ..manifests.virtual_service import VirtualService
 from .actions import action_of, default_action, headers_of
 from .filters import overrides_of
-from .matches import ANY_PATH, matches_of
+from .matches import ANY_PATH, IN_THE_MESH, matches_of
 from .names import PASSTHROUGH, cluster_name, host_forms
 from .services import MeshPort, MeshService
 from .view import View
@@ -21,7 +21,7 @@ def virtual_host(service: MeshService, port: MeshPort, view: View) -> model.Virt
         routes: tuple[model.Route, ...] = (_default_route(service, port, view),)
         source = service.manifest.place
     else:
-        routes = tuple(_routes(manifest, port.number, view))
+        routes = tuple(routes_of(manifest, port.number, view))
         source = manifest.place
     return model.VirtualHost(
         name=f"{service.host}:{port.number}",
@@ -84,9 +84,14 @@ def _default_route(service: MeshService, port: MeshPort, view: View) -> model.Ro
     )
 
 
-def _routes(manifest: Manifest[VirtualService], port: int, view: View) -> Iterator[model.Route]:
+def routes_of(
+    manifest: Manifest[VirtualService],
+    port: int,
+    view: View,
+    through: frozenset[str] = IN_THE_MESH,
+) -> Iterator[model.Route]:
     for rule in view.http_rules(manifest):
-        found = tuple(matches_of(rule.route, view.scope, port))
+        found = tuple(matches_of(rule.route, view.scope, port, through))
         if not found:
             continue
         action = action_of(rule, view, port)

@@ -5,6 +5,7 @@ from typing import Any
 from .common import WorkloadEntry
 from .destination_rule import DestinationRule
 from .envoy_filter import EnvoyFilter
+from .gateway import Gateway
 from .mesh_config import MeshConfig
 from .piece import Piece
 from .service import Service
@@ -20,6 +21,7 @@ SUPPORTED: dict[str, tuple[str, type[Piece]]] = {
     "ServiceEntry": (NETWORKING, ServiceEntry),
     "WorkloadEntry": (NETWORKING, WorkloadEntry),
     "EnvoyFilter": (NETWORKING, EnvoyFilter),
+    "Gateway": (NETWORKING, Gateway),
     "Service": ("", Service),
     "MeshConfig": ("mesh.istio.io", MeshConfig),
 }
@@ -28,8 +30,7 @@ SECURITY = frozenset({"PeerAuthentication", "RequestAuthentication", "Authorizat
 """Not enforceable yet: a mesh that took them in silence would only look safe."""
 
 OTHER_ISTIO = frozenset(
-    {"Gateway", "Sidecar", "WorkloadGroup", "ProxyConfig", "Telemetry"}
-    | {"WasmPlugin", "TrafficExtension"}
+    {"Sidecar", "WorkloadGroup", "ProxyConfig", "Telemetry"} | {"WasmPlugin", "TrafficExtension"}
 )
 
 KUBERNETES_CORE = frozenset(

@@ -92,6 +92,7 @@ class Loading:
             virtual_services=of("VirtualService"),
             destination_rules=of("DestinationRule"),
             envoy_filters=of("EnvoyFilter"),
+            gateways=of("Gateway"),
             mesh_config=MeshSettings() if config is None else config.spec.settings,
             mesh_manifest=config,
             remarks=tuple(f for f in self.findings if f.severity != "error"),
