@@ -33,6 +33,8 @@ REMOVED_AFTER = {
 MAX_NAMES = 10_000
 MAX_NAME_LENGTH = 2048
 MAX_TYPES = 32
+WITH_CONTENT = 3
+"""Each such word of what lives on has its content."""
 
 
 class Subscriptions:
@@ -60,6 +62,7 @@ class Subscriptions:
         self._settling = settling
         self._snapshot: PackedSnapshot | None = None
         self._nonce = 0
+        self._beats = 0
 
     def publish(self, snapshot: PackedSnapshot) -> None:
         """From now on this is what there is."""
@@ -98,6 +101,7 @@ class Subscriptions:
 
     def beat(self) -> bool:
         """Word is owed to the client of all that it would forget, if there is any."""
+        self._beats += 1
         for state in self.types.values():
             state.beats = bool(state.living())
         return any(state.beats for state in self.types.values())
@@ -182,14 +186,14 @@ class Subscriptions:
     def _heartbeat(self, state: TypeSubscription) -> Response:
         """Of the same version, and without what was sent before.
 
-        With it where absence means removal, after a NACK, and for Envoy, which refuses word
-        without content of what it forgot meanwhile.
+        With it where absence means removal, after a NACK, for Envoy, which refuses word without
+        content of what it forgot meanwhile, and now and then for others that forgot.
         """
         state.beats = False
         living, version = state.living(), state.sent_version
         if not self.delta and state.type_url in COMPLETE:
             return self._numbered(state, version, tuple(state.sent[n] for n in sorted(state.sent)))
-        if state.spurned or self._warms:
+        if state.spurned or self._warms or not self._beats % WITH_CONTENT:
             return self._numbered(state, version, living)
         return self._numbered(state, version, (), beats=living)
 
