@@ -101,3 +101,4 @@ def test_what_cannot_be_served_is_told_and_not_listened_on(snapshot_of):
     said = "\n".join(str(f.problem) for f in findings_of(accepted(*read_texts([("x", text)]))))
     assert "port 443 is not listened on" in said
     assert "no Gateway default/none is known" in said
+    assert "is for Envoys at the edge" in said

@@ -10,6 +10,8 @@ from ..world import World
 def check(world: World) -> Iterator[Finding]:
     known = {f"{one.namespace}/{one.name}" for one in world.gateways}
     for gateway in world.gateways:
+        said = "is for Envoys at the edge: it has no effect on calls within the mesh"
+        yield Finding(NOT_ACTED_ON, "info", gateway.place, str(gateway), said)
         if not gateway.spec.selector:
             place = gateway.place_of("selector")
             said = "selects nobody: without a selector it has no effect"

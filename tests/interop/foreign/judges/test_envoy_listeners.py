@@ -48,6 +48,17 @@ async def test_every_port_has_a_listener_and_all_is_accepted(
     assert not any(rejected.values()), rejected
 
 
+async def test_the_routes_of_a_port_are_those_of_all_its_hosts(
+    sidecar: Any, plane: Any, until: Any
+) -> None:
+    await until(lambda: in_sync(plane))
+    dumped = await sidecar.ask("/config_dump?resource=dynamic_route_configs")
+    (table,) = (one["route_config"] for one in dumped["configs"])
+    assert table["name"] == "9080"
+    domains = {domain for host in table["virtual_hosts"] for domain in host["domains"]}
+    assert {"reviews", "reviews:9080", "details", "details:9080", "*"} <= domains
+
+
 async def test_a_new_port_is_listened_on_while_envoy_runs(
     sidecar: Any, folder: Any, client: Any, until: Any
 ) -> None:
