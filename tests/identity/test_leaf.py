@@ -423,6 +423,12 @@ def test_sha1_is_no_signature(root, refused, tmp_path):
     refused((tmp_path / "leaf").read_bytes(), "weak digest")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_serial_number_that_is_not_positive_is_refused(make_leaf, refused):
+    der = make_leaf(serial=0x7AFE7AFE).der.replace(b"\x7a\xfe\x7a\xfe", b"\xfa\xfe\x7a\xfe", 1)
+    refused(der, "serial number is not positive|cannot be read")
+
+
 def test_a_certificate_of_an_older_version_is_refused(make_leaf, refused):
     version = b"\xa0\x03\x02\x01"
     der = make_leaf().der

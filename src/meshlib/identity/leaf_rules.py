@@ -130,6 +130,8 @@ def _spiffe_id(uri: str) -> SpiffeId:
 def _check_leaf(leaf: x509.Certificate, purpose: Purpose | None) -> None:
     if leaf.version is not x509.Version.v3:
         raise UntrustedError("the certificate is not of X.509 version 3")
+    if leaf.serial_number <= 0:
+        raise UntrustedError("the certificate's serial number is not positive")
     if weakness := weak(leaf.public_key()):
         raise UntrustedError(f"the certificate has {weakness}")
     usage: x509.KeyUsage | None = None
