@@ -29,6 +29,7 @@ from ._drive import Runtime
 from ._grpc_front import SOURCE
 from ._grpc_status import CODES, grpc_status, report
 from ._peer import NAMED_BY, SERVED
+from ._tls_held import Cut
 
 Admission = Serve | Deliver
 """A call stands before its handler, or the mesh answers in the handler's place."""
@@ -115,18 +116,26 @@ def number(code: Any) -> int:
 
 
 class Enter:
-    """What holds while a handler runs: the headers handed on, and the deadline."""
+    """What holds while a handler runs: the headers handed on, the deadline, and who calls.
 
-    __slots__ = ("_receipt", "_runtime", "_served", "_token")
+    ``cut``: how to break off a call that lasts, should its caller be revoked meanwhile.
+    """
 
-    def __init__(self, runtime: Runtime, inbound: Request) -> None:
+    __slots__ = ("_held", "_receipt", "_runtime", "_served", "_token")
+
+    def __init__(self, runtime: Runtime, inbound: Request, cut: Cut | None = None) -> None:
         self._runtime = runtime
         self._token = runtime.propagation.receive(inbound.headers)
         self._receipt = receive(runtime, inbound.deadline)
         known = inbound.connection is not PLAINTEXT
         self._served = SERVED.set(inbound.connection) if known else None
+        self._held: object = None
+        if cut is not None and inbound.streaming and inbound.connection.peer.secure:
+            self._held = runtime.security.inbound.held.hold(inbound.connection, cut)
 
     def leave(self) -> None:
+        if self._held is not None:
+            self._runtime.security.inbound.held.let_go(self._held)
         if self._served is not None:
             with suppress(ValueError):  # a stream that was dropped ends in another context
                 SERVED.reset(self._served)

@@ -20,6 +20,7 @@ from ..identity.tls import (
     swapped,
 )
 from ..model.security import CertificateValidation, DownstreamTls, SdsSecret
+from ._tls_held import Held
 from ._tls_names import allowed, names_of
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class InboundSecurity:
         self._made: tuple[DownstreamTls, Material, CheckedContext] | None = None
         self._peers: OrderedDict[tuple[bytes, str], tuple[Leaf, Connection]] = OrderedDict()
         self.callers: Counter[str] = Counter()
+        self.held = Held(runtime, self._is_refused)
 
     @property
     def mode(self) -> Mode:
@@ -149,6 +151,9 @@ class InboundSecurity:
         while len(self._peers) > COUNTED:
             self._peers.popitem(last=False)
         return made
+
+    def _is_refused(self, connection: Connection) -> bool:
+        return bool(self.connection(connection.peer.certificate).refusal)
 
     def plaintext(self) -> Connection:
         return PLAINTEXT if self.mode.plaintext else STRANGER

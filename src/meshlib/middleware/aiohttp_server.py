@@ -1,7 +1,8 @@
 """The server hook: one aiohttp middleware around all handlers of an application."""
 
+import asyncio
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -62,7 +63,7 @@ def server_middleware(runtime: Runtime) -> Middleware:
                 if type(effect) is Serve:
                     request[RECORD] = effect.record
                     effect = runtime.conclude(
-                        steps, await _served(request, handler, effect.request.connection)
+                        steps, await _served(runtime, request, handler, effect.request.connection)
                     )
                 else:
                     assert not isinstance(effect, Deliver | Serve | Send | Race | Spawn), effect
@@ -112,14 +113,23 @@ def _connection(runtime: Runtime, request: web.Request) -> Connection:
     return found
 
 
-async def _served(request: web.Request, handler: Handler, connection: Connection) -> Outcome:
+async def _served(
+    runtime: Runtime, request: web.Request, handler: Handler, connection: Connection
+) -> Outcome:
     if connection is PLAINTEXT:
         return await _answer(request, handler)
-    token = SERVED.set(connection)
+    token, held = SERVED.set(connection), runtime.security.inbound.held
+    call = held.hold(connection, partial(_cut, asyncio.get_running_loop(), request))
     try:
         return await _answer(request, handler)
     finally:
+        held.let_go(call)
         SERVED.reset(token)
+
+
+def _cut(loop: asyncio.AbstractEventLoop, request: web.Request) -> None:
+    if request.transport is not None:
+        loop.call_soon_threadsafe(request.transport.abort)
 
 
 async def _answer(request: web.Request, handler: Handler) -> Outcome:

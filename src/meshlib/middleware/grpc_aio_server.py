@@ -1,12 +1,14 @@
 """The asyncio server hook: one interceptor, each method's handler wrapped once."""
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
+import grpc
 import grpc.aio
 
-from ..dataplane import Deliver, Headers, Outcome, Race, Send, Serve, Spawn, Steps
+from ..dataplane import Deliver, Headers, Outcome, Race, Request, Send, Serve, Spawn, Steps
 from . import grpc_server
 from ._drive import Runtime
 from ._grpc_serve import (
@@ -27,6 +29,8 @@ from ._grpc_serve import (
 from ._grpc_status import started
 from .grpc_load import Loads
 from .grpc_server import put_load, put_trailers
+
+REVOKED = "the certificate is not trusted any more"
 
 
 class AioServerInterceptor(grpc.aio.ServerInterceptor):
@@ -103,12 +107,17 @@ def awaited(
         inbound = inbound_request(runtime, path, context, streaming=streaming)
         steps = runtime.inbound(inbound, extra)
         await let_in(runtime, steps, context)
-        entered = Enter(runtime, inbound)
+        cut = cutting(inbound)
+        entered = Enter(runtime, inbound, cut)
         outcome: Outcome = gone()
         try:
             response = await behaviour(request, context)
             outcome = outcome_of(context.code(), None)
             return response
+        except asyncio.CancelledError:
+            if cut is not None:
+                await cut.tell(context)
+            raise
         except Exception as error:
             outcome = outcome_of(context.code(), error)
             raise
@@ -135,7 +144,8 @@ def generating(
         inbound = inbound_request(runtime, path, context, streaming=True)
         steps = runtime.inbound(inbound, extra)
         await let_in(runtime, steps, context)
-        entered = Enter(runtime, inbound)
+        cut = cutting(inbound)
+        entered = Enter(runtime, inbound, cut)
         more = added(runtime.step(steps, started(None)))
         outcome: Outcome = gone()
         try:
@@ -145,6 +155,10 @@ def generating(
                     more = ()
                 yield response
             outcome = outcome_of(context.code(), None)
+        except asyncio.CancelledError:
+            if cut is not None:
+                await cut.tell(context)
+            raise
         except Exception as error:
             outcome = outcome_of(context.code(), error)
             raise
@@ -157,6 +171,32 @@ def generating(
                 put_load(loads[0], context, outcome)
 
     return serve
+
+
+class Cutting:
+    """Breaks off the running handler, whose caller is believed no more."""
+
+    def __init__(self, task: "asyncio.Task[Any]") -> None:
+        self._task = task
+        self._done = False
+
+    def __call__(self) -> None:
+        self._task.get_loop().call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        self._done = True
+        self._task.cancel()
+
+    async def tell(self, context: Any) -> None:
+        """A handler that is merely cancelled would leave its caller waiting."""
+        if self._done:
+            self._task.uncancel()
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, REVOKED)
+
+
+def cutting(inbound: Request) -> Cutting | None:
+    task = asyncio.current_task() if inbound.streaming and inbound.connection.peer.secure else None
+    return None if task is None else Cutting(task)
 
 
 async def put_headers(context: Any, headers: Headers) -> None:

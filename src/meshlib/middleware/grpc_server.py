@@ -69,7 +69,7 @@ def unary(
         admitted = admit(runtime, steps)
         if isinstance(admitted, Deliver):
             refuse(runtime, steps, admitted, context)
-        entered = Enter(runtime, inbound)
+        entered = Enter(runtime, inbound, getattr(context, "cancel", None))
         outcome: Outcome = gone()
         try:
             response = behaviour(request, context)
@@ -101,7 +101,7 @@ def streaming(
         admitted = admit(runtime, steps)
         if isinstance(admitted, Deliver):
             refuse(runtime, steps, admitted, context)
-        entered = Enter(runtime, inbound)
+        entered = Enter(runtime, inbound, getattr(context, "cancel", None))
         more = added(runtime.step(steps, started(None)))
         outcome: Outcome = gone()
         try:
