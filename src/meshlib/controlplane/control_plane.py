@@ -21,7 +21,6 @@ from .cache import SnapshotCache
 from .compile.servers import served_address
 from .discovery import Nack
 from .findings import Finding, findings_of
-from .fingerprints import Fingerprints
 from .limits import Limits
 from .manifests import Memory, load_documents
 from .node import ClientKind, Node
@@ -115,9 +114,7 @@ class ControlPlane:
         token = admin_token or os.environ.get("MESHLIB_ADMIN_TOKEN")
         self._admin = Admin(self._status, admin, token=token) if admin is not None else None
         self._world = World()
-        self._memory = Memory()
-        self._offers = Offers(self._registry)
-        self._fingerprints = Fingerprints()
+        self._memory, self._offers = Memory(), Offers(self._registry)
         self._world_before: World | None = None
         self._rollback_on_nack = rollback_on_nack
         self._findings: frozenset[Finding] = frozenset()
@@ -271,7 +268,7 @@ class ControlPlane:
         for kind in ClientKind:  # whoever comes first will be of one of these
             sidecar = Sidecar() if kind is ClientKind.ENVOY else None
             self._offers.check(world, Scope(sidecar=sidecar), kind)
-        return Change(world, self._fingerprints.of(world), findings, staged)
+        return Change(world, self._offers.version_of(world), findings, staged)
 
     def _put_in_force(self, change: "Change") -> None:
         before = self._world if self._status.version else None

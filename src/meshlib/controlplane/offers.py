@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ..model import Snapshot
 from ..xds.registration import Workload
 from .compile import Compiler
+from .fingerprints import Fingerprints
 from .node import ClientKind
 from .profiles import Report, adapt
 from .registry import Registry, joined
@@ -26,6 +27,7 @@ class Offers:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._compiler = Compiler()
+        self._fingerprints = Fingerprints()
         self._joined: tuple[World, tuple[Workload, ...], World] | None = None
         self._seen: dict[Scope, tuple[World, Snapshot]] = {}
         self._sound: Sound = {}
@@ -36,6 +38,9 @@ class Offers:
         snapshot = adapt(seen, kind, report)
         self._check(snapshot, seen, (scope, kind))
         return snapshot
+
+    def version_of(self, world: World) -> str:
+        return self._fingerprints.of(world)
 
     def check(self, world: World, scope: Scope, kind: ClientKind) -> None:
         """Raise where :meth:`to` would; nobody is told of what is adapted."""
