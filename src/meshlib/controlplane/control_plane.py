@@ -96,9 +96,8 @@ class ControlPlane:
         self._status = Status(clock)
         self._registry = self._status.registry = Registry(clock, registration_grace)
         self._registrations = self._made_registrations(registration_token)
-        self._settled = 0.0
+        self._settled, self._is_refreshing = 0.0, False
         self._settling: asyncio.TimerHandle | None = None
-        self._is_refreshing = False
         self._server = AdsServer(
             self._cache,
             self._status,
