@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+import threading
 
 import msgspec
 import pytest
@@ -341,6 +342,39 @@ def test_no_key_is_ever_shown(authority, reviews, now):
     svid = authority.issue(reviews, now)
     for shown in (repr(svid), repr(authority.credentials(svid)), repr(authority.slots)):
         assert "PRIVATE" not in shown
+
+
+def test_leaves_are_signed_while_roots_change(authority, reviews, now):
+    stop, made, wrong = threading.Event(), [], []
+
+    def sign():
+        while not stop.is_set():
+            try:
+                made.append(authority.issue(reviews, now).certificate_chain)
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=sign) for _ in range(3)]
+    for one in threads:
+        one.start()
+    bundles = [authority.credentials()]
+    for _ in range(10):
+        authority.rotate(now)
+        authority.rotate(now, emergency=True)
+        bundles.append(authority.credentials())
+    stop.set()
+    for one in threads:
+        one.join()
+    assert not wrong
+    assert made
+
+    def believed(chain, credentials):
+        try:
+            return bool(LeafChecker().check(chain, credentials, now))
+        except UntrustedError:
+            return False
+
+    assert all(any(believed(chain, one) for one in bundles) for chain in made[::20])
 
 
 def test_a_journal_survives_the_store(now):

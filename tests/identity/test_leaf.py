@@ -333,7 +333,13 @@ def test_a_chain_that_is_endless_is_refused(make_leaf, make_ca, root, refused):
     chain = b"".join(one.pem for one in cas[1:])
     refused(make_leaf(issuer=cas[-1]).pem + chain, "no root")
     refused(make_leaf().pem * 9, "sent 9 certificates")
-    refused(b"-" * (LONGEST_CHAIN + 1), "too long")
+
+
+def test_an_endless_chain_is_neither_read_nor_remembered(root, believing, now):
+    checker = LeafChecker()
+    with pytest.raises(UntrustedError, match="32769 bytes is too long"):
+        checker.check(b"-" * (LONGEST_CHAIN + 1), believing(root), now)
+    assert len(checker) == 0
 
 
 def test_a_thicket_of_namesakes_costs_the_one_who_sends_it(make_leaf, make_ca, refused):

@@ -9,7 +9,7 @@ from threading import Lock
 from .credentials import Bundle, Credentials, UntrustedError
 
 REMEMBERED = 1024
-LONGEST_CHAIN = 64 * 1024
+LONGEST_CHAIN = 32 * 1024
 
 
 class Purpose(StrEnum):
@@ -69,6 +69,8 @@ class LeafChecker:
         ``purpose`` ``None`` asks for a leaf that is good as both. Raises
         :class:`UntrustedError`. Expiry and revocation are looked at on every call.
         """
+        if len(chain) > LONGEST_CHAIN:
+            raise UntrustedError(f"a certificate chain of {len(chain)} bytes is too long")
         found = self._finding(chain, credentials, purpose)
         leaf = found.leaf
         if leaf is None:
@@ -124,6 +126,4 @@ def _roots(credentials: Credentials, trust_domain: str) -> tuple[bytes, ...] | N
 def _look(chain: bytes, credentials: Credentials, purpose: Purpose | None) -> Finding:
     from . import leaf_rules
 
-    if len(chain) > LONGEST_CHAIN:
-        return Finding("", None, None, refusal="the certificate chain is too long")
     return leaf_rules.look(chain, credentials.bundles, purpose)
