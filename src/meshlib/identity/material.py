@@ -65,9 +65,13 @@ class Materials:
         self._source = source
         self._clock = clock
         self._secrets = secrets
-        self._lock = threading.Lock()
+        self.reset()
         self._known: dict[Wanted, tuple[Stamp, Material]] = {}
         self._looked: dict[str, tuple[float, Stamp]] = {}
+
+    def reset(self) -> None:
+        """In a forked child the lock is the parent's."""
+        self._lock = threading.Lock()
 
     def of(
         self, certificate: CertificateSource | None, roots: RootSource | None, crl: str = ""

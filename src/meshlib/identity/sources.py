@@ -119,8 +119,8 @@ class FileSource(Feed):
 
         Raises :class:`IdentityError`.
         """
-        if self._thread is not None:
-            return
+        if self._thread is not None and self._thread.is_alive():
+            return  # else it is the parent's, who forked
         self._stamp = self._look()
         self.put(load(self._files, self._clock()))
         self._thread = threading.Thread(target=self._watch, name="meshlib-files", daemon=True)

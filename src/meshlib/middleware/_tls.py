@@ -20,6 +20,8 @@ class Security:
         self.materials = Materials(lambda: runtime.credentials, runtime.clock, self._secret)
         self.upstream = UpstreamSecurity(self.materials, options.wall, options.regex)
         self.inbound = InboundSecurity(runtime, self.materials)
+        for one in (self.materials, self.upstream, self.inbound.held):
+            runtime.resets.append(one.reset)
 
     def _secret(self, name: str) -> Secret | None:
         return self.secrets(name)

@@ -21,10 +21,14 @@ class Held:
     def __init__(self, runtime: "Runtime", is_refused: Callable[[Connection], bool]) -> None:
         self._runtime = runtime
         self._is_refused = is_refused
-        self._lock = threading.Lock()
-        self._calls: dict[object, tuple[Connection, Cut]] = {}
+        self.reset()
         self._revoked: frozenset[str] = frozenset()
         self._forget: Forget | None = None
+
+    def reset(self) -> None:
+        """In a forked child neither the lock nor the calls are one's own."""
+        self._lock = threading.Lock()
+        self._calls: dict[object, tuple[Connection, Cut]] = {}
 
     def hold(self, connection: Connection, cut: Cut) -> object:
         """Give the result to :meth:`let_go`."""

@@ -66,9 +66,13 @@ class UpstreamSecurity:
         self._materials = materials
         self._wall = wall
         self._regex = regex
-        self._lock = threading.Lock()
+        self.reset()
         self._dials: dict[tuple[Transport, str], Dial] = {}
         self._contexts: dict[Transport, tuple[Material, CheckedContext, str]] = {}
+
+    def reset(self) -> None:
+        """In a forked child the lock is the parent's."""
+        self._lock = threading.Lock()
 
     def material(self, transport: Transport) -> Material:
         validation = validation_of(transport)
