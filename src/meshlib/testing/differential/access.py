@@ -65,7 +65,7 @@ NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
 ADDRESSES = ("127.0.0.1", "127.0.0.3", "127.0.1.1", "127.1.0.9")
 PLACES = ("127.0.0.1", "127.0.0.2", "127.9.0.1")
 SERVER_NAMES = ("", "one.example", "two.example")
-POLICY_NAMES = ("one", "two words", "\u00dcn\u00ef", "z", "A", "ns[a]-policy[b]-rule[0]")
+POLICY_NAMES = ("one", "two words", "\u00dcn\u00ef", "Z", "A", "ns[a]-policy[b]-rule[0]")
 PATHS = (
     *("/", "/a", "/a/", "/a/b", "/a/b/", "/A/b", "/a/b/c", "/a/x.json", "/a//b", "/ab"),
     *("/a%2fb", "/a/%2e%2e/b", "/a;x=1/b", "/a/b=c", "/a/b|c", '/a/"b"', "/a/b*", "/a/$(x)/b"),
