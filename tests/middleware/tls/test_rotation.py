@@ -2,6 +2,8 @@
 
 import asyncio
 
+import grpc
+import grpc.aio
 import pytest
 
 
@@ -126,3 +128,56 @@ async def test_endpoints_of_one_address_but_two_clusters_are_not_mixed_up(
     productpage.lead_to(port, tls=None)
     assert await caller.call() == "nobody"
     assert seen.callers == ["", words.PRODUCTPAGE, ""]
+
+
+@pytest.mark.parametrize("library", ["grpc", "grpc.aio"])
+async def test_a_stream_lives_on_when_certificates_are_exchanged(
+    library, ca, reviews, productpage, words, serve, client
+):
+    begun, turn = asyncio.Event(), asyncio.Event()
+
+    class Slow(grpc.GenericRpcHandler):
+        def service(self, details):
+            async def stream(_request, context):
+                yield b"before"
+                begun.set()
+                await turn.wait()
+                yield b"after"
+
+            return grpc.unary_stream_rpc_method_handler(stream)
+
+    server = grpc.aio.server(interceptors=reviews.grpc.aio_server_interceptors())
+    server.add_generic_rpc_handlers((Slow(),))
+    port = reviews.grpc.add_port(server, "127.0.0.1:0")
+    await server.start()
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    heard = []
+    awaited = library == "grpc.aio"
+    hooks = productpage.grpc
+    channel = hooks.aio_channel(words.HOST) if awaited else hooks.channel(words.HOST)
+
+    def listen():
+        call = channel.unary_stream("/test/Watch")
+        heard.extend([*call(b"", timeout=20)])
+
+    async def alisten():
+        async for one in channel.unary_stream("/test/Watch")(b"", timeout=20):
+            heard.append(one)  # noqa: PERF401 - one after the other
+
+    listening = asyncio.create_task(alisten() if awaited else asyncio.to_thread(listen))
+    await asyncio.wait_for(begun.wait(), 20)
+    productpage.rotate(ca.credentials(words.PRODUCTPAGE))
+    reviews.rotate(ca.credentials(words.REVIEWS))
+    with_new = channel.unary_stream("/test/Watch")
+    if awaited:
+        first = await with_new(b"", timeout=20).read()
+    else:
+        first = await asyncio.to_thread(lambda: next(with_new(b"", timeout=20)))
+    assert first == b"before"
+    turn.set()
+    await listening
+    assert heard == [b"before", b"after"]
+    closing = channel.close()
+    if closing is not None:
+        await closing
+    await server.stop(0)
