@@ -7,6 +7,7 @@ from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID, NameOID
 
 from meshlib.identity.credentials import IdentityError
 from meshlib.identity.csr import LARGEST, parse_csr
+from meshlib.identity.spiffe import SpiffeId
 
 REVIEWS = "spiffe://cluster.local/ns/default/sa/reviews"
 
@@ -33,6 +34,10 @@ def names(*of):
 def test_of_a_request_the_key_is_taken():
     key, request = asked()
     assert parse_csr(pem(request)).public_key == key.public_key()
+    parse_csr(pem(request)).check_asks_for(SpiffeId.parse(REVIEWS))
+    parse_csr(pem(asked(names(x509.UniformResourceIdentifier(REVIEWS)))[1])).check_asks_for(
+        SpiffeId.parse(REVIEWS)
+    )
     assert parse_csr(request.public_bytes(Encoding.DER)).public_key == key.public_key()
 
 
@@ -46,6 +51,8 @@ def test_who_it_says_it_is_is_told_and_nothing_else_is(authority, reviews, now):
     _, request = asked(names(uri), subject=("root",))
     parsed = parse_csr(pem(request))
     assert parsed.uri_sans == (uri.value,)
+    with pytest.raises(IdentityError, match=f"it is not for {REVIEWS}"):
+        parsed.check_asks_for(reviews)
     issued = authority.sign(parsed.public_key, reviews, now)
     leaf = x509.load_pem_x509_certificate(issued.certificate_chain)
     sans = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

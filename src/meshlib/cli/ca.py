@@ -256,6 +256,7 @@ def _signed(
     from ..identity.csr import parse_csr
 
     request = parse_csr(csr.read_bytes())
+    request.check_asks_for(spiffe_id)
     issued = authority.sign(request.public_key, spiffe_id, now, ttl)
     return issued.certificate_chain, issued.not_after, issued.serial
 

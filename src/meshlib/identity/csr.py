@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 
 from .credentials import IdentityError
 from .keys import PublicKey, is_strong, weak
+from .spiffe import SpiffeId
 
 UNREADABLE = (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion)
 LARGEST = 16 * 1024
@@ -20,6 +21,11 @@ class SigningRequest:
 
     public_key: PublicKey
     uri_sans: tuple[str, ...] = ()
+
+    def check_asks_for(self, spiffe_id: SpiffeId) -> None:
+        """Refuse where the sender calls itself otherwise than the one who authenticated it."""
+        if self.uri_sans not in ((), (str(spiffe_id),)):
+            raise _refused(f"it is not for {spiffe_id}")
 
 
 def parse_csr(text: bytes) -> SigningRequest:
