@@ -4,6 +4,7 @@ from ..events import CallEnded, CallRecord, Event, Observer
 from ..message import Cause, Failure, Headers, Outcome, Override, Request, Response
 from ..routing.table import Destination, LiveRoute, RouteTable
 from ..steps import Deliver, Send, Sleep, Steps, deliver
+from ..upstream.transport import is_secured
 from .again import Again
 from .attempts import (
     ATTEMPT_COUNT,
@@ -26,6 +27,7 @@ __all__ = ["Router", "Surroundings", "deliver", "too_late"]
 MEMO_SIZE = 1024
 NO_WAIT: float | None = 0.0
 NOT_FOUND = 503
+UNSECURED = "where the caller's own target leads, nobody can be verified as the cluster wants it"
 
 
 class Router:
@@ -118,6 +120,8 @@ class Router:
         record.cluster = destination.cluster
         if destination.cluster is None:
             return (yield from deliver(record, self._no_cluster(destination, request, record)))
+        if is_secured(destination.cluster.balance.config):
+            return (yield from deliver(record, Failure(Cause.CONNECT, UNSECURED)))
         _tell_of_answers(request, record, route, destination)
         deadline = self._terms_of(route, request).deadline(request, record.started + record.held)
         timeout = None if deadline is None else deadline - self._around.clock()

@@ -33,3 +33,10 @@ def _tls_of(cluster: Cluster, endpoint: Endpoint) -> UpstreamTls | None:
         if all(endpoint.metadata.get(CRITERIA, key) == value for key, value in one.match.fields):
             return one.tls
     return cluster.tls
+
+
+def is_secured(cluster: Cluster) -> bool:
+    """Does the cluster ask for more than plain text, at least of some endpoints?"""
+    return cluster.tls is not None or any(
+        one.tls is not None for one in cluster.transport_socket_matches
+    )
