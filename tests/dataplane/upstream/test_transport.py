@@ -14,7 +14,7 @@ from meshlib.model import (
     Struct,
 )
 from meshlib.model.security import TransportSocketMatch, UpstreamTls
-from meshlib.testing import a_mesh, get, ok, play
+from meshlib.testing import REVIEWS, a_mesh, get, ok, play
 
 ISTIO, OTHER = UpstreamTls(sni="istio"), UpstreamTls(sni="other")
 CLUSTER = Cluster(
@@ -69,6 +69,6 @@ def test_a_cluster_is_secured_where_any_of_its_sockets_is():
 def test_what_is_passed_through_is_not_sent_where_tls_is_wanted():
     onward = {"discovery": OriginalDst(), "lb_policy": ClusterProvided()}
     mesh = a_mesh({"10.0.0.1:1": ok()}, tls=OTHER, **onward)
-    call = play(mesh, get("http://reviews:9080/"))
+    call = play(mesh, get(REVIEWS))
     assert isinstance(call.outcome, Failure)
     assert (call.outcome.cause, call.attempts) == (Cause.CONNECT, [])
