@@ -85,7 +85,8 @@ class Request:
     query; ``deadline`` is a moment on the mesh's clock. ``replayable`` says that the same body
     can be sent again; ``streaming`` that either side sends more than one message. ``source`` is
     the caller's address, "" where the caller is this very process. ``override`` is what the
-    application said for this call alone. ``connection`` is how a call came in.
+    application said for this call alone. ``connection`` is how a call came in. ``body`` is the
+    message of an inbound gRPC call with one, as it came in; ``None`` where nobody has it yet.
     """
 
     target: str
@@ -102,6 +103,7 @@ class Request:
     dynamic_metadata: Metadata | None = None
     override: "Override | None" = None
     connection: Connection = PLAINTEXT
+    body: bytes | None = field(default=None, repr=False)
 
     def header(self, name: str) -> str | None:
         """The value of a header (lower-case name); several are joined by commas."""
@@ -153,6 +155,7 @@ class Request:
             metadata,
             self.override,
             self.connection,
+            self.body,
         )
 
 

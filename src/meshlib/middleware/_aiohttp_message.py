@@ -1,5 +1,7 @@
 """aiohttp's requests and responses as the core sees them; headers only when a rule asks."""
 
+from typing import Any
+
 from aiohttp import ClientRequest, ClientResponse, MultipartWriter, web
 from aiohttp.payload import BytesPayload, Payload
 from multidict import CIMultiDict
@@ -28,6 +30,7 @@ class NativeRequest(Request):
         self.dynamic_metadata = None
         self.override = None
         self.connection = PLAINTEXT
+        self.body = None
 
     def __getattr__(self, name: str) -> Headers | str:
         if name == "source":
@@ -76,9 +79,11 @@ def source_of(native: Native) -> str:
     """The caller's address; "" of a call that this process makes itself."""
     transport = native.transport if isinstance(native, web.Request) else None
     peer = transport.get_extra_info("peername") if transport is not None else None
-    if not isinstance(peer, tuple):
-        return ""
-    host, port = peer[:2]
+    return address_of(peer) if isinstance(peer, tuple) else ""
+
+
+def address_of(socket_name: tuple[Any, ...]) -> str:
+    host, port = socket_name[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

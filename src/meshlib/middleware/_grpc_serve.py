@@ -1,6 +1,6 @@
 """What the server hooks share: a call on its way in, and how it ended."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 from urllib.parse import unquote
@@ -28,7 +28,7 @@ from ._deadline import receive, release
 from ._drive import Runtime
 from ._grpc_front import SOURCE
 from ._grpc_status import CODES, grpc_status, report
-from ._peer import NAMED_BY, SERVED
+from ._peer import NAMED_BY, SERVED, served
 from ._tls_held import Cut
 
 Admission = Serve | Deliver
@@ -44,7 +44,21 @@ FOREVER = 1e9
 """Seconds that a synchronous server says when there is no deadline are more than these."""
 
 
-def inbound_request(runtime: Runtime, path: str, context: Any, *, streaming: bool) -> Request:
+def arriving(runtime: Runtime, path: str, handler: Any) -> Callable[[Any, Any], Request]:
+    """Makes a request of each call of a method."""
+    several = bool(handler.request_streaming)
+    streaming = several or bool(handler.response_streaming)
+
+    def arrive(message: Any, context: Any) -> Request:
+        body = None if several else message
+        return inbound_request(runtime, path, context, streaming=streaming, body=body)
+
+    return arrive
+
+
+def inbound_request(
+    runtime: Runtime, path: str, context: Any, *, streaming: bool, body: bytes | None = None
+) -> Request:
     """A call as it came in. What host it was sent to, grpcio does not say."""
     metadata = context.invocation_metadata()
     headers = tuple(pair for pair in metadata if type(pair[1]) is str) if metadata else ()
@@ -67,6 +81,7 @@ def inbound_request(runtime: Runtime, path: str, context: Any, *, streaming: boo
         None,
         None,
         connection,
+        body,
     )
 
 
@@ -123,12 +138,14 @@ class Enter:
 
     __slots__ = ("_held", "_receipt", "_runtime", "_served", "_token")
 
-    def __init__(self, runtime: Runtime, inbound: Request, cut: Cut | None = None) -> None:
+    def __init__(
+        self, runtime: Runtime, inbound: Request, admitted: Request, cut: Cut | None = None
+    ) -> None:
         self._runtime = runtime
-        self._token = runtime.propagation.receive(inbound.headers)
+        self._token = runtime.propagation.receive(admitted.headers)
         self._receipt = receive(runtime, inbound.deadline)
-        known = inbound.connection is not PLAINTEXT
-        self._served = SERVED.set(inbound.connection) if known else None
+        connection = served(admitted)
+        self._served = None if connection is PLAINTEXT else SERVED.set(connection)
         self._held: object = None
         if cut is not None and inbound.streaming and inbound.connection.peer.secure:
             self._held = runtime.security.inbound.held.hold(inbound.connection, cut)
@@ -185,7 +202,10 @@ class Handlers:
 
 
 def rewrapped(handler: Any, behaviour: Any) -> Any:
-    """A handler of the same kind and messages around another behaviour."""
+    """A handler of the same kind around another behaviour, which is given one message as bytes.
+
+    Of a stream grpcio deserializes what is read, so nothing before the call is let in.
+    """
     if handler.request_streaming:
         make = (
             grpc.stream_stream_rpc_method_handler
@@ -198,7 +218,8 @@ def rewrapped(handler: Any, behaviour: Any) -> Any:
             if handler.response_streaming
             else grpc.unary_unary_rpc_method_handler
         )
-    return make(behaviour, handler.request_deserializer, handler.response_serializer)
+    read = handler.request_deserializer if handler.request_streaming else None
+    return make(behaviour, read, handler.response_serializer)
 
 
 def behaviour_of(handler: Any) -> Any:

@@ -11,15 +11,16 @@ import grpc.aio
 from ..dataplane import Deliver, Headers, Outcome, Race, Request, Send, Serve, Spawn, Steps
 from . import grpc_server
 from ._drive import Runtime
+from ._grpc_message import reading, shown
 from ._grpc_serve import (
     Admission,
     Enter,
     Handlers,
     added,
+    arriving,
     behaviour_of,
     filters_of,
     gone,
-    inbound_request,
     only_outbound,
     outcome_of,
     refusal,
@@ -52,11 +53,10 @@ class AioServerInterceptor(grpc.aio.ServerInterceptor):
 def wrapped(runtime: Runtime, path: str, handler: Any, loads: Loads) -> Any:
     """grpcio tells handlers apart by what kind of function they are: each keeps its kind."""
     behaviour = behaviour_of(handler)
-    streams = bool(handler.request_streaming or handler.response_streaming)
     if inspect.isasyncgenfunction(behaviour):
-        return rewrapped(handler, generating(runtime, path, behaviour, loads))
+        return rewrapped(handler, generating(runtime, path, handler, loads))
     if inspect.iscoroutinefunction(behaviour):
-        return rewrapped(handler, awaited(runtime, path, behaviour, loads, streaming=streams))
+        return rewrapped(handler, awaited(runtime, path, handler, loads))
     served = behaviour_of(grpc_server.wrapped(runtime, path, handler, loads))
     return rewrapped(handler, lambda request, context: served(request, ThreadContext(context)))
 
@@ -93,25 +93,23 @@ class ThreadContext:
 
 
 def awaited(
-    runtime: Runtime,
-    path: str,
-    behaviour: Callable[[Any, Any], Awaitable[Any]],
-    loads: Loads,
-    *,
-    streaming: bool,
+    runtime: Runtime, path: str, handler: Any, loads: Loads
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     """Around a coroutine: it returns its response, or writes its responses to the context."""
+    behaviour, read = behaviour_of(handler), reading(handler)
+    arrive = arriving(runtime, path, handler)
     extra = filters_of(behaviour)
 
     async def serve(request: Any, context: Any) -> Any:
-        inbound = inbound_request(runtime, path, context, streaming=streaming)
+        inbound = arrive(request, context)
         steps = runtime.inbound(inbound, extra)
-        await let_in(runtime, steps, context)
+        served = await let_in(runtime, steps, context)
         cut = cutting(inbound)
-        entered = Enter(runtime, inbound, cut)
+        entered = Enter(runtime, inbound, served, cut)
         outcome: Outcome = gone()
         try:
-            response = await behaviour(request, context)
+            message = read(request)
+            response = await behaviour(message, shown(context, inbound, served))
             outcome = outcome_of(context.code(), None)
             return response
         except asyncio.CancelledError:
@@ -132,24 +130,24 @@ def awaited(
 
 
 def generating(
-    runtime: Runtime,
-    path: str,
-    behaviour: Callable[[Any, Any], AsyncIterator[Any]],
-    loads: Loads,
+    runtime: Runtime, path: str, handler: Any, loads: Loads
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     """Around an asynchronous generator of responses."""
+    behaviour, read = behaviour_of(handler), reading(handler)
+    arrive = arriving(runtime, path, handler)
     extra = filters_of(behaviour)
 
     async def serve(request: Any, context: Any) -> AsyncIterator[Any]:
-        inbound = inbound_request(runtime, path, context, streaming=True)
+        inbound = arrive(request, context)
         steps = runtime.inbound(inbound, extra)
-        await let_in(runtime, steps, context)
+        served = await let_in(runtime, steps, context)
         cut = cutting(inbound)
-        entered = Enter(runtime, inbound, cut)
+        entered = Enter(runtime, inbound, served, cut)
         more = added(runtime.step(steps, started(None)))
         outcome: Outcome = gone()
         try:
-            async for response in behaviour(request, context):
+            message = read(request)
+            async for response in behaviour(message, shown(context, inbound, served)):
                 if more:
                     await put_headers(context, more)
                     more = ()
@@ -207,13 +205,16 @@ async def put_headers(context: Any, headers: Headers) -> None:
         put_trailers(context, headers)
 
 
-async def let_in(runtime: Runtime, steps: Steps[Outcome], context: Any) -> None:
+async def let_in(runtime: Runtime, steps: Steps[Outcome], context: Any) -> Request:
+    """The request as the filters have left it."""
     admitted = await admit(runtime, steps)
     if isinstance(admitted, Deliver):
         runtime.finish(steps)
         if more := refused_with(admitted):
             context.set_trailing_metadata(more)
         await context.abort(*refusal(admitted))
+    assert isinstance(admitted, Serve), "abort raises"
+    return admitted.request
 
 
 async def admit(runtime: Runtime, steps: Steps[Outcome]) -> Admission:

@@ -1,7 +1,7 @@
 """The synchronous server hook: one interceptor, each method's handler wrapped once."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -9,15 +9,16 @@ import grpc.aio
 from ..dataplane import Deliver, Headers, Outcome, Race, Send, Serve, Spawn, Steps
 from ._drive import Runtime
 from ._grpc_load import trailers_of
+from ._grpc_message import deserialized, reading, shown
 from ._grpc_serve import (
     Admission,
     Enter,
     Handlers,
     added,
+    arriving,
     behaviour_of,
     filters_of,
     gone,
-    inbound_request,
     only_outbound,
     outcome_of,
     refusal,
@@ -45,34 +46,28 @@ class ServerInterceptor(grpc.ServerInterceptor):
 
 
 def wrapped(runtime: Runtime, path: str, handler: Any, loads: Loads) -> Any:
-    behaviour = behaviour_of(handler)
-    if handler.response_streaming:
-        return rewrapped(handler, streaming(runtime, path, behaviour, loads))
-    streams = bool(handler.request_streaming)
-    return rewrapped(handler, unary(runtime, path, behaviour, loads, streaming=streams))
+    make = streaming if handler.response_streaming else unary
+    return rewrapped(handler, make(runtime, path, handler, loads))
 
 
-def unary(
-    runtime: Runtime,
-    path: str,
-    behaviour: Callable[[Any, Any], Any],
-    loads: Loads,
-    *,
-    streaming: bool,
-) -> Callable[[Any, Any], Any]:
+def unary(runtime: Runtime, path: str, handler: Any, loads: Loads) -> Callable[[Any, Any], Any]:
     """Around a handler with one response."""
+    behaviour, read = behaviour_of(handler), reading(handler)
+    arrive = arriving(runtime, path, handler)
     extra = filters_of(behaviour)
 
     def serve(request: Any, context: Any) -> Any:
-        inbound = inbound_request(runtime, path, context, streaming=streaming)
+        inbound = arrive(request, context)
         steps = runtime.inbound(inbound, extra)
         admitted = admit(runtime, steps)
         if isinstance(admitted, Deliver):
             refuse(runtime, steps, admitted, context)
-        entered = Enter(runtime, inbound, getattr(context, "cancel", None))
+        served, cut = admitted.request, getattr(context, "cancel", None)
+        entered = Enter(runtime, inbound, served, cut)
         outcome: Outcome = gone()
         try:
-            response = behaviour(request, context)
+            message = deserialized(read, request, context)
+            response = behaviour(message, shown(context, inbound, served))
             outcome = outcome_of(context.code(), None)
             return response
         except Exception as error:
@@ -90,22 +85,26 @@ def unary(
 
 
 def streaming(
-    runtime: Runtime, path: str, behaviour: Callable[[Any, Any], Iterator[Any]], loads: Loads
+    runtime: Runtime, path: str, handler: Any, loads: Loads
 ) -> Callable[[Any, Any], Iterator[Any]]:
     """Around a handler with a stream of responses."""
+    behaviour, read = behaviour_of(handler), reading(handler)
+    arrive = arriving(runtime, path, handler)
     extra = filters_of(behaviour)
 
     def serve(request: Any, context: Any) -> Iterator[Any]:
-        inbound = inbound_request(runtime, path, context, streaming=True)
+        inbound = arrive(request, context)
         steps = runtime.inbound(inbound, extra)
         admitted = admit(runtime, steps)
         if isinstance(admitted, Deliver):
             refuse(runtime, steps, admitted, context)
-        entered = Enter(runtime, inbound, getattr(context, "cancel", None))
+        served, cut = admitted.request, getattr(context, "cancel", None)
+        entered = Enter(runtime, inbound, served, cut)
         more = added(runtime.step(steps, started(None)))
         outcome: Outcome = gone()
         try:
-            responses = behaviour(request, context)
+            message = deserialized(read, request, context)
+            responses = behaviour(message, shown(context, inbound, served))
             yield from led_by(more, context, iter(responses)) if more else responses
             outcome = outcome_of(context.code(), None)
         except Exception as error:
@@ -172,8 +171,9 @@ def admit(runtime: Runtime, steps: Steps[Outcome]) -> Admission:
         raise
 
 
-def refuse(runtime: Runtime, steps: Steps[Outcome], deliver: Deliver, context: Any) -> None:
+def refuse(runtime: Runtime, steps: Steps[Outcome], deliver: Deliver, context: Any) -> NoReturn:
     runtime.finish(steps)
     if more := refused_with(deliver):
         context.set_trailing_metadata(more)
     context.abort(*refusal(deliver))
+    raise AssertionError("abort raises")
