@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 
 from aiohttp import web
@@ -9,6 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
 from ..dataplane import (
+    NOBODY,
     PLAINTEXT,
     CallRecord,
     Cause,
@@ -23,12 +25,20 @@ from ..dataplane import (
     Spawn,
     Steps,
 )
+from ..dataplane.inbound import LISTENER
 from ..model import HttpFilter
 from . import _deadline
 from ._aiohttp_deadline import expected
-from ._aiohttp_message import NativeRequest, NativeResponse, changed, lower_case, source_of
+from ._aiohttp_message import (
+    NativeRequest,
+    NativeResponse,
+    address_of,
+    changed,
+    lower_case,
+    source_of,
+)
 from ._drive import Runtime
-from ._peer import NAMED_BY, SERVED
+from ._peer import NAMED_BY, SERVED, served
 
 STATUSES = {
     Cause.TIMEOUT: 504,
@@ -54,7 +64,7 @@ def server_middleware(runtime: Runtime) -> Middleware:
         if limit is not None:
             incoming.deadline = runtime.clock() + limit
         receipt = _deadline.receive(runtime, incoming.deadline)
-        if runtime.guards:
+        if LISTENER in runtime.engine.listeners or runtime.guards:
             incoming.connection = _connection(runtime, request)
         steps = runtime.inbound(incoming, _marks(request))
         try:
@@ -63,7 +73,7 @@ def server_middleware(runtime: Runtime) -> Middleware:
                 if type(effect) is Serve:
                     request[RECORD] = effect.record
                     effect = runtime.conclude(
-                        steps, await _served(runtime, request, handler, effect.request.connection)
+                        steps, await _served(runtime, request, handler, served(effect.request))
                     )
                 else:
                     assert not isinstance(effect, Deliver | Serve | Send | Race | Spawn), effect
@@ -106,24 +116,31 @@ async def respond(request: web.Request, response: web.StreamResponse) -> None:
 
 
 def _connection(runtime: Runtime, request: web.Request) -> Connection:
-    inbound, transport = runtime.security.inbound, request.transport
-    found = inbound.of_ssl(None if transport is None else transport.get_extra_info("ssl_object"))
-    if found is PLAINTEXT:
-        inbound.count(request.headers.get(NAMED_BY, ""), source_of(request))
-    return found
+    """What is known of it; the address only where there is a configuration that may ask for it."""
+    transport, found = request.transport, PLAINTEXT
+    if runtime.guards:
+        inbound = runtime.security.inbound
+        secured = None if transport is None else transport.get_extra_info("ssl_object")
+        found = inbound.of_ssl(secured)
+        if found is PLAINTEXT:
+            inbound.count(request.headers.get(NAMED_BY, ""), source_of(request))
+    local = None if transport is None else transport.get_extra_info("sockname")
+    return replace(found, local_address=address_of(local)) if isinstance(local, tuple) else found
 
 
 async def _served(
     runtime: Runtime, request: web.Request, handler: Handler, connection: Connection
 ) -> Outcome:
-    if connection is PLAINTEXT:
+    if connection.peer is NOBODY:
         return await _answer(request, handler)
     token, held = SERVED.set(connection), runtime.security.inbound.held
-    call = held.hold(connection, partial(_cut, asyncio.get_running_loop(), request))
+    cut = partial(_cut, asyncio.get_running_loop(), request)
+    call = held.hold(connection, cut) if connection.peer.secure else None
     try:
         return await _answer(request, handler)
     finally:
-        held.let_go(call)
+        if call is not None:
+            held.let_go(call)
         SERVED.reset(token)
 
 

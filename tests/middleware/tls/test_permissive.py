@@ -110,3 +110,13 @@ async def test_garbage_and_silence_do_not_disturb_a_permissive_port(
     assert await plain.call() == "nobody"
     for one in silent:
         one.close()
+
+
+async def test_where_a_call_came_in_is_known(serve, callers, reviews):
+    reviews.let_in(plaintext=True)
+    port = await serve(reviews, "aiohttp")
+    secure, plain = callers(port, "aiohttp")
+    await secure.call()
+    await plain.call()
+    found = [end.record.request.connection.local_address for end in reviews.ended]
+    assert found == [f"127.0.0.1:{port}"] * 2
