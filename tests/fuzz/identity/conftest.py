@@ -1,36 +1,26 @@
 """Text and DER bent at random, and again the same way by the same seed."""
 
-import os
 import random
+import re
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
-from time import monotonic
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 
 CORPUS = Path(__file__).parent / "corpus"
-ROUNDS = int(os.environ.get("MESHLIB_FUZZ", "50"))
-SECONDS = float(os.environ.get("MESHLIB_FUZZ_SECONDS", "0"))
-FIRST = int(os.environ.get("MESHLIB_FUZZ_SEED", "0"))
 SIGNS = "/:.%?#@ \0\n\tAZaz09_-\\é*\u017f\u212a\u2024\ud800"
 PIECES = ("spiffe://", "://", "/../", "//", "%2f", "%2e%2e", ":443", "user@", "x" * 300, "/a" * 900)
 VALUES = (b"", b"\0", b"\xff" * 20, b"\x01\x01\xff", b"a\0b", b"\x30\x80", b"spiffe://b/c", b"*")
 TAGS = (0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0C, 0x13, 0x16, 0x17, 0x30, 0x31, 0x82, 0x86, 0xA0)
+ID = re.compile(r"(?i:spiffe)://[a-z0-9._-]{1,255}((?:/[A-Za-z0-9._-]+)*)", re.ASCII)
+ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 CONSTRUCTED, BOOLEAN = 0x20, 0x01
 STRINGS = (0x0C, 0x13, 0x16, 0x81, 0x82, 0x86, 0x88)
 
 Node = list[object]
 """``[tag, bytes]`` or ``[tag, [Node, …]]``."""
-
-
-def seeds() -> Iterator[int]:
-    """``MESHLIB_FUZZ`` of them, or as many as ``MESHLIB_FUZZ_SECONDS`` will do."""
-    end = monotonic() + SECONDS
-    for seed in count(FIRST):
-        if monotonic() >= end if SECONDS else seed >= FIRST + ROUNDS:
-            return
-        yield seed
 
 
 def bent_text(text: str, seed: int) -> str:
@@ -152,8 +142,54 @@ def _write(node: Node) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def fuzz_seeds():
-    return seeds
+def fits():
+    """Whether a text is a SPIFFE id: what SPIFFE-ID.md says, once more and shorter."""
+
+    def is_valid(text):
+        found = ID.fullmatch(text)
+        return bool(found) and len(text) <= 2048 and not {".", ".."} & set(found[1].split("/"))
+
+    return is_valid
+
+
+@pytest.fixture(scope="session")
+def check_words():
+    """A log line of one line, whatever the sender wrote."""
+
+    def check(refused):
+        assert str(refused).isprintable()
+        assert len(str(refused)) < 600
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def key():
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@pytest.fixture(scope="session")
+def signed(key):
+    """The DER of something to be signed, with a signature of that key."""
+
+    def sign(content):
+        signature = b"\0" + key.sign(content, ec.ECDSA(SHA256()))
+        tail = ECDSA_SHA256 + b"\x03" + bytes([len(signature)]) + signature
+        return _write([0x30, content + tail])
+
+    return sign
+
+
+@pytest.fixture(scope="session")
+def broken(bend_der):
+    """What no longer means anything: DER with a wrong signature, PEM with a hole, and such."""
+
+    def break_up(pem, der, seed):
+        at = seed * 7919 % len(pem)
+        made = (bend_der(der, seed), pem[:at] + pem[at + 1 :], pem[:at], pem[at:] + pem)
+        return made[seed % 4]
+
+    return break_up
 
 
 @pytest.fixture(scope="session")
@@ -176,10 +212,3 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if f"{kind}_file" in metafunc.fixturenames:
             paths = sorted((CORPUS / kind).glob("*.pem"))
             metafunc.parametrize(f"{kind}_file", paths, ids=[path.stem for path in paths])
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if SECONDS or ROUNDS > 1000:
-        for item in items:
-            if item.path.parent == Path(__file__).parent:
-                item.add_marker(pytest.mark.timeout(0))

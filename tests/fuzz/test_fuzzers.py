@@ -1,0 +1,88 @@
+"""Every fuzzer for a while, side by side: a second each, and in CI a minute.
+
+The seed follows from the commit, so that each commit tries something else and the same commit
+the same again; ``MESHLIB_FUZZ_SEED`` sets another one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+FUZZERS = sorted(HERE.rglob("test_*_fuzz.py"))
+SECONDS = 60.0 if os.environ.get("CI") else 1.0
+WAVES = 2
+
+
+@dataclass
+class Run:
+    name: str
+    runs: int
+    seconds: float
+    found: list[str]
+    failure: str
+
+    def __str__(self):
+        rate = self.runs / self.seconds if self.seconds else 0
+        found = f", new findings: {' '.join(self.found)}" if self.found else ", nothing new"
+        return f"{self.name}: {self.runs:,} runs, {rate:,.0f}/s{found}"
+
+
+def first_seed():
+    given = os.environ.get("MESHLIB_FUZZ_SEED")
+    if given:
+        return int(given)
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
+    )
+    return int(head.stdout[:7], 16) if head.returncode == 0 else 0
+
+
+def run(fuzzer, seed, folder):
+    name = fuzzer.name.removeprefix("test_").removesuffix("_fuzz.py")
+    report, kept = folder / f"{name}.jsonl", fuzzer.parent / "corpus/found"
+    before = set(kept.glob("*"))
+    environment = {
+        **{key: value for key, value in os.environ.items() if key != "MESHLIB_FUZZ"},
+        "MESHLIB_FUZZ_SECONDS": str(SECONDS),
+        "MESHLIB_FUZZ_SEED": str(seed),
+        "MESHLIB_FUZZ_REPORT": str(report),
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(fuzzer)]
+    done = subprocess.run(
+        command,
+        cwd=HERE.parent.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=3 * SECONDS + 60,
+        check=False,
+    )
+    told = [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
+    return Run(
+        name,
+        sum(one["runs"] for one in told),
+        sum(one["seconds"] for one in told),
+        sorted(path.name for path in set(kept.glob("*")) - before),
+        done.stdout if done.returncode else "",
+    )
+
+
+@pytest.mark.timeout(WAVES * (3 * SECONDS + 60) + 60)
+def test_no_fuzzer_finds_anything(tmp_path, capsys):
+    seed = first_seed()
+    with ThreadPoolExecutor(-(-len(FUZZERS) // WAVES)) as pool:
+        runs = list(pool.map(lambda fuzzer: run(fuzzer, seed, tmp_path), FUZZERS))
+    with capsys.disabled():
+        print(f"\nfuzzers, {SECONDS:g} s each from seed {seed}:")
+        for one in runs:
+            print(f"  {one}")
+    assert not [one.name for one in runs if one.failure], "\n".join(one.failure for one in runs)
+    assert all(one.runs for one in runs)
