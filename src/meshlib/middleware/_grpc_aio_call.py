@@ -32,9 +32,9 @@ from ._grpc_status import (
     OK,
     READY_BACKOFF,
     AioMeshRpcError,
-    attach,
     error_for,
     judge,
+    marked,
     succeeded,
     unreached,
     witnessed,
@@ -297,11 +297,15 @@ class Call(grpc.aio.Call):
         if self._error is not None:
             raise self._error
 
-    def _marked(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+    def _marked(self, error: grpc.aio.AioRpcError) -> grpc.RpcError:
         """An error of a delivered stream, with what the mesh knows of the call."""
-        if self._deliver is not None and not hasattr(error, "mesh"):
-            attach(error, Deliver(self._judge(error), self._deliver.record))
-        return error
+        if self._deliver is None or hasattr(error, "mesh"):
+            return error
+        deliver = Deliver(self._judge(error), self._deliver.record)
+        made = marked(error, deliver, AioMeshRpcError)
+        if made is not error:
+            self._error = made
+        return made
 
     def __del__(self) -> None:
         """Fired and forgotten: the attempt on its way runs on, but nobody waits for it."""

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from ..dataplane import Cause, Failure, Outcome, UpstreamEndpoint
 from ._grpc_load import reported, tell
-from ._grpc_status import judge
+from ._grpc_status import BROKEN, judge
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Ending:
     def __call__(self, native: Any) -> None:
         status = at_once(native.code()).value[0]
         details = at_once(native.details()) or ""
-        if native.cancelled():
+        if native.cancelled() and not details.startswith(BROKEN):
             end: Outcome = Failure(Cause.CANCELLED, details, 1)
         else:
             end = judge(

@@ -34,9 +34,9 @@ from ._grpc_status import (
     LOCALLY_CANCELLED,
     READY_BACKOFF,
     MeshRpcError,
-    attach,
     error_for,
     judge,
+    marked,
     unreached,
 )
 
@@ -278,9 +278,13 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
 
     def _marked(self, error: Any) -> Any:
         """An error of a delivered stream, with what the mesh knows of the call."""
-        if self._deliver is not None and not hasattr(error, "mesh"):
-            attach(error, Deliver(self._attempts.judge(error), self._deliver.record))
-        return error
+        if self._deliver is None or hasattr(error, "mesh"):
+            return error
+        deliver = Deliver(self._attempts.judge(error), self._deliver.record)
+        made = marked(error, deliver, MeshRpcError)
+        if made is not error:
+            self._error = made
+        return made
 
 
 class Ending:

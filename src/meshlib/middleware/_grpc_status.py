@@ -22,6 +22,7 @@ BROKEN = ("Stream removed (", "Socket closed", "recvmsg:", "GOAWAY received", "C
 """How gRPC core begins its words when a connection or a stream broke."""
 
 REFUSED_STREAM = "RST_STREAM with error code 7"
+CANCELLED_STREAM = "RST_STREAM with error code 8"
 
 _UNIMPLEMENTED = 12
 FAILURE_TO_GRPC = {Cause.TIMEOUT: 4, Cause.DEADLINE: 4, Cause.CANCELLED: 1, Cause.LOCAL: 13}
@@ -69,6 +70,9 @@ def judge(
             return Failure(Cause.CONNECT, details, 14, native)
         return Response(200, (), status, b"", native)
     if details.startswith(BROKEN):
+        if status == 1 and CANCELLED_STREAM in details and is_late():
+            # The server's timer was first: gRPC core judges that by a moment that it keeps.
+            return Failure(Cause.TIMEOUT, details, 4, native)
         cause = Cause.REFUSED if REFUSED_STREAM in details else Cause.RESET
         return Failure(cause, details, status, native)
     return Response(200, (), status, b"", native)
@@ -254,6 +258,14 @@ def error_for(deliver: Deliver, make: MakeError) -> grpc.RpcError | None:
 def _passed_on(error: grpc.RpcError, deliver: Deliver) -> grpc.RpcError:
     if deliver.record.respond is not None:
         respond_through(error, deliver.record.respond)
+    return attach(error, deliver)
+
+
+def marked(error: Any, deliver: Deliver, make: MakeError) -> grpc.RpcError:
+    """The error that ended a stream, with what the mesh knows of its call."""
+    outcome = deliver.outcome
+    if grpc_status(outcome) != error.code().value[0]:
+        return error_for(deliver, make) or error
     return attach(error, deliver)
 
 

@@ -14,6 +14,8 @@ from meshlib.dataplane import Cause
 from meshlib.model import RetryBackOff, RetryPolicy
 
 SOON = RetryBackOff(base_interval=0.001)
+ALLOWED = 0.2
+"""The seconds that a call may take."""
 HEADERS, RST_STREAM, SETTINGS, GOAWAY = 1, 3, 4, 7
 
 
@@ -77,6 +79,16 @@ def refuse(connection, stream):
     connection.sendall(frame(RST_STREAM, 0, stream, struct.pack(">I", 7)))
 
 
+def cancel(connection, stream):
+    with contextlib.suppress(OSError):  # the client may be gone
+        connection.sendall(frame(RST_STREAM, 0, stream, struct.pack(">I", 8)))
+
+
+def give_up(connection, stream):
+    """As a server does whose clock says first that the time is over."""
+    threading.Timer(ALLOWED - 0.002, cancel, (connection, stream)).start()
+
+
 def go_away(connection, stream):
     """With an error, after the call was taken up."""
     connection.sendall(frame(GOAWAY, 0, 0, struct.pack(">II", stream, 2)))
@@ -113,6 +125,32 @@ async def test_a_broken_call_is_not_sent_again_by_itself(
     assert caught.value.mesh.flags == cause.flags
     assert world.ended[-1].outcome.cause is cause
     assert not other.calls
+    assert world.active == 0
+
+
+@pytest.mark.parametrize("kind", ["unary", "down", "up", "both"])
+async def test_a_call_that_its_server_gave_up_in_the_end_came_to_its_deadline(
+    world, call_by, broken, kind
+):
+    world.serve(broken(give_up).port)
+    with pytest.raises(grpc.RpcError) as caught:
+        await getattr(call_by(world), kind)(timeout=ALLOWED)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert caught.value.mesh.flags in (Cause.DEADLINE.flags, Cause.TIMEOUT.flags)
+    assert world.ended[-1].outcome.cause in (Cause.DEADLINE, Cause.TIMEOUT)
+    assert world.active == 0
+
+
+@pytest.mark.parametrize("kind", ["unary", "down"])
+async def test_a_call_that_its_server_cancels_before_its_time_is_cancelled(
+    world, call_by, broken, kind
+):
+    world.serve(broken(cancel).port)
+    with pytest.raises(grpc.RpcError) as caught:
+        await getattr(call_by(world), kind)(timeout=10)
+    assert caught.value.code() is grpc.StatusCode.CANCELLED
+    assert caught.value.mesh.flags == Cause.RESET.flags
+    assert world.ended[-1].outcome.cause is Cause.RESET
     assert world.active == 0
 
 
