@@ -4,7 +4,6 @@ import asyncio
 import socket
 from concurrent import futures
 from dataclasses import replace
-from functools import partial
 
 import grpc
 import grpc.aio
@@ -12,9 +11,8 @@ import pytest
 
 import meshlib
 from meshlib.dataplane import AskRateLimit, Engine, RateLimitVerdict, UpstreamEndpoint
-from meshlib.mesh.rate_limits import RateLimits
+from meshlib.mesh.services import Services
 from meshlib.middleware._drive import Runtime
-from meshlib.middleware._rate_limit_client import RateLimitServiceClient
 from meshlib.model import (
     ROUTER,
     Cluster,
@@ -29,7 +27,7 @@ from meshlib.model import (
 )
 from meshlib.testing import FakeClock, always, assignment, one_service
 from meshlib.xds.protos import message_class
-from meshlib.xds.rate_limit import METHOD, decode_response, encode_request
+from meshlib.xds.rate_limit import METHOD
 
 DESCRIPTORS = ((("generic_key", "all"), ("user", "jason")), (("user", "anna"),))
 SERVICE, _, NAME = METHOD.removeprefix("/").partition("/")
@@ -103,9 +101,10 @@ NO_MORE = RateLimitVerdict(
 )
 
 
-def a_client() -> RateLimitServiceClient:
-    decode = partial(decode_response, make=RateLimitVerdict)
-    return RateLimitServiceClient(METHOD, encode_request, decode)
+def a_client() -> Services:
+    engine = Engine(clock=FakeClock(), dice=always(0.0))
+    runtime = Runtime(engine, clock=engine.around.clock, sleep=engine.around.clock.jump)
+    return Services(runtime)
 
 
 def test_a_thread_asks_the_service(service, question) -> None:
@@ -169,9 +168,9 @@ def free_port():
 def test_the_client_of_a_mesh_is_made_when_it_is_needed(service, question) -> None:
     engine = Engine(clock=FakeClock(), dice=always(0.0))
     runtime = Runtime(engine, clock=engine.around.clock, sleep=engine.around.clock.jump)
-    client = RateLimits(runtime)
+    client = Services(runtime)
     client.close()
-    assert runtime.rate_limit_client.ask(question(service.port)).ok
+    assert runtime.services.ask(question(service.port)).ok
     runtime.reset()
     assert client.ask(question(service.port)) == NO_MORE
     client.close()

@@ -8,14 +8,13 @@ from typing import Any, Literal
 from ..clock import Clock, Dice
 from ..model import (
     Cluster,
-    GlobalRateLimit,
     HttpFilter,
     Locality,
     RouteConfiguration,
     Snapshot,
     discovered,
 )
-from ..model.snapshot import referenced_clusters
+from ..model.snapshot import asked_by, referenced_clusters
 from .deadline import asked_for
 from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
 from .filters.chain import Kept, Site
@@ -374,4 +373,4 @@ def _shares(per_cent: Mapping[str, int]) -> dict[str, float]:
 
 def _asked(filters: tuple[HttpFilter, ...]) -> set[str]:
     """The clusters that filters of the listener itself send to."""
-    return {f.config.cluster for f in filters if isinstance(f.config, GlobalRateLimit)}
+    return {name for one in filters for name in asked_by(one.config)}

@@ -3,7 +3,8 @@
 A driver sends back: for :class:`Send` and :class:`Serve` an outcome, for :class:`Sleep` nothing,
 for :class:`AwaitConfig` whether anything new came in time, for :class:`AwaitTurn` whether the turn
 came, for :class:`Race` the attempt that ended, for :class:`Spawn` nothing, for
-:class:`AskRateLimit` a verdict, for :class:`Deliver` how the body ended (``None`` when it was
+:class:`AskRateLimit` and :class:`AskAuthorization` a verdict, for :class:`ReadBody` a
+:class:`BodyRead` or ``None``, for :class:`Deliver` how the body ended (``None`` when it was
 complete). Nothing follows a ``Deliver``.
 """
 
@@ -11,6 +12,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..model import HeaderValueOption, Struct
+from ..model.authn import GrpcAuthorization, HttpAuthorization
 from .message import Headers, Outcome, Request
 
 if TYPE_CHECKING:
@@ -136,6 +139,64 @@ class RateLimitVerdict:
 
 
 @dataclass(slots=True)
+class ReadBody:
+    """Read up to so many bytes of the request's body; who serves the call reads it all the same.
+
+    Answered with ``None`` where the body cannot be had: it was read already, or it is a stream.
+    """
+
+    limit: int
+
+
+@dataclass(slots=True)
+class BodyRead:
+    """``complete``: there is no more of it."""
+
+    octets: bytes
+    complete: bool
+
+
+@dataclass(slots=True)
+class AskAuthorization:
+    """Ask an authorization service at this endpoint whether the request may go on.
+
+    ``headers`` are what the service is shown of the request's own, pseudo-headers among them;
+    ``body`` ``None``: it is shown none. ``extensions`` are the configuration's own words to it.
+    """
+
+    endpoint: "UpstreamEndpoint"
+    service: GrpcAuthorization | HttpAuthorization
+    request: Request
+    headers: Headers
+    timeout: float
+    body: BodyRead | None = None
+    pack_as_bytes: bool = False
+    include_peer_certificate: bool = False
+    extensions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class AuthorizationVerdict:
+    """``ok`` ``None``: the service gave no answer, and ``detail`` says why.
+
+    ``request_headers`` are changed, ``headers_to_remove`` removed before the request goes on;
+    ``response_headers`` come with the answer, whoever gives it. ``status`` and ``body`` are those
+    of a refusal. A service that is asked over HTTP answers in ``response_headers`` alone.
+    """
+
+    ok: bool | None
+    status: int = 0
+    request_headers: tuple[HeaderValueOption, ...] = ()
+    headers_to_remove: tuple[str, ...] = ()
+    response_headers: tuple[HeaderValueOption, ...] = ()
+    query_parameters_to_set: tuple[tuple[str, str], ...] = ()
+    query_parameters_to_remove: tuple[str, ...] = ()
+    body: bytes = b""
+    dynamic_metadata: Struct | None = None
+    detail: str = ""
+
+
+@dataclass(slots=True)
 class Deliver:
     """Hand the outcome to the application; resume when its body or stream has ended.
 
@@ -147,7 +208,7 @@ class Deliver:
     record: "CallRecord"
 
 
-Pause = Sleep | AwaitConfig | AwaitTurn | AskRateLimit
+Pause = Sleep | AwaitConfig | AwaitTurn | AskRateLimit | ReadBody | AskAuthorization
 """What every driver does alike, whatever the call is made with."""
 
 Effect = Send | Serve | Pause | Race | Spawn | Deliver

@@ -21,8 +21,8 @@ from ..telemetry.threads import install, uninstall
 from . import options as _options
 from .engine import engine_of
 from .questions import request_for
-from .rate_limits import RateLimits
 from .registered import Registered
+from .services import Services
 from .sources import Source, source_for
 from .upkeep import Upkeep
 
@@ -111,7 +111,7 @@ class Mesh:
         self.recorder = Recorder()
         self._engine = engine_of(self.options, self.recorder)
         self._runtime = self._made_runtime()
-        self._rate_limits = RateLimits(self._runtime)
+        self._services = Services(self._runtime)
         self._upkeep = Upkeep(
             self._engine, self._runtime, dice=random.random, traffic=self._has_called
         )
@@ -209,7 +209,7 @@ class Mesh:
     async def aclose(self) -> None:
         """:meth:`close`, and the channels of the running event loop too."""
         await asyncio.to_thread(self._stop)
-        await self._rate_limits.aclose()
+        await self._services.aclose()
         if self._grpc is not None:
             await self._grpc.aclose()
             self._grpc.close()
@@ -224,7 +224,7 @@ class Mesh:
         if source is not None:
             source.close()
         self._upkeep.close()
-        self._rate_limits.close()
+        self._services.close()
 
     def _begin_anew(self) -> None:
         """In a forked child: threads, connections, calls and counts are the parent's."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from ..clock import Clock
 from ..dataplane import (
+    AskAuthorization,
     AskRateLimit,
     AwaitConfig,
     AwaitTurn,
@@ -22,6 +23,7 @@ from ..dataplane import (
     Outcome,
     Pause,
     Race,
+    ReadBody,
     Request,
     Send,
     Serve,
@@ -36,7 +38,7 @@ from ._admin import AdminMessages
 from ._binary import BinaryMetadata
 from ._news import News, settle
 from ._propagation import NoPropagation, Propagation
-from ._rate_limits import NoRateLimitClient, RateLimitClient
+from ._services import NoServices, Services
 
 if TYPE_CHECKING:
     from ._tls import Security
@@ -77,7 +79,7 @@ class Runtime:
         self.start = start
         self.want = want
         self.propagation: Propagation = propagation or NoPropagation()
-        self.rate_limit_client: RateLimitClient = NoRateLimitClient()
+        self.services: Services = NoServices()
         self.propagate_deadlines = True
         self.serves = False
         self.binary_metadata: BinaryMetadata | None = None
@@ -235,8 +237,10 @@ class Runtime:
                 return self.await_config(effect)
             case AwaitTurn():
                 return self.await_turn(effect)
-            case AskRateLimit():
-                return self.rate_limit_client.ask(effect)
+            case AskRateLimit() | AskAuthorization():
+                return self.services.ask(effect)
+            case ReadBody():
+                return None  # where it can be had, the hook has read it
 
     async def wait(self, effect: Pause) -> object:
         """:meth:`block` for coroutines."""
@@ -248,8 +252,10 @@ class Runtime:
                 return await self.aawait_config(effect)
             case AwaitTurn():
                 return await self.aawait_turn(effect)
-            case AskRateLimit():
-                return await self.rate_limit_client.aask(effect)
+            case AskRateLimit() | AskAuthorization():
+                return await self.services.aask(effect)
+            case ReadBody():
+                return None
 
     def await_turn(self, effect: AwaitTurn) -> bool:
         turn, event = effect.turn, threading.Event()

@@ -13,7 +13,9 @@ from aiohttp.payload import BytesPayload
 from yarl import URL
 
 from ..dataplane import (
+    AskAuthorization,
     AskRateLimit,
+    AuthorizationVerdict,
     AwaitConfig,
     Deliver,
     Effect,
@@ -228,6 +230,7 @@ class _Call:
             AwaitConfig: False,
             Race: Finish(0, late),
             AskRateLimit: RateLimitVerdict(None, detail=late.detail),
+            AskAuthorization: AuthorizationVerdict(None, detail=late.detail),
         }
         while type(effect) is not Deliver:
             effect = self._runtime.step(self.steps, answers.get(type(effect)))

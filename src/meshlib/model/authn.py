@@ -147,7 +147,8 @@ class ExtAuthz:
 
     ``timeout`` in seconds. Nobody to ask, or no answer in time: ``status_on_error``, unless
     ``failure_mode_allow``. ``filter_enabled_metadata``: only requests that it matches are asked
-    about. ``allowed_headers`` empty: for gRPC all are shown, for HTTP a few.
+    about. ``allowed_headers`` empty: for gRPC all are shown, for HTTP a few. Of a place of its own
+    (``ExtAuthzPerRoute``) only ``enabled`` and ``context_extensions`` are looked at.
     """
 
     service: GrpcAuthorization | HttpAuthorization | None = None
@@ -160,5 +161,6 @@ class ExtAuthz:
     disallowed_headers: tuple[StringMatcher, ...] = ()
     include_peer_certificate: bool = False
     stat_prefix: str = ""
+    context_extensions: tuple[tuple[str, str], ...] = ()
+    """Words of the configuration to the service, by name."""
     enabled: bool = True
-    """A place of its own may switch it off (``ExtAuthzPerRoute.disabled``)."""

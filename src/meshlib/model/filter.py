@@ -6,7 +6,7 @@ A filter's configuration may be replaced per table, virtual host, route or weigh
 
 from dataclasses import dataclass
 
-from .authn import JwtAuthn
+from .authn import ExtAuthz, JwtAuthn
 from .matcher import HeaderMatcher, StringMatcher
 from .rbac import Rbac
 
@@ -262,6 +262,7 @@ FilterConfig = (
     | AdmissionControl
     | Rbac
     | JwtAuthn
+    | ExtAuthz
 )
 
 

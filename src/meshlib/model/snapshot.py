@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from ..errors import ConfigError, Problem
+from .authn import ExtAuthz, GrpcAuthorization, HttpAuthorization
 from .cluster import Cluster
 from .endpoint import ClusterLoadAssignment
 from .filter import ExtensionConfig, FilterConfig, FilterDiscovery, GlobalRateLimit
@@ -157,7 +158,7 @@ def referenced_clusters(table: RouteConfiguration) -> Iterator[tuple[str, str]]:
 def clusters_of_filters(listener: Listener) -> Iterator[tuple[str, str]]:
     """Each cluster that a filter of the listener itself asks, with the path of the field."""
     for http_filter in listener.http.http_filters:
-        for name in _asked_by(http_filter.config):
+        for name in asked_by(http_filter.config):
             yield f"http_filters[{http_filter.name}]", name
 
 
@@ -182,10 +183,17 @@ def _mirrors(
 
 def _asked(place: _Place, where: str) -> Iterator[tuple[str, str]]:
     for override in place.overrides:
-        for name in _asked_by(override.config):
+        for name in asked_by(override.config):
             yield f"{where}typed_per_filter_config[{override.name}]", name
 
 
-def _asked_by(config: FilterConfig | FilterDiscovery | None) -> tuple[str, ...]:
+def asked_by(config: FilterConfig | FilterDiscovery | None) -> tuple[str, ...]:
+    """The clusters that a filter of this configuration asks."""
     # Without a cluster (of a route), the one that the listener's filter names is asked.
-    return (config.cluster,) if isinstance(config, GlobalRateLimit) and config.cluster else ()
+    match config:
+        case GlobalRateLimit(cluster=name) if name:
+            return (name,)
+        case ExtAuthz(service=GrpcAuthorization(cluster=name) | HttpAuthorization(cluster=name)):
+            return (name,)
+        case _:
+            return ()

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..clock import Dice
 from ..dataplane import (
-    AskRateLimit,
+    AskAuthorization,
+    AuthorizationVerdict,
     AwaitConfig,
     AwaitTurn,
     Cause,
@@ -22,6 +23,7 @@ from ..dataplane import (
     Send,
 )
 from ..middleware._drive import Runtime
+from ..middleware._services import Question, Verdict
 from ._decide import Config, Source, snapshot_of
 from ._replies import Reply, Script, ok
 from .clock import FakeClock
@@ -29,7 +31,8 @@ from .dice import always
 
 TraceEvent = dict[str, Any]
 """``at`` (seconds since the call began), ``what``, and fields: send, sleep, await_config,
-await_turn, ask_rate_limit, finish (an attempt of several), spawn (another call), deliver."""
+await_turn, ask_rate_limit, ask_authorization, finish (an attempt of several), spawn (another
+call), deliver."""
 
 
 class HungUp(BaseException):
@@ -44,7 +47,7 @@ class VirtualMesh:
     takes (where a rotation begins) are all 0. ``news``: configurations, each with the moment on
     ``clock`` at which it comes into force, as time passes during calls. ``source`` says where
     the member stands, as for :func:`decide`. ``verdicts``: what a rate limit service answers, in
-    turn and the last for ever.
+    turn and the last for ever; ``authorizations``: what an authorization service does.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class VirtualMesh:
         news: Sequence[tuple[float, Config]] = (),
         source: Source | None = None,
         verdicts: Sequence[RateLimitVerdict] = (RateLimitVerdict(ok=True),),
+        authorizations: Sequence[AuthorizationVerdict] = (AuthorizationVerdict(ok=True),),
     ) -> None:
         self.clock = FakeClock()
         self.dice = always(0.0)
@@ -66,6 +70,7 @@ class VirtualMesh:
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self.verdicts = list(verdicts)
+        self.authorizations = list(authorizations)
         self.trace: list[TraceEvent] = []
         self.engine = Engine(
             clock=self.clock,
@@ -143,6 +148,11 @@ class VirtualMesh:
     def verdict(self) -> RateLimitVerdict:
         return self.verdicts.pop(0) if len(self.verdicts) > 1 else self.verdicts[0]
 
+    def authorization(self) -> AuthorizationVerdict:
+        return (
+            self.authorizations.pop(0) if len(self.authorizations) > 1 else self.authorizations[0]
+        )
+
 
 class VirtualRuntime(Runtime):
     """The real runtime, but waiting is a jump of the clock."""
@@ -150,7 +160,7 @@ class VirtualRuntime(Runtime):
     def __init__(self, mesh: VirtualMesh) -> None:
         super().__init__(mesh.engine, clock=mesh.clock, sleep=self._sleep, asleep=self._asleep)
         self.mesh = mesh
-        self.rate_limit_client = _RateLimitService(self)
+        self.services = _Services(self)
 
     def note(self, what: str, **fields: Any) -> None:
         at = round(self.mesh.clock.now, 9)
@@ -205,18 +215,22 @@ class VirtualRuntime(Runtime):
         return self.await_turn(effect)
 
 
-class _RateLimitService:
-    """Answers as it is told to."""
+class _Services:
+    """Answer as they are told to."""
 
     def __init__(self, runtime: VirtualRuntime) -> None:
         self._runtime = runtime
 
-    def ask(self, effect: AskRateLimit) -> RateLimitVerdict:
+    def ask(self, effect: Question) -> Verdict:
+        runtime, place = self._runtime, effect.endpoint.key
+        if isinstance(effect, AskAuthorization):
+            runtime.note("ask_authorization", endpoint=place, headers=dict(effect.headers))
+            return runtime.mesh.authorization()
         facts = {"domain": effect.domain, "descriptors": effect.descriptors}
-        self._runtime.note("ask_rate_limit", endpoint=effect.endpoint.key, **facts)
-        return self._runtime.mesh.verdict()
+        runtime.note("ask_rate_limit", endpoint=place, **facts)
+        return runtime.mesh.verdict()
 
-    async def aask(self, effect: AskRateLimit) -> RateLimitVerdict:
+    async def aask(self, effect: Question) -> Verdict:
         await turn()
         return self.ask(effect)
 

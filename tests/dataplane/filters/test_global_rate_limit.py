@@ -40,7 +40,7 @@ def asking(filtered, scripted_service):
                 endpoints=snapshot.endpoints.values(),
             )
         )
-        service = mesh.runtime.rate_limit_client = scripted_service(*verdicts)
+        service = mesh.runtime.services = scripted_service(*verdicts)
         return mesh, service
 
     return make

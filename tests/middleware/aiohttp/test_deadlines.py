@@ -138,7 +138,7 @@ async def test_a_caller_does_not_wait_for_a_rate_limit_longer_than_it_said(
             snapshot, listeners={listener.name: dataclasses.replace(listener, http=http)}
         )
     )
-    mesh.runtime.rate_limit_client = SilentLimits()
+    mesh.runtime.services = SilentLimits()
     with pytest.raises(aiohttp.ServerTimeoutError) as failed:
         await session.get(url, timeout=aiohttp.ClientTimeout(total=0.05))
     assert failed.value.mesh.flags == ("RLSE",)

@@ -16,6 +16,7 @@ from ...model import (
     RateLimit,
     Router,
 )
+from ...model.authn import ExtAuthz
 from ..events import CallRecord
 from ..message import Outcome, Request
 from ..routing.matchers import Regex
@@ -139,6 +140,10 @@ def _within(outer: FilterConfig | FilterDiscovery, inner: FilterConfig) -> Filte
         return replace(outer, domain=inner.domain or outer.domain, rate_limits=limits)
     if isinstance(outer, Cors) and isinstance(inner, Cors):
         return _policy_within(outer, inner)
+    if isinstance(outer, ExtAuthz) and isinstance(inner, ExtAuthz):
+        said = dict((*outer.context_extensions, *inner.context_extensions))
+        extensions = tuple(sorted(said.items()))
+        return replace(outer, context_extensions=extensions, enabled=inner.enabled)
     return inner
 
 

@@ -37,6 +37,7 @@ from meshlib.model import (
 )
 
 from .access import rbacs
+from .authorizers import ext_authzs, ext_authzs_of_places
 from .basics import (
     DENOMINATOR,
     HEADER_NAME,
@@ -220,6 +221,7 @@ def filter_configs() -> SearchStrategy[FilterConfig]:
         admission_controls(),
         rbacs(),
         jwt_authns(),
+        ext_authzs(),
     )
 
 
@@ -270,6 +272,7 @@ def overrides() -> SearchStrategy[Overrides]:
         per_route,
         cors_policies(),
         rbacs(),
+        ext_authzs_of_places(),
     )
     override = st.builds(
         FilterOverride,

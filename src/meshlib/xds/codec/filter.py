@@ -17,9 +17,10 @@ from ...model import (
     Overrides,
     Router,
 )
-from ...model.authn import JwtAuthn
+from ...model.authn import ExtAuthz, JwtAuthn
 from ...model.rbac import Rbac
 from .filter_cors import CORS, CORS_POLICY
+from .filter_ext_authz import EXT_AUTHZ, EXT_AUTHZ_PER_ROUTE
 from .filter_fault import FAULT
 from .filter_jwt import JWT_AUTHN
 from .filter_load import ADAPTIVE_CONCURRENCY, ADMISSION_CONTROL
@@ -45,11 +46,13 @@ IN_LISTENERS: dict[type[FilterConfig], FilterCodec] = {
     AdmissionControl: ADMISSION_CONTROL,
     Rbac: RBAC,
     JwtAuthn: JWT_AUTHN,
+    ExtAuthz: EXT_AUTHZ,
 }
 PER_ROUTE: dict[type[FilterConfig], FilterCodec] = {
     **{kind: codec for kind, codec in IN_LISTENERS.items() if kind is not JwtAuthn},
     Cors: CORS_POLICY,
     Rbac: RBAC_PER_ROUTE,
+    ExtAuthz: EXT_AUTHZ_PER_ROUTE,
 }
 DISCOVERED = {codec.type_name: kind for kind, codec in IN_LISTENERS.items() if kind is not Router}
 LISTENER_TYPES = {codec.type_name: codec for codec in IN_LISTENERS.values()}

@@ -1,26 +1,27 @@
-"""Asks rate limit services: one channel to each endpoint, for threads and for each event loop."""
+"""Asks gRPC services: one channel to each endpoint, for threads and for each event loop."""
 
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
-from ..dataplane import AskRateLimit, RateLimitVerdict, UpstreamEndpoint
+from ..dataplane import UpstreamEndpoint
 from ..identity.credentials import IdentityError
 from ._grpc_pool import AUTHORITY, DIRECT, RECONNECT, native_target, own
+from ._services import UnansweredError
 from ._tls_upstream import TARGET_NAME, Dial
 
 T = TypeVar("T")
-Encode = Callable[[str, Sequence[Sequence[tuple[str, str]]]], bytes]
-Decode = Callable[[bytes], RateLimitVerdict]
 Ask = Callable[..., Any]
 DialFor = Callable[[UpstreamEndpoint], Dial | None]
 """``None``: in plain text. Raises :class:`IdentityError` where that would not be safe enough."""
-Key = tuple[str, Dial | None]
+Place = tuple[str, str, str]
+"""An endpoint, a method, and the name that the service is asked by ("" its own)."""
+Key = tuple[Place, Dial | None]
 
 
 def in_plain_text(endpoint: UpstreamEndpoint) -> None:
@@ -28,19 +29,14 @@ def in_plain_text(endpoint: UpstreamEndpoint) -> None:
         raise IdentityError("nothing is there to secure the connection with")
 
 
-class RateLimitServiceClient:
-    """``encode`` and ``decode`` make the messages: what is here sees only bytes.
+class ServiceClient:
+    """What it sends and receives is bytes. ``dial``: how the connection to an endpoint is secured.
 
-    ``dial``: how the connection to an endpoint is secured.
+    Raises :class:`UnansweredError`.
     """
 
-    def __init__(
-        self, method: str, encode: Encode, decode: Decode, dial: DialFor = in_plain_text
-    ) -> None:
+    def __init__(self, dial: DialFor = in_plain_text) -> None:
         self._dial = dial
-        self._method = method
-        self._encode = encode
-        self._decode = decode
         self.reset()
 
     def reset(self) -> None:
@@ -51,45 +47,53 @@ class RateLimitServiceClient:
             asyncio.AbstractEventLoop, dict[Key, tuple[grpc.aio.Channel, Ask]]
         ] = weakref.WeakKeyDictionary()
 
-    def ask(self, effect: AskRateLimit) -> RateLimitVerdict:
-        request = self._encode(effect.domain, effect.descriptors)
+    def ask(
+        self,
+        endpoint: UpstreamEndpoint,
+        method: str,
+        question: bytes,
+        timeout: float,
+        authority: str = "",
+    ) -> bytes:
         try:
-            answer = self._sync(effect.endpoint)(request, timeout=effect.timeout)
-        except grpc.RpcError as error:
-            return _no_verdict(error)
-        except IdentityError as missing:
-            return RateLimitVerdict(None, detail=str(missing))
-        return self._decode(answer)
+            answer: bytes = self._sync(endpoint, method, authority)(question, timeout=timeout)
+        except (grpc.RpcError, IdentityError) as error:
+            raise UnansweredError(_why(error)) from None
+        return answer
 
-    async def aask(self, effect: AskRateLimit) -> RateLimitVerdict:
-        request = self._encode(effect.domain, effect.descriptors)
+    async def aask(
+        self,
+        endpoint: UpstreamEndpoint,
+        method: str,
+        question: bytes,
+        timeout: float,  # noqa: ASYNC109 - gRPC's own
+        authority: str = "",
+    ) -> bytes:
         try:
-            answer = await self._aio(effect.endpoint)(request, timeout=effect.timeout)
-        except grpc.RpcError as error:
-            return _no_verdict(error)
-        except IdentityError as missing:
-            return RateLimitVerdict(None, detail=str(missing))
-        return self._decode(answer)
+            answer: bytes = await self._aio(endpoint, method, authority)(question, timeout=timeout)
+        except (grpc.RpcError, IdentityError) as error:
+            raise UnansweredError(_why(error)) from None
+        return answer
 
-    def _sync(self, endpoint: UpstreamEndpoint) -> Ask:
-        key = endpoint.key, self._dial(endpoint)
+    def _sync(self, endpoint: UpstreamEndpoint, method: str, authority: str) -> Ask:
+        key = (endpoint.key, method, authority), self._dial(endpoint)
         with self._lock:
             known = self._channels.get(key)
             if known is None:
-                channel = _opened(grpc, endpoint, key[1])
+                channel = _opened(grpc, endpoint, authority, key[1])
                 self._channels = _without_old(self._channels, key)
-                known = self._channels[key] = channel, channel.unary_unary(self._method)
+                known = self._channels[key] = channel, channel.unary_unary(method)
             return known[1]
 
-    def _aio(self, endpoint: UpstreamEndpoint) -> Ask:
+    def _aio(self, endpoint: UpstreamEndpoint, method: str, authority: str) -> Ask:
         loop = asyncio.get_running_loop()
-        key = endpoint.key, self._dial(endpoint)
+        key = (endpoint.key, method, authority), self._dial(endpoint)
         with self._lock:
             channels = self._aio_channels.get(loop, {})
             known = channels.get(key)
             if known is None:
-                channel = _opened(grpc.aio, endpoint, key[1])
-                known = channel, channel.unary_unary(self._method)
+                channel = _opened(grpc.aio, endpoint, authority, key[1])
+                known = channel, channel.unary_unary(method)
                 self._aio_channels[loop] = {**_without_old(channels, key), key: known}
             return known[1]
 
@@ -108,10 +112,11 @@ class RateLimitServiceClient:
             await channel.close()
 
 
-def _opened(library: Any, endpoint: UpstreamEndpoint, dial: Dial | None) -> Any:
+def _opened(library: Any, endpoint: UpstreamEndpoint, authority: str, dial: Dial | None) -> Any:
     target = native_target(endpoint.address)
     if dial is None:
-        return library.insecure_channel(target, _options())
+        asked_by = ((AUTHORITY, authority),) if authority else ()
+        return library.insecure_channel(target, (*_options(), *asked_by))
     named = ((TARGET_NAME, dial.name), (AUTHORITY, dial.name)) if dial.name else ()
     return library.secure_channel(target, dial.credentials, (*_options(), *named))
 
@@ -125,5 +130,7 @@ def _options() -> tuple[tuple[str, Any], ...]:
     return (*RECONNECT, *DIRECT, *own())
 
 
-def _no_verdict(error: Any) -> RateLimitVerdict:
-    return RateLimitVerdict(None, detail=f"{error.code().name}: {error.details()}")
+def _why(error: Any) -> str:
+    if isinstance(error, IdentityError):
+        return str(error)
+    return f"{error.code().name}: {error.details()}"
