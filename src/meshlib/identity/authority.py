@@ -4,7 +4,7 @@ Who may have a certificate is not decided here: the id is an argument, and its c
 authenticated whom it belongs to.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
@@ -112,9 +112,17 @@ class Authority:
         )
 
     def sign(
-        self, public_key: PublicKey, spiffe_id: SpiffeId, now: float, ttl: float = DEFAULT_TTL
+        self,
+        public_key: PublicKey,
+        spiffe_id: SpiffeId,
+        now: float,
+        ttl: float = DEFAULT_TTL,
+        hosts: Sequence[str] = (),
     ) -> Issued:
-        """A leaf for the owner of this key; it ends no later than what signs it."""
+        """A leaf for the owner of this key; it ends no later than what signs it.
+
+        ``hosts`` are for those alone who run the CA: whoever asks may not name itself.
+        """
         self.check_askable(spiffe_id, ttl)
         with self._lock:
             issuer = self._files.issuer(self._active)
@@ -122,7 +130,7 @@ class Authority:
         end = min(now + ttl, ends(issuer[0]))
         if not starts(issuer[0]) <= now < end:
             raise IdentityError("the CA's own certificate is not valid now; is the clock right?")
-        leaf = make_leaf(public_key, spiffe_id, issuer, start, end)
+        leaf = make_leaf(public_key, spiffe_id, issuer, start, end, hosts)
         return Issued(
             certificate_chain=pem(leaf) + pem(issuer[0]),
             not_before=starts(leaf),
@@ -141,10 +149,16 @@ class Authority:
         if not 0 < ttl <= LONGEST_TTL:
             raise IdentityError(f"a leaf lives up to {LONGEST_TTL:g} s, not {ttl:g} s")
 
-    def issue(self, spiffe_id: SpiffeId, now: float, ttl: float = DEFAULT_TTL) -> Svid:
+    def issue(
+        self,
+        spiffe_id: SpiffeId,
+        now: float,
+        ttl: float = DEFAULT_TTL,
+        hosts: Sequence[str] = (),
+    ) -> Svid:
         """A new key and its leaf, for somebody who cannot make keys."""
         key = new_key()
-        issued = self.sign(key.public_key(), spiffe_id, now, ttl)
+        issued = self.sign(key.public_key(), spiffe_id, now, ttl, hosts)
         return Svid(
             spiffe_id=str(spiffe_id),
             certificate_chain=issued.certificate_chain,

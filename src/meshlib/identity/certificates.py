@@ -1,6 +1,8 @@
 """The three kinds of certificates that our CA makes. What is in them is decided by the caller."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -8,8 +10,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from .credentials import IdentityError
 from .keys import PublicKey
-from .names import derived_name
+from .names import derived_name, is_reserved
 from .spiffe import SpiffeId, TrustDomain
 
 Signer = tuple[x509.Certificate, EllipticCurvePrivateKey]
@@ -32,12 +35,21 @@ def make_intermediate(
 
 
 def make_leaf(
-    public_key: PublicKey, spiffe_id: SpiffeId, issuer: Signer, start: float, end: float
+    public_key: PublicKey,
+    spiffe_id: SpiffeId,
+    issuer: Signer,
+    start: float,
+    end: float,
+    hosts: Sequence[str] = (),
 ) -> x509.Certificate:
-    """One URI SAN and the DNS SAN derived of it; no subject, so nothing else can be believed."""
+    """One URI SAN and the DNS SAN derived of it; no subject, so nothing else can be believed.
+
+    ``hosts``: DNS names and IP addresses as which it answers besides.
+    """
     names = [
         x509.UniformResourceIdentifier(str(spiffe_id)),
         x509.DNSName(derived_name(spiffe_id)),
+        *map(_host, hosts),
     ]
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = (
@@ -107,6 +119,15 @@ def _usage(*, leaf: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _host(name: str) -> x509.GeneralName:
+    if is_reserved(name):
+        raise IdentityError(f"{name!a} stands for a SPIFFE id, and is nobody's to choose")
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _subject(name: str) -> x509.Name:
