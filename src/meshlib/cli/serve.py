@@ -68,6 +68,25 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
 @click.option(
     "--tls-client-ca", type=FILE, metavar="FILE", help="Ask clients for a certificate of this CA."
 )
+@click.option(
+    "--ca",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="CA_DIR",
+    help="Give out certificates of this CA (made there, if there is none), and serve members only.",
+)
+@click.option(
+    "--ca-host",
+    "ca_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="As which clients call this machine, besides localhost and 127.0.0.1. May be repeated.",
+)
+@click.option(
+    "--ca-socket",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="For development: a socket at which your user may be given the certificate of anybody.",
+)
 @output_option()
 def serve(  # noqa: PLR0913 - one an option
     config: Path,
@@ -82,6 +101,9 @@ def serve(  # noqa: PLR0913 - one an option
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
+    ca: Path | None,
+    ca_hosts: tuple[str, ...],
+    ca_socket: Path | None,
 ) -> None:
     """Serve manifests as xDS over ADS, and follow their changes.
 
@@ -98,6 +120,10 @@ def serve(  # noqa: PLR0913 - one an option
         credentials = server_credentials(tls_cert, tls_key, tls_client_ca)
     elif tls_cert or tls_key or tls_client_ca:
         raise click.UsageError("--tls-cert and --tls-key go together")
+    if ca is None and (ca_hosts or ca_socket is not None):
+        raise click.UsageError("--ca-host and --ca-socket go with --ca")
+    if ca is not None and credentials is not None:
+        raise click.UsageError("--ca brings a certificate of its own, so --tls-cert has no place")
     plane = ControlPlane(
         config,
         listen=listen,
@@ -107,6 +133,9 @@ def serve(  # noqa: PLR0913 - one an option
         credentials=credentials,
         registration_token=registration_token,
         registration_grace=registration_grace,
+        ca=ca,
+        ca_hosts=ca_hosts,
+        ca_socket=ca_socket,
     )
     asyncio.run(_serve(plane, output))
 

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
@@ -29,12 +29,16 @@ from .profiles import Downgrade
 from .registration import Registrations
 from .registry import GRACE, Registry, hosts_of
 from .scope import Scope, Sidecar
+from .sds import Secrets
 from .server import AdsServer
 from .sources import Folder
 from .status import Status
 from .stream import Wire
 from .type_names import short
 from .world import World
+
+if TYPE_CHECKING:  # cryptography is for those who have a CA
+    from .ca import Ca
 
 LOG = logging.getLogger("meshlib.controlplane")
 
@@ -71,6 +75,11 @@ class ControlPlane:
     ``registration_token`` (else ``MESHLIB_REGISTRATION_TOKEN``), or without one those on this
     machine. They are served until ``registration_grace`` seconds after their stream broke.
     With ``credentials`` it speaks TLS (see :func:`server_credentials`).
+
+    ``ca`` is the folder of a CA (made there, if it is none yet): then the same port gives out
+    certificates, and tells nothing to those who have none; who is of another namespace or account
+    than it says is refused. ``ca_hosts`` are the names under which clients call this machine;
+    ``ca_socket`` is a socket file at which this user may have the certificate of anybody.
     """
 
     def __init__(  # noqa: PLR0913 - the public face: one keyword an option
@@ -87,6 +96,9 @@ class ControlPlane:
         credentials: grpc.ServerCredentials | None = None,
         registration_token: str | None = None,
         registration_grace: float = GRACE,
+        ca: str | Path | None = None,
+        ca_hosts: Sequence[str] = (),
+        ca_socket: str | Path | None = None,
     ) -> None:
         self._folder, self._documents = _source(config)
         _check_address("listen", listen)
@@ -95,6 +107,9 @@ class ControlPlane:
         self._cache = SnapshotCache(_group_of, missing=self._admit, check=False)
         self._status = Status(clock)
         self._registry = self._status.registry = Registry(clock, registration_grace)
+        if ca is not None and credentials is not None:
+            raise ConfigError(Problem("ControlPlane", "give ca or credentials, not both"))
+        self.ca = _ca(ca, ca_hosts, ca_socket) if ca is not None else None
         self._registrations = self._made_registrations(registration_token)
         self._settled, self._is_refreshing = 0.0, False
         self._settling: asyncio.TimerHandle | None = None
@@ -108,7 +123,10 @@ class ControlPlane:
             wire=wire,
             credentials=credentials,
             settling=lambda: clock() < self._settled,
-            beside=(self._registrations.handler,),
+            beside=(self._registrations.handler, *(self.ca.handlers if self.ca else ())),
+            gate=self.ca,
+            front=self.ca.front if self.ca is not None else None,
+            secrets=Secrets(self.ca) if self.ca is not None else None,
         )
         token = admin_token or os.environ.get("MESHLIB_ADMIN_TOKEN")
         self._admin = Admin(self._status, admin, token=token) if admin is not None else None
@@ -131,6 +149,7 @@ class ControlPlane:
             self._registered,
             lambda workload: hosts_of(self._world, workload),
             token=token or os.environ.get("MESHLIB_REGISTRATION_TOKEN"),
+            gate=self.ca,
         )
 
     @property
@@ -159,6 +178,8 @@ class ControlPlane:
             await self._change(await asyncio.to_thread(self._folder.load))
         self._settled = self._status.clock() + self._registry.grace
         self.address = await self._server.start()
+        if self.ca is not None:
+            self.ca.service.start()
         later = asyncio.get_running_loop().call_later
         self._settling = later(self._registry.grace + 0.01, self._server.wake)
         if self._admin is not None:
@@ -181,6 +202,8 @@ class ControlPlane:
             self._settling.cancel()
         await asyncio.gather(*self._changes, return_exceptions=True)
         self._registrations.close()
+        if self.ca is not None:
+            await self.ca.service.close()
         await self._server.stop()
         if self._admin is not None:
             await self._admin.stop()
@@ -347,6 +370,12 @@ class ControlPlane:
     def _report(self, downgrade: Downgrade) -> None:
         if self._status.is_new(downgrade):
             LOG.info("downgraded %s", downgrade)
+
+
+def _ca(folder: str | Path, hosts: Sequence[str], socket_file: str | Path | None) -> "Ca":
+    from .ca import Ca
+
+    return Ca(folder, hosts=hosts, socket_file=socket_file)
 
 
 def _check_address(name: str, address: str) -> None:

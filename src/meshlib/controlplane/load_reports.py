@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from ..identity.authenticators import Caller
 from ..xds.load_report import ALL_CLUSTERS, METHOD, NANOS, OWN_FIELDS, REQUEST, RESPONSE
 from ..xds.protos import message_class
 from ..xds.types import CLUSTER
@@ -15,7 +16,7 @@ from .loads import LOCALITIES, METRICS, Calls, ClusterLoad, Loads, LocalityLoad,
 from .messages import MAX_ID, plain
 from .node import Node
 
-Room = Callable[[Any], AbstractAsyncContextManager[None]]
+Room = Callable[[Any], AbstractAsyncContextManager[Caller]]
 SERVICE, _, ENDING = METHOD.strip("/").partition("/")
 
 
@@ -31,7 +32,7 @@ class LoadReports:
         cache: SnapshotCache,
         loads: Loads,
         room: Room,
-        known: Callable[[Any], AbstractContextManager[Node]],
+        known: Callable[[Any, Caller], AbstractContextManager[Node]],
         *,
         interval: float,
         age: float | None,
@@ -61,15 +62,15 @@ class LoadReports:
             timeout.reschedule(asyncio.get_running_loop().time())
 
     async def _serve(self, messages: AsyncIterator[Any], grpc_call: Any) -> None:
-        async with self._room(grpc_call):
+        async with self._room(grpc_call) as caller:
             loop = asyncio.get_running_loop()
             until = loop.time() + self._age if self._age is not None else None
             first = await self._next(messages, until)
             if first is None:
                 return
             with (
-                self._known(first) as node,
-                self._loads.told_by(node, plain(grpc_call.peer(), MAX_ID)) as reporter,
+                self._known(first, caller) as node,
+                self._loads.told_by(node, plain(caller.address, MAX_ID)) as reporter,
             ):
                 await self._converse(reporter, first, messages, grpc_call, until)
 

@@ -85,6 +85,7 @@ def node_of(message: Any) -> Node:
         user_agent_name=plain(message.user_agent_name, MAX_ID),
         user_agent_version=plain(message.user_agent_version, MAX_ID),
         takes_ttl=TTL in message.client_features,
+        service_account=_text(metadata, "SERVICE_ACCOUNT"),
         locality=Locality(place.region, place.zone, place.sub_zone),
         sidecar=Sidecar(
             listen_address=_text(metadata, "MESHLIB_LISTEN_ADDRESS") or "127.0.0.1",

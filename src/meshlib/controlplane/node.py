@@ -27,7 +27,8 @@ class Node:
     """``namespace`` and ``labels`` are the NAMESPACE and LABELS of its metadata, as Istio's say;
     ``locality`` is where it stands, as its node says. ``sidecar``, which counts for Envoys, comes
     from MESHLIB_LISTEN_ADDRESS and MESHLIB_INBOUND_ADDRESS of the metadata. ``takes_ttl``: it
-    says that it forgets what lives for a time only, and may be told that it lives on."""
+    says that it forgets what lives for a time only, and may be told that it lives on.
+    ``service_account`` is its SERVICE_ACCOUNT."""
 
     id: str
     cluster: str = ""
@@ -38,6 +39,7 @@ class Node:
     locality: Locality = Locality()
     sidecar: Sidecar = Sidecar()
     takes_ttl: bool = False
+    service_account: str = ""
 
     @property
     def kind(self) -> ClientKind:

@@ -4,12 +4,14 @@ import asyncio
 import hmac
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from ..identity.authenticators import Caller
 from ..xds.registration import (
     SERVICE,
     Acknowledged,
@@ -18,6 +20,7 @@ from ..xds.registration import (
     decode_request,
     encode_response,
 )
+from .gate import DeniedError, Gate
 from .metrics import Metrics
 from .registry import SILENCE, FullError, Lease, RegistrationError, Registry, is_loopback
 
@@ -40,12 +43,14 @@ class Registrations:
         hosts: Callable[[Workload], tuple[str, ...]],
         *,
         token: str | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._registry = registry
         self._metrics = metrics
         self._changed = changed
         self._hosts = hosts
         self._token = token
+        self._gate = gate
         self._told = registry.workloads
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: set[asyncio.Timeout] = set()
@@ -65,19 +70,27 @@ class Registrations:
             timeout.reschedule(asyncio.get_running_loop().time())
 
     async def _serve(self, messages: AsyncIterator[bytes], grpc_call: Any) -> None:
-        peer = peer_of(grpc_call.peer())
-        refusal = self._refusal(peer, grpc_call.invocation_metadata())
+        refusal: _Asked | None
+        if self._gate is None:
+            caller = Caller(peer_of(grpc_call.peer()))
+        else:
+            caller = self._gate.caller(grpc_call)
+        peer = caller.address
+        refusal = self._refusal(caller, grpc_call.invocation_metadata())
         if refusal is None:
-            refusal = await self._converse(messages, grpc_call, peer)
+            refusal = await self._converse(messages, grpc_call, caller)
         if refusal is not None:
             code, said = refusal
             self._metrics.refused_registrations[code.name] += 1
             LOG.warning("a registration from %s is refused: %s", peer, said)
             await grpc_call.abort(code, said)
 
-    def _refusal(self, peer: str, metadata: Any) -> _Asked | None:
+    def _refusal(self, caller: Caller, metadata: Any) -> _Asked | None:
+        if self._gate is not None and caller.leaf is None:
+            said = caller.refusal or "members register with a certificate of this mesh"
+            return grpc.StatusCode.UNAUTHENTICATED, said
         if self._token is None:
-            if is_loopback(peer):
+            if self._gate is not None or is_loopback(caller.address):
                 return None
             said = "without a registration token only members on the same machine may register"
             return grpc.StatusCode.UNAUTHENTICATED, said
@@ -88,7 +101,7 @@ class Registrations:
         return grpc.StatusCode.UNAUTHENTICATED, "the registration token is wrong or missing"
 
     async def _converse(
-        self, messages: AsyncIterator[bytes], grpc_call: Any, peer: str
+        self, messages: AsyncIterator[bytes], grpc_call: Any, caller: Caller
     ) -> _Asked | None:
         lease: Lease | None = None
         try:
@@ -96,7 +109,7 @@ class Registrations:
                 if lease is None and request.workload is None:
                     return grpc.StatusCode.INVALID_ARGUMENT, "the first request has no workload"
                 if request.workload is not None:
-                    lease = self._register(request.workload, peer)
+                    lease = self._register(request.workload, caller)
                 assert lease is not None
                 self._registry.heard(lease)
                 if request.deregister:
@@ -106,6 +119,8 @@ class Registrations:
                 await grpc_call.write(encode_response(self._answer(lease)))
                 if request.deregister:
                     return None
+        except DeniedError as denied:
+            return denied.code, str(denied)
         except DecodeError:
             return grpc.StatusCode.INVALID_ARGUMENT, "not a RegisterRequest"
         except FullError as full:
@@ -131,8 +146,11 @@ class Registrations:
             return None
         return None if message is None else decode_request(message)
 
-    def _register(self, workload: Workload, peer: str) -> Lease:
-        lease = self._registry.register(workload, peer)
+    def _register(self, workload: Workload, caller: Caller) -> Lease:
+        if self._gate is not None:
+            self._gate.check_namespace(caller, workload.namespace)
+            workload = replace(workload, service_account=self._gate.account(caller))
+        lease = self._registry.register(workload, caller.address)
         LOG.info("%s registered", _shown(lease))
         return lease
 

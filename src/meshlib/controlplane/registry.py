@@ -171,6 +171,7 @@ def _manifest(workload: Workload, services: tuple[MeshService, ...]) -> Manifest
             labels=dict(workload.labels),
             locality=workload.locality,
             weight=workload.weight,
+            service_account=workload.service_account,
         ),
         marks=PlainMarks(name),
     )

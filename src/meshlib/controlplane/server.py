@@ -12,14 +12,18 @@ from typing import Any, Self
 import grpc
 
 from ..errors import MeshError
+from ..identity.authenticators import Caller
 from .admin import LOOPBACK, Admin
 from .cache import SnapshotCache
 from .discovery import ExcessError, RequestError
 from .fetch import fetched
+from .front import Front
+from .gate import DeniedError, Gate
 from .limits import Limits, TokenBucket
 from .load_reports import LoadReports
 from .messages import node_of
 from .node import Node
+from .sds import Secrets
 from .services import handlers
 from .status import Client, Status
 from .stream import Ears, OnListeners, OnNack, Stream, Wire
@@ -45,7 +49,8 @@ class AdsServer:
     hears of every refusal (default: the cache, which may roll back), ``on_listeners`` of listeners
     that are asked for by name; ``wire`` is shown every message. While ``settling``, clients that
     knew endpoints of a cluster are not told that it has none; :meth:`wake` looks again.
-    ``beside`` are other services on the same port.
+    ``beside`` are other services on the same port. ``gate`` says who calls, and who may; ``front``
+    stands before the port, and ``secrets`` has what is for each caller alone.
 
     Belongs to the loop that started it.
     """
@@ -63,6 +68,9 @@ class AdsServer:
         wire: Wire | None = None,
         settling: Callable[[], bool] = lambda: False,
         beside: Sequence[grpc.GenericRpcHandler] = (),
+        gate: Gate | None = None,
+        front: Front | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
         self.status = status or Status(time.monotonic)
         self.address = listen
@@ -73,6 +81,9 @@ class AdsServer:
         self._ears = Ears(on_nack or cache.refused, on_listeners, wire)
         self._settling = settling
         self._beside = tuple(beside)
+        self._gate = gate or Gate()
+        self._front = front
+        self._secrets = secrets
         self._server: grpc.aio.Server | None = None
         self._streams: set[Stream] = set()
         self._open = 0
@@ -100,23 +111,26 @@ class AdsServer:
         server.add_generic_rpc_handlers((*own, *self._beside))
         host = self.address.rpartition(":")[0]
         self._warn_of_plaintext(host)
+        inner = self.address if self._front is None else self._front.open()
         try:
             port = (
-                server.add_insecure_port(self.address)
+                server.add_insecure_port(inner)
                 if self._credentials is None
-                else server.add_secure_port(self.address, self._credentials)
+                else server.add_secure_port(inner, self._credentials)
             )
         except RuntimeError as error:
             raise MeshError(f"cannot listen on {self.address}: is the port taken?") from error
         await server.start()
         self._server = server
+        if self._front is not None:
+            port = await self._front.start(self.address)
         if not self.address.startswith("unix:"):
             self.address = f"{host}:{port}"
         return self.address
 
     def _warn_of_plaintext(self, host: str) -> None:
         is_local = host in LOOPBACK or self.address.startswith("unix:")
-        if self._credentials is None and not is_local:
+        if self._credentials is None and self._front is None and not is_local:
             LOG.warning("%s is reached in plaintext from other machines", self.address)
 
     def wake(self) -> None:
@@ -132,6 +146,8 @@ class AdsServer:
         self._load_reports.close()
         if self._server is not None:
             await self._server.stop(grace)
+        if self._front is not None:
+            await self._front.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -149,19 +165,19 @@ class AdsServer:
         self, messages: AsyncIterator[Any], grpc_call: Any, *, delta: bool, type_url: str
     ) -> None:
         """One stream, from its first request to its end."""
-        async with self._room(grpc_call):
+        async with self._room(grpc_call) as caller:
             first = await anext(messages, None)
             if first is None:
                 return
-            with self._known(first) as node:
-                stream = self._made(node, delta=delta, type_url=type_url)
-                with self._registered(stream, node, grpc_call.peer()) as client:
+            with self._known(first, caller) as node:
+                stream = self._made(node, caller, delta=delta, type_url=type_url)
+                with self._registered(stream, node, caller.address) as client:
                     await stream.converse(client, first, messages, grpc_call)
 
     async def fetch(self, message: Any, grpc_call: Any, *, type_url: str) -> Any:
         """A single answer: what there is of what is asked for."""
-        async with self._room(grpc_call):
-            with self._known(message) as node:
+        async with self._room(grpc_call) as caller:
+            with self._known(message, caller) as node:
                 snapshot = self._cache.snapshot_of(node)
                 if snapshot is None:
                     said = f"there is nothing for {node.id} yet"
@@ -169,7 +185,7 @@ class AdsServer:
                 return fetched(message, node, snapshot, type_url)
 
     @asynccontextmanager
-    async def _room(self, grpc_call: Any) -> AsyncIterator[None]:
+    async def _room(self, grpc_call: Any) -> AsyncIterator[Caller]:
         """Let a stream in if there is room; what is raised inside becomes its status."""
         if self._draining:
             said = "the control plane is draining"
@@ -177,7 +193,11 @@ class AdsServer:
         self._open += 1
         try:
             self._check_room()
-            yield
+            yield self._gate.admit(grpc_call)
+        except DeniedError as denied:
+            self.status.metrics.refused_streams["denied"] += 1
+            LOG.warning("a stream is refused: %s", denied)
+            await grpc_call.abort(denied.code, str(denied))
         except ExcessError as excess:
             self.status.metrics.refused_streams[excess.reason] += 1
             await grpc_call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(excess))
@@ -190,13 +210,14 @@ class AdsServer:
             self._open -= 1
 
     @contextmanager
-    def _known(self, first: Any) -> Iterator[Node]:
+    def _known(self, first: Any, caller: Caller) -> Iterator[Node]:
         """Who begins a stream with this request; one may have so many at once."""
         if not first.HasField("node"):
             raise RequestError("the first request of a stream must carry the node")
         if first.node.ByteSize() > self._limits.node_bytes:
             raise ExcessError(f"a node of more than {self._limits.node_bytes} bytes", "node")
         node, most = node_of(first.node), self._limits.streams_per_node
+        self._gate.check(caller, node)
         if self._by_node[node.id] >= most:
             raise ExcessError(f"{node.id} has {most} streams already", "streams_per_node")
         self._by_node[node.id] += 1
@@ -207,7 +228,7 @@ class AdsServer:
             if not self._by_node[node.id]:
                 del self._by_node[node.id]
 
-    def _made(self, node: Node, *, delta: bool, type_url: str) -> Stream:
+    def _made(self, node: Node, caller: Caller, *, delta: bool, type_url: str) -> Stream:
         number = next(self._numbers)
         stream = Stream(
             number,
@@ -218,7 +239,10 @@ class AdsServer:
             type_url=type_url,
             ears=self._ears,
             settling=self._settling,
+            secrets=None if self._secrets is None else self._secrets.of(caller),
         )
+        if (left := self._gate.left(caller)) is not None:
+            stream.close_after(left)  # who comes back has a newer certificate
         if self._limits.max_connection_age is not None:
             # Later than GOAWAY, whose jitter is 10 %, so that the client comes back elsewhere; and
             # not all of those that came together at one time.

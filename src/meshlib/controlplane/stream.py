@@ -14,9 +14,10 @@ from .discovery import Nack, Response
 from .limits import Limits, TokenBucket
 from .messages import message_of, request_of, shown, takes_ttl
 from .node import ClientKind, Node
+from .sds import Own
 from .status import Client, Status
 from .subscriptions import Subscriptions
-from .type_names import short
+from .type_names import SECRET, short
 from .versions import PackedSnapshot
 
 BEATS = 3.0
@@ -44,7 +45,7 @@ class Ears:
 class Stream:
     """``type_url`` is that of a service of one type; the aggregated service serves all."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword an option
         self,
         number: int,
         node: Node,
@@ -55,6 +56,7 @@ class Stream:
         type_url: str,
         ears: Ears,
         settling: Callable[[], bool],
+        secrets: Own | None = None,
     ) -> None:
         # Others than meshlib may not know the field that says so in a state of the world.
         tells_missing = node.kind is ClientKind.MESHLIB
@@ -84,6 +86,7 @@ class Stream:
         self._is_slow = False
         self._heart: asyncio.TimerHandle | None = None
         self._beat_every = 0.0
+        self._secrets = secrets
 
     def publish(self, snapshot: PackedSnapshot) -> None:
         """The newest is told; those that a slow client has not read yet are passed over.
@@ -109,12 +112,19 @@ class Stream:
 
     def _offer(self, now: float, snapshot: PackedSnapshot) -> None:
         self._snapshot = snapshot
-        self.subscriptions.publish(snapshot)
+        self.subscriptions.publish(self._with_secrets(snapshot))
         if not self.subscriptions.is_due:
             return
         if self._due_since is None:
             self._due_since = now
         self._news.set()
+
+    def _with_secrets(self, snapshot: PackedSnapshot) -> PackedSnapshot:
+        return snapshot if self._secrets is None else self._secrets.beside(snapshot)
+
+    def _secrets_changed(self) -> None:
+        if self._snapshot is not None:
+            self._offer(self._status.clock(), self._snapshot)
 
     def close(self) -> None:
         self._closed = True
@@ -141,6 +151,8 @@ class Stream:
                     timer.cancel()
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+            if self._secrets is not None:
+                self._secrets.close()
             if self._wire is not None:
                 self._wire("closed", self._place())
 
@@ -174,6 +186,8 @@ class Stream:
         nack = self.subscriptions.receive(request)
         if request.type_url == LISTENER:
             self._tell_listeners()
+        if request.type_url == SECRET and self._secrets is not None:
+            self._secrets.ask(self.subscriptions.types[SECRET].names, self._secrets_changed)
         if is_answer:
             metrics, sent_at = self._status.metrics, self._sent_at.pop(request.type_url, None)
             metrics.acks[short(request.type_url)] += nack is None
@@ -202,6 +216,7 @@ class Stream:
 
     def _tell_unserved(self, type_url: str) -> None:
         served = self._snapshot is None or type_url in self._snapshot.types
+        served = served or (type_url == SECRET and self._secrets is not None)
         if not served and type_url not in self._unserved:
             self._unserved.add(type_url)
             LOG.info("%s asks for %s, of which there is nothing", self._node.id, short(type_url))

@@ -28,6 +28,7 @@ class Workload:
 
     ``port`` is that of every port of its services but those in ``ports``, which go by name.
     ``address`` "" is the one from which it speaks; ``locality`` is ``region/zone/sub_zone``.
+    ``service_account`` is not told, but read off its certificate.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Workload:
     locality: str = ""
     weight: int = 1
     serving: bool = True
+    service_account: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,150 @@
+"""The control plane's own CA: as a service, and as what it shows of itself."""
+
+import logging
+import os
+import random  # noqa: TID251 - when to renew
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from ..clock import Clock
+from ..identity.authenticators import (
+    Authenticator,
+    ByCertificate,
+    ByJoinToken,
+    ByServiceAccount,
+    ByUser,
+    Caller,
+)
+from ..identity.authority import Authority
+from ..identity.credentials import Svid, UntrustedError
+from ..identity.kubernetes import ApiServer
+from ..identity.leaf import Leaf, Purpose, check_leaf
+from ..identity.material import Material
+from ..identity.rotation import Renewal
+from ..identity.service import CaService
+from ..identity.spiffe import SpiffeId, TrustDomain
+from ..identity.store import FolderStore
+from ..identity.tls import CheckedContext, CheckedObject, PeerRefusedError, server_context, swapped
+from ..identity.tokens import JoinTokens
+from .front import Front
+from .gate import MembersOnly
+
+LOG = logging.getLogger("meshlib.controlplane")
+
+ACCOUNT = "meshlib-control-plane"
+NAMESPACE = "istio-system"
+HOSTS = ("localhost", "127.0.0.1", "::1")
+DEFAULT_DOMAIN = "cluster.local"
+
+
+class Ca(MembersOnly):
+    """``hosts``: the names by which clients call, besides those of this machine.
+
+    Where the folder holds no CA yet, one is made. ``socket_file`` lets users of this machine whom
+    the kernel names (our own and root) be anybody.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        hosts: Sequence[str] = (),
+        socket_file: str | Path | None = None,
+        wall: Clock = time.time,  # noqa: TID251 - certificates go by it
+        clock: Clock = time.monotonic,
+    ) -> None:
+        store = FolderStore(folder)
+        self.authority = opened(store, wall)
+        self._wall = wall
+        self._clock = clock
+        self._hosts = (*HOSTS, *hosts)
+        self._id = SpiffeId.of_workload(self.authority.trust_domain, NAMESPACE, ACCOUNT)
+        self._renewal = Renewal(random.random, wall(), clock())
+        self._svid: Svid | None = None
+        self._made: tuple[Svid, object, CheckedContext] | None = None
+        local = None if socket_file is None else Path(socket_file)
+        context = swapped(self._context, server_side=True)
+        self.front = Front(context, self.believe, local)
+        known = _authenticators(self.authority, store, wall, is_local=local is not None)
+        self.service = CaService(self.authority, known, self.caller, wall=wall, clock=clock)
+        self.service.watch(self.front.look_again)
+
+    @property
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        return self.service.handlers
+
+    def caller(self, grpc_call: Any) -> Caller:
+        return self.front.caller(grpc_call)
+
+    def believe(self, chain: bytes) -> Leaf:
+        return check_leaf(chain, self.authority.credentials(), self._wall(), Purpose.CLIENT)
+
+    def left(self, caller: Caller) -> float | None:
+        return None if caller.leaf is None else max(0.0, caller.leaf.not_after - self._wall())
+
+    def issue(self, caller: Caller) -> Svid:
+        """A new key and certificate for who calls, and for nobody else."""
+        found = caller.spiffe_id
+        assert found is not None, "let in by its certificate"
+        LOG.info("issued a key and certificate to %s by SDS", found)
+        return self.authority.issue(found, self._wall())
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        self.service.watch(changed)
+
+    def _context(self) -> ssl.SSLContext:
+        """At each handshake: as long as neither certificate nor roots are others, the same."""
+        svid, roots = self._own(), self.authority.bundle().sequence
+        if self._made is None or self._made[0] is not svid or self._made[1] != roots:
+            material = Material(
+                certificate_chain=svid.certificate_chain,
+                private_key=svid.private_key,
+                roots=self.authority.bundle().pem,
+            )
+            context = server_context(material, self._check, required=False)
+            context.set_alpn_protocols(["h2"])
+            self._made = svid, roots, context
+        return self._made[2]
+
+    def _check(self, connection: CheckedObject) -> None:
+        if connection.shown:
+            try:
+                self.believe(connection.shown)
+            except UntrustedError as refused:
+                raise PeerRefusedError(str(refused)) from refused
+
+    def _own(self) -> Svid:
+        wall = self._wall()
+        if self._svid is None or self._renewal.due(wall, self._clock()) or self._is_outdated():
+            self._svid = self.authority.issue(self._id, wall, hosts=self._hosts)
+            self._renewal.renewed(self._svid.not_before, self._svid.not_after, wall)
+        return self._svid
+
+    def _is_outdated(self) -> bool:
+        """Signed by a root that was taken out of the bundle in an emergency."""
+        return self._made is not None and self._made[1] != self.authority.bundle().sequence
+
+
+def opened(store: FolderStore, wall: Clock) -> Authority:
+    if not store.folder.is_dir() or not any(store.folder.iterdir()):
+        store.create()
+        LOG.info("made a CA of %s in %s", DEFAULT_DOMAIN, store.folder)
+        return Authority.create(store, TrustDomain(DEFAULT_DOMAIN), wall())
+    return Authority(store)
+
+
+def _authenticators(
+    authority: Authority, store: FolderStore, wall: Clock, *, is_local: bool
+) -> list[Authenticator]:
+    known: list[Authenticator] = [ByCertificate(), ByJoinToken(JoinTokens(store), wall)]
+    api_server = ApiServer.of_pod()
+    if api_server is not None:
+        known.append(ByServiceAccount(api_server, authority.trust_domain))
+    if is_local:
+        known.append(ByUser(frozenset({os.geteuid(), 0})))
+    return known
