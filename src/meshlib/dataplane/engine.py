@@ -65,7 +65,8 @@ class Options:
     time of day in seconds since 1970, for servers that name the moment of a second try.
     ``on_no_config``: what becomes of a call to a host that nothing is known of while nobody can be
     asked either: it waits, fails at once, or is made without the mesh. ``tokens``: who verifies
-    callers' tokens; without one, none is believed.
+    callers' tokens; without one, none is believed. ``gateways``: the SPIFFE ids whose word counts
+    as to whom they call for (``x-forwarded-*``).
     """
 
     complete: bool = False
@@ -81,6 +82,7 @@ class Options:
     wall: Clock = float
     on_no_config: OnNoConfig = "wait"
     tokens: Tokens | None = None
+    gateways: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +266,11 @@ class Engine:
             loop_lag=options.loop_lag,
             tokens=options.tokens,
         )
-        return Inbound(around, site)
+        return Inbound(around, site, options.gateways)
+
+    def canonical(self, path: str) -> str:
+        """The path by which an inbound request with this one is judged, routed and served."""
+        return path if self._inbound.table is None else self._inbound.canonical(path)
 
     @property
     def access(self) -> dict[str, dict[str, int]]:

@@ -6,8 +6,7 @@ from ..model import HealthStatus
 from .decision import Choice, Copy, Decision, LocalResponse, RuleTried
 from .engine import Engine
 from .events import CallRecord
-from .message import Failure, Request
-from .outbound import BAD_REQUEST
+from .message import Failure, Request, Response
 from .routing.matchers import path_of
 from .routing.table import Destination, LiveHost, LiveRoute
 
@@ -18,8 +17,8 @@ def decide(engine: Engine, request: Request) -> Decision:
     if listener is None:
         return _unlisted(engine, request)
     tidied = listener.tidy(request)
-    if tidied is None:
-        return replace(_untouched(request), response=LocalResponse(status=BAD_REQUEST))
+    if isinstance(tidied, Response):
+        return replace(_untouched(request), response=_shown(tidied))
     request = tidied
     table = listener.router.table
     host = table.host(request)
@@ -100,8 +99,10 @@ def _forwarded(
 
 def _local(route: LiveRoute, request: Request, record: CallRecord) -> LocalResponse | None:
     answer = route.answer(request, record)
-    if isinstance(answer, Failure):
-        return None
+    return None if isinstance(answer, Failure) else _shown(answer)
+
+
+def _shown(answer: Response) -> LocalResponse:
     return LocalResponse(
         status=answer.status,
         headers=answer.headers,

@@ -1,14 +1,17 @@
 """A call on its way in: its route, the filters before the handler, the handler."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
-from ..model import HttpFilter, NonForwardingAction
+from ..model import FilterDiscovery, HttpFilter, Listener, NonForwardingAction
+from ..model.authn import ExtAuthz, JwtAuthn
+from ..model.rbac import Rbac
 from .events import CallEnded, CallRecord
 from .filters.chain import FACTORIES, Filter, Service, Site, stacked
 from .filters.local_reply import local_reply
 from .filters.router import Surroundings
+from .inbound_hygiene import BAD_PATH, Unclean, clean, segments_unescaped
 from .message import Cause, Failure, Outcome, Request, Response
-from .outbound import BAD_REQUEST, LiveListener
+from .outbound import LiveListener
 from .routing.table import LiveRoute, RouteTable
 from .steps import Deliver, Serve, Steps, deliver
 
@@ -17,6 +20,8 @@ GONE = Failure(Cause.CANCELLED, "the caller went away")
 NO_ROUTE = 404
 FORBIDDEN = 403
 UNAUTHENTICATED = 16
+POLICIES = (Rbac, JwtAuthn, ExtAuthz, FilterDiscovery)
+"""What lets callers in or does not; of what is still to be discovered nobody knows."""
 
 
 def inbound(request: Request, around: Surroundings) -> Steps[Outcome]:
@@ -49,14 +54,26 @@ class Inbound:
     """What stands before the handlers: the configured listener, and what the code itself asks for.
 
     A filter of the configuration takes the place of one that a handler is decorated with, where
-    both are of one kind. The state of decorations lasts as long as the engine.
+    both are of one kind. The state of decorations lasts as long as the engine. Where somebody may
+    be turned away, calls have to be clean (:mod:`.inbound_hygiene`).
     """
 
-    __slots__ = ("_around", "_decorations", "_listener", "_site", "_stacks", "table")
+    __slots__ = (
+        "_around",
+        "_decorations",
+        "_gateways",
+        "_guards",
+        "_listener",
+        "_site",
+        "_stacks",
+        "table",
+    )
 
-    def __init__(self, around: Surroundings, site: Site) -> None:
+    def __init__(self, around: Surroundings, site: Site, gateways: Container[str] = ()) -> None:
         self.table: RouteTable | None = None
         self._listener: LiveListener | None = None
+        self._guards = False
+        self._gateways = gateways
         self._around = around
         self._site = site
         self._stacks: dict[tuple[LiveRoute | None, int], Service] = {}
@@ -65,21 +82,54 @@ class Inbound:
     def listen(self, listener: LiveListener | None) -> None:
         """Another configuration is in force."""
         self._listener = listener
+        self._guards = listener is not None and _guards(listener.config)
         self.table = None if listener is None else listener.router.table
         self._stacks.clear()
 
     def __call__(self, request: Request, extra: Sequence[HttpFilter]) -> Steps[Outcome]:
-        around, listener = self._around, self._listener
-        tidied = request if listener is None else listener.tidy(request)
-        request = tidied or request
+        around, tidied = self._around, self._tidied(request, extra)
+        request = tidied if isinstance(tidied, Request) else request
         record = CallRecord(request, around.clock(), inbound=True, config_version=around.version)
         outcome: Outcome = GONE
         try:
-            service = self._service(request, record, extra) if tidied is not None else _malformed
-            outcome = yield from service(request, record)
+            match tidied:
+                case Unclean(status, grpc_status, words):
+                    outcome = yield from local_reply(
+                        request, record, Cause.UNCLEAN, status, words, grpc_status=grpc_status
+                    )
+                case Response():
+                    outcome = yield from deliver(record, tidied)
+                case _:
+                    service = self._service(request, record, extra)
+                    outcome = yield from service(request, record)
             return outcome
         finally:
             around.observe(CallEnded(record, outcome, around.clock() - record.started))
+
+    def _tidied(
+        self, request: Request, extra: Sequence[HttpFilter]
+    ) -> Request | Response | Unclean:
+        """As policies, routes and the handler see it; or what is answered in their place.
+
+        A path that means nothing, so that nobody can say what holds for the call, is no request.
+        """
+        listener = self._listener
+        guards = self._guards or any(isinstance(one.config, POLICIES) for one in extra)
+        made = clean(request, self._gateways) if guards else request
+        if isinstance(made, Unclean) or listener is None:
+            return made
+        tidied = listener.tidy(made)
+        if guards and request.is_grpc and isinstance(tidied, Request) and tidied.path != made.path:
+            return BAD_PATH  # its handler was found by the other one
+        return tidied
+
+    def canonical(self, path: str) -> str:
+        """The path that a request with this one is taken to have, where it is not refused."""
+        made: str | None = segments_unescaped(path) if self._guards else path
+        if made is None or self._listener is None:
+            return path
+        tidied = self._listener.tidy(Request("", "GET", made))
+        return tidied.path if isinstance(tidied, Request) else path
 
     def _service(
         self, request: Request, record: CallRecord, extra: Sequence[HttpFilter]
@@ -132,6 +182,12 @@ class Inbound:
         )
 
 
+def _guards(listener: Listener) -> bool:
+    """Is anybody turned away here?"""
+    filters = listener.http.http_filters
+    return listener.tls is not None or any(isinstance(one.config, POLICIES) for one in filters)
+
+
 def _innermost(route: LiveRoute | None) -> Service:
     if route is None or isinstance(route.config.action, NonForwardingAction):
         return _served
@@ -148,11 +204,6 @@ def _answered(request: Request, record: CallRecord) -> Steps[Outcome]:
     route = record.route
     assert route is not None
     return deliver(record, route.answer(request, record))
-
-
-def _malformed(request: Request, record: CallRecord) -> Steps[Outcome]:
-    """By a path that means nothing nobody can say what holds for the call."""
-    return deliver(record, Response(BAD_REQUEST))
 
 
 def _lost(request: Request, record: CallRecord) -> Steps[Outcome]:

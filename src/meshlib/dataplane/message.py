@@ -87,6 +87,8 @@ class Request:
     the caller's address, "" where the caller is this very process. ``override`` is what the
     application said for this call alone. ``connection`` is how a call came in. ``body`` is the
     message of an inbound gRPC call with one, as it came in; ``None`` where nobody has it yet.
+    ``binary_size`` are the octets of headers with binary values, which are not among ``headers``.
+    ``remote`` is the address of whom a trusted gateway calls for, "" where there is none.
     """
 
     target: str
@@ -104,6 +106,8 @@ class Request:
     override: "Override | None" = None
     connection: Connection = PLAINTEXT
     body: bytes | None = field(default=None, repr=False)
+    binary_size: int = 0
+    remote: str = ""
 
     def header(self, name: str) -> str | None:
         """The value of a header (lower-case name); several are joined by commas."""
@@ -129,6 +133,12 @@ class Request:
 
     def altered(self, *, path: str, authority: str, headers: Headers) -> "Request":
         return self._made(path, authority, headers, self.dynamic_metadata)
+
+    def on_behalf_of(self, remote: str) -> "Request":
+        """The same request, and whom the gateway that makes it calls for."""
+        made = self.altered(path=self.path, authority=self.authority, headers=self.headers)
+        made.remote = remote
+        return made
 
     def noted(self, filter_name: str, found: Struct) -> "Request":
         """The same request, and what a filter found out about it as dynamic metadata."""
@@ -156,6 +166,8 @@ class Request:
             self.override,
             self.connection,
             self.body,
+            self.binary_size,
+            self.remote,
         )
 
 
@@ -184,6 +196,8 @@ class Cause(Enum):
     DROP_OVERLOAD = "DO"
     UNAUTHORIZED = "UAEX"
     """A policy, or a service that was asked, does not let the caller in."""
+    UNCLEAN = "DPE"
+    """A request that means nothing, or two things at once."""
     RATE_LIMITED = "RL"
     RATE_LIMIT_SERVICE = "RLSE"
     """The rate limit service could not be asked, and calls must not go without."""

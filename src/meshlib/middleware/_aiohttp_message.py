@@ -31,6 +31,8 @@ class NativeRequest(Request):
         self.override = None
         self.connection = PLAINTEXT
         self.body = None
+        self.binary_size = 0
+        self.remote = ""
 
     def __getattr__(self, name: str) -> Headers | str:
         if name == "source":

@@ -76,6 +76,7 @@ from .filter import (
 from .listener import (
     HttpConnectionManager,
     Listener,
+    PathWithEscapedSlashesAction,
     Rds,
     discovered,
 )
@@ -240,6 +241,7 @@ __all__ = [
     "PathPrefix",
     "PathRegex",
     "PathSeparatedPrefix",
+    "PathWithEscapedSlashesAction",
     "Percentage",
     "PickFirst",
     "Prefix",

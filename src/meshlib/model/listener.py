@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from .endpoint import Address
 from .filter import ROUTER, ExtensionConfig, FilterDiscovery, HttpFilter
@@ -17,10 +18,20 @@ class Rds:
     route_config_name: str
 
 
+class PathWithEscapedSlashesAction(Enum):
+    """What becomes of a path with ``%2F`` or ``%5C``; they are taken for what they stand for."""
+
+    KEEP_UNCHANGED = "KEEP_UNCHANGED"
+    REJECT_REQUEST = "REJECT_REQUEST"
+    UNESCAPE_AND_REDIRECT = "UNESCAPE_AND_REDIRECT"
+    """gRPC calls, which cannot be redirected, are refused."""
+    UNESCAPE_AND_FORWARD = "UNESCAPE_AND_FORWARD"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConnectionManager:
-    """``normalize_path`` (RFC 3986: dots) and ``merge_slashes``: what is done to a path before
-    anything looks at it."""
+    """``path_with_escaped_slashes_action``, then ``normalize_path`` (RFC 3986: dots), then
+    ``merge_slashes``: what is done to a path before anything looks at it."""
 
     routes: Rds | RouteConfiguration
     http_filters: tuple[HttpFilter, ...] = (ROUTER,)
@@ -28,6 +39,9 @@ class HttpConnectionManager:
     max_stream_duration: float | None = None
     normalize_path: bool = False
     merge_slashes: bool = False
+    path_with_escaped_slashes_action: PathWithEscapedSlashesAction = (
+        PathWithEscapedSlashesAction.KEEP_UNCHANGED
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,7 +160,11 @@ def test_a_token_is_handed_on_where_that_is_asked_for(tokens: Known) -> None:
         (bearing("issuer-a/bad"), "Jwt verification fails", ', error="invalid_token"'),
         (bearing("issuer-c/1"), "Jwt issuer is not configured", ', error="invalid_token"'),
         (bearing("garbage"), "malformed", ', error="invalid_token"'),
-        (bearing("issuer-a/1", "issuer-a/2"), "there is more than one Jwt", ', error="invalid_t'),
+        (
+            bearing("issuer-a/1", path="/?access_token=issuer-a/2"),
+            "there is more than one Jwt",
+            ', error="invalid_t',
+        ),
     ],
 )
 def test_without_a_good_token_nobody_comes_in(

@@ -61,6 +61,11 @@ def source(request: Request) -> str:
     return request.source
 
 
+def remote(request: Request) -> str:
+    """Who calls, or whom a gateway calls for."""
+    return request.remote or request.source
+
+
 def local_address(request: Request) -> str:
     return request.connection.local_address
 
@@ -80,7 +85,7 @@ FACTS: dict[type[Rule], Fact] = {
     DestinationPort: local_address,
     DestinationPortRange: local_address,
     DirectRemoteIp: source,
-    RemoteIp: source,
+    RemoteIp: remote,
     RequestedServerName: server_name,
     UriTemplate: path,
     UrlPath: path,

@@ -36,10 +36,20 @@ from ..message import Peer, Request
 from ..routing.ip_ranges import Place, place_of, range_test
 from ..routing.matchers import Regex, header_condition, metadata_condition, text_test
 from ..routing.uri_template import template_test
-from .rbac_facts import facts_of, local_address, path, server_name, source, values_of
+from .rbac_facts import (
+    authority,
+    facts_of,
+    local_address,
+    path,
+    remote,
+    server_name,
+    source,
+    values_of,
+)
 
 Test = Callable[[Request], bool]
 MEMO_SIZE = 1024
+HOST = frozenset({":authority", "host"})
 HIDDEN_BY_GRPC = frozenset({":scheme", "te", "content-type"})
 
 
@@ -151,11 +161,14 @@ def _not(rule: NotRule, ground: Ground) -> Test:
 def _header(rule: HeaderRule, ground: Ground) -> Test:
     """Each value stands for itself (CVE-2026-26308), also of gRPC, which gRFC A41 has joined.
 
-    What grpcio does not show its servers, or shows as bytes, nobody can judge there; A41 refuses
+    The host of a call may be unknown: grpcio does not show it, and HTTP/1.0 need not say one. What
+    else grpcio does not show its servers, or shows as bytes, nobody can judge there; A41 refuses
     such rules, which may be good ones for HTTP.
     """
     name = rule.header.name.lower()
     test = header_condition(rule.header, ground.regex, values_of(name)).test
+    if name in HOST:
+        return lambda request: test(request) if authority(request)[0] else ground.doubt
     if name not in HIDDEN_BY_GRPC and not name.startswith("grpc-") and not name.endswith("-bin"):
         return test
     doubt = ground.doubt
@@ -188,8 +201,12 @@ def _local(request: Request) -> Place:
     return place_of(local_address(request))
 
 
-def _remote(request: Request) -> Place:
+def _peer(request: Request) -> Place:
     return place_of(source(request))
+
+
+def _remote(request: Request) -> Place:
+    return place_of(remote(request))
 
 
 def _address(rule: DestinationIp | DirectRemoteIp | RemoteIp, ground: Ground) -> Test:
@@ -197,7 +214,7 @@ def _address(rule: DestinationIp | DirectRemoteIp | RemoteIp, ground: Ground) ->
         test = range_test(rule.range)
     except ValueError as error:
         raise ConfigError(f"rbac: {error}") from None
-    read, doubt = _local if isinstance(rule, DestinationIp) else _remote, ground.doubt
+    read, doubt = PLACES[type(rule)], ground.doubt
 
     def check(request: Request) -> bool:
         place = read(request)
@@ -247,6 +264,7 @@ def _best_names(peer: Peer) -> tuple[str, ...]:
     return peer.uri_sans or peer.dns_sans or (peer.subject,)
 
 
+PLACES = {DestinationIp: _local, DirectRemoteIp: _peer, RemoteIp: _remote}
 TESTS: dict[type[Rule], Callable[[Any, Ground], Test]] = {
     AnyRule: _always,
     AndRules: lambda rule, ground: _all(rule.rules, ground),

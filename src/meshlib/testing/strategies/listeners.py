@@ -3,7 +3,13 @@
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from meshlib.model import Address, HttpConnectionManager, Listener, Rds
+from meshlib.model import (
+    Address,
+    HttpConnectionManager,
+    Listener,
+    PathWithEscapedSlashesAction,
+    Rds,
+)
 
 from .basics import NAME, TEXT, metadata, optional, seconds
 from .filters import http_filters
@@ -20,6 +26,7 @@ def listeners() -> SearchStrategy[Listener]:
         max_stream_duration=optional(seconds()),
         normalize_path=st.booleans(),
         merge_slashes=st.booleans(),
+        path_with_escaped_slashes_action=st.sampled_from(PathWithEscapedSlashesAction),
     )
     address = st.builds(Address, st.ip_addresses().map(str), st.integers(0, 65535))
     secure = st.builds(

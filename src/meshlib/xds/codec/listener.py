@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...model import HttpConnectionManager, Listener, Rds, RouteConfiguration
+from ...model import (
+    HttpConnectionManager,
+    Listener,
+    PathWithEscapedSlashesAction,
+    Rds,
+    RouteConfiguration,
+)
 from ...model.security import DownstreamTls
 from .endpoint import decode_address, encode_address
 from .filter import decode_filters, encode_filter
@@ -143,6 +149,7 @@ def _encode_http(http: HttpConnectionManager) -> Fields:
         "common_http_protocol_options": limit and {"max_stream_duration": limit},
         "normalize_path": wrapped(True) if http.normalize_path else None,
         "merge_slashes": http.merge_slashes,
+        "path_with_escaped_slashes_action": _encode_slashes(http.path_with_escaped_slashes_action),
         **_encode_routes(http.routes),
     }
 
@@ -161,7 +168,20 @@ def _decode_http(holder: Reader, field: str) -> HttpConnectionManager:
         ),
         normalize_path=reader.flag("normalize_path"),
         merge_slashes=reader.flag("merge_slashes"),
+        path_with_escaped_slashes_action=_decode_slashes(reader),
     )
+
+
+def _encode_slashes(action: PathWithEscapedSlashesAction) -> str | None:
+    return None if action is PathWithEscapedSlashesAction.KEEP_UNCHANGED else action.value
+
+
+def _decode_slashes(reader: Reader) -> PathWithEscapedSlashesAction:
+    """What is left to the implementation is Envoy's own default: to keep them."""
+    action = reader.enum("path_with_escaped_slashes_action")
+    if action == "IMPLEMENTATION_SPECIFIC_DEFAULT":
+        return PathWithEscapedSlashesAction.KEEP_UNCHANGED
+    return PathWithEscapedSlashesAction(action)
 
 
 def _encode_routes(routes: Rds | RouteConfiguration) -> Fields:
