@@ -140,10 +140,6 @@ def test_virtual_services_that_never_meet_do_not_conflict(world_of, extra):
             "{kind: WorkloadEntry, spec: {address: web.local, labels: {app: reviews}}}",
             ("ML1003", "warning", "b.yaml:1:39"),
         ),
-        (
-            "{kind: WorkloadEntry, spec: {address: 10.0.0.9, serviceAccount: me}}",
-            ("ML1001", "info", "b.yaml:1:65"),
-        ),
         ("{kind: WorkloadEntry, spec: {network: far}}", ("ML1003", "warning", "b.yaml:1:39")),
         ("{kind: ServiceEntry, spec: {hosts: ['*.x.y']}}", ("ML1001", "info", "b.yaml:1:36")),
         ("{kind: Sidecar, spec: {}}", ("ML0105", "warning", "b.yaml:1:8")),

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from ..errors import Problem
 from .analysis import (
+    access,
     delegates,
     duplicates,
     envoy_filters,
     gateways,
     hosts,
     mesh,
+    mutual_tls,
     routes,
     rules,
     workloads,
@@ -28,12 +30,14 @@ from .world import World
 __all__ = ["Finding", "analyze", "errors_of", "findings_of"]
 
 ANALYZERS = (
+    access.check,
     delegates.check,
     duplicates.check,
     envoy_filters.check,
     gateways.check,
     hosts.check,
     mesh.check,
+    mutual_tls.check,
     routes.check,
     rules.check,
     workloads.check,

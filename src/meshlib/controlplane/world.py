@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # manifests build a World, so they cannot be needed to define it
+    from .manifests.authorization_policy import AuthorizationPolicy
     from .manifests.common import WorkloadEntry
     from .manifests.destination_rule import DestinationRule
     from .manifests.envoy_filter import EnvoyFilter
+    from .manifests.extension_provider import ExtensionProvider
     from .manifests.finding import Finding
     from .manifests.gateway import Gateway
     from .manifests.http_policies import HTTPRetry
@@ -17,6 +19,8 @@ if TYPE_CHECKING:  # manifests build a World, so they cannot be needed to define
     )
     from .manifests.manifest import Manifest
     from .manifests.mesh_config import MeshConfig
+    from .manifests.peer_authentication import PeerAuthentication
+    from .manifests.request_authentication import RequestAuthentication
     from .manifests.service import Service
     from .manifests.service_entry import ServiceEntry
     from .manifests.traffic_policy import DefaultTrafficPolicy, TcpKeepalive
@@ -28,6 +32,7 @@ class MeshSettings:
     """What holds for the whole mesh (Istio's MeshConfig); times in seconds.
 
     ``normalize_path`` and ``merge_slashes``: what becomes of paths on their way out.
+    ``trust_domain_aliases`` count as the ``trust_domain`` itself in policies.
     """
 
     outbound_traffic_policy: str = "ALLOW_ANY"
@@ -44,6 +49,10 @@ class MeshSettings:
     default_destination_rule_export_to: tuple[str, ...] = ()
     normalize_path: bool = False
     merge_slashes: bool = False
+    trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
+    enable_auto_mtls: bool = True
+    extension_providers: tuple["ExtensionProvider", ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +69,9 @@ class World:
     destination_rules: tuple["Manifest[DestinationRule]", ...] = ()
     envoy_filters: tuple["Manifest[EnvoyFilter]", ...] = ()
     gateways: tuple["Manifest[Gateway]", ...] = ()
+    peer_authentications: tuple["Manifest[PeerAuthentication]", ...] = ()
+    request_authentications: tuple["Manifest[RequestAuthentication]", ...] = ()
+    authorization_policies: tuple["Manifest[AuthorizationPolicy]", ...] = ()
     mesh_config: MeshSettings = MeshSettings()
     mesh_manifest: "Manifest[MeshConfig] | None" = None
     remarks: tuple["Finding", ...] = ()
@@ -73,3 +85,6 @@ class World:
         yield from self.destination_rules
         yield from self.envoy_filters
         yield from self.gateways
+        yield from self.peer_authentications
+        yield from self.request_authentications
+        yield from self.authorization_policies

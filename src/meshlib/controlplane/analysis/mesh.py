@@ -21,5 +21,8 @@ def check(world: World) -> Iterator[Finding]:
     if baseline is not None and baseline.connection_pool is not None:
         for path, text in remarks_of_pool(baseline.connection_pool):
             said.append((("defaultTrafficPolicy", "connectionPool", *path), text))
+    if config.mesh_mtls is not None and config.mesh_mtls.min_protocol_version != "TLS_AUTO":
+        text = "minProtocolVersion has no effect: TLS 1.2 at least is spoken in any case"
+        said.append((("meshMTLS", "minProtocolVersion"), text))
     for path, text in said:
         yield Finding(NOT_ACTED_ON, "info", manifest.place_of(*path), str(manifest), text)

@@ -13,11 +13,9 @@ from ..world import World
 def check(world: World) -> Iterator[Finding]:
     for manifest in world.workload_entries:
         yield from _entry(manifest.spec, manifest, "network")
-        yield from _identity(manifest.spec, manifest, "serviceAccount")
     for entry in world.service_entries:
         for index, endpoint in enumerate(entry.spec.endpoints):
             yield from _entry(endpoint, entry, "endpoints", index)
-            yield from _identity(endpoint, entry, "endpoints", index)
     yield from _names_where_addresses_belong(world)
 
 
@@ -27,12 +25,6 @@ def _entry(entry: WorkloadEntry, manifest: Manifest[Any], *path: str | int) -> I
         yield Finding(UNUSABLE_ENDPOINT, "warning", manifest.place_of(*path), str(manifest), said)
     elif entry.network:
         said = "network is not acted on: every address is called directly"
-        yield Finding(NOT_ACTED_ON, "info", manifest.place_of(*path), str(manifest), said)
-
-
-def _identity(entry: WorkloadEntry, manifest: Manifest[Any], *path: str | int) -> Iterator[Finding]:
-    if entry.service_account:
-        said = "serviceAccount is not acted on: workloads have no identities yet"
         yield Finding(NOT_ACTED_ON, "info", manifest.place_of(*path), str(manifest), said)
 
 

@@ -17,6 +17,7 @@ from .policies import (
     policy_of,
     tcp_keepalive,
 )
+from .securing import Securing
 from .services import MeshPort, MeshService
 from .view import View
 
@@ -46,7 +47,8 @@ def _cluster(service: MeshService, port: MeshPort, subset: str, view: View) -> M
         return arranged(groups, wish, view.scope, can_fail_over=can_fail_over)
 
     labels = chosen.labels if chosen else {}
-    assignment = load_assignment(name, service, port, labels, arrange)
+    securing = Securing(service, policy.tls, view)
+    assignment = load_assignment(name, service, port, labels, securing.told, arrange)
     discovery = (
         model.OriginalDst()
         if is_passthrough(policy)
@@ -54,6 +56,7 @@ def _cluster(service: MeshService, port: MeshPort, subset: str, view: View) -> M
     )
     source = rule.manifests[0] if rule else service.manifest
     has_own = not isinstance(discovery, model.OriginalDst)
+    tls, matches = securing.sockets(port, subset, assignment)
     cluster = model.Cluster(
         name=name,
         discovery=discovery,
@@ -66,6 +69,8 @@ def _cluster(service: MeshService, port: MeshPort, subset: str, view: View) -> M
         locality_lb=wish.locality_lb if wish is not None and has_own else None,
         tcp_keepalive=tcp_keepalive(policy, view.mesh),
         metadata=model.sourced(source.place),
+        tls=tls,
+        transport_socket_matches=matches,
     )
     return cluster, assignment if isinstance(discovery, model.Eds) else None
 

@@ -10,6 +10,7 @@ from ..scope import Scope
 from ..world import MeshSettings, World
 from .clusters import black_hole, passthrough
 from .gateways import edge_of
+from .guarding import Guard
 from .names import BLACK_HOLE
 from .pieces import Piece, piece_of, same
 from .servers import server_listeners
@@ -94,18 +95,19 @@ def _gathered(
     for piece in pieces:
         for listener in piece.listeners:
             listeners.setdefault(listener.name, listener)
-    listeners.update((one.name, one) for one in server_listeners(view))
+    guard = Guard(view)
+    listeners.update((one.name, one) for one in server_listeners(view, guard))
     tables = [table for piece in pieces for table in piece.tables] + port_tables
     clusters = [passthrough(view.mesh)]
     clusters += [cluster for piece in pieces for cluster in piece.clusters]
-    edge = _edge(view)
+    edge = _edge(view, guard)
     led = {name for _, table in edge for _, name in model.referenced_clusters(table)}
     if BLACK_HOLE in led.union(*(piece.asked for piece in pieces)):
         clusters.append(black_hole())
     for listener, table in edge:
         listeners[listener.name] = listener
         tables.append(table)
-    for listener, cluster in () if edge else _sidecar(view, tables):
+    for listener, cluster in () if edge else _sidecar(view, guard, tables):
         listeners[listener.name] = listener
         clusters += cluster
     return model.gather(
@@ -122,13 +124,13 @@ def _kept(made: R, before: Mapping[str, R]) -> R:
     return old if old is not None and old == made else made
 
 
-def _edge(view: View) -> list[tuple[model.Listener, model.RouteConfiguration]]:
+def _edge(view: View, guard: Guard) -> list[tuple[model.Listener, model.RouteConfiguration]]:
     """What is no sidecar but a gateway has, and nothing else."""
-    return [] if view.scope.sidecar is None else list(edge_of(view, view.scope.sidecar))
+    return [] if view.scope.sidecar is None else list(edge_of(view, guard, view.scope.sidecar))
 
 
 def _sidecar(
-    view: View, tables: list[model.RouteConfiguration]
+    view: View, guard: Guard, tables: list[model.RouteConfiguration]
 ) -> Iterator[tuple[model.Listener, tuple[model.Cluster, ...]]]:
     sidecar = view.scope.sidecar
     if sidecar is None:
@@ -136,5 +138,5 @@ def _sidecar(
     by_name = {table.name: table for table in tables}
     for listener in outbound_listeners(view, sidecar, by_name):
         yield listener, ()
-    for listener, cluster in inbound_of(view, sidecar):
+    for listener, cluster in inbound_of(view, guard, sidecar):
         yield listener, (cluster,)

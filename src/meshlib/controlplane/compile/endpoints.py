@@ -13,16 +13,18 @@ def load_assignment(
     service: MeshService,
     port: MeshPort,
     labels: dict[str, str],
+    told: Callable[[Workload, int], model.Metadata],
     arrange: Callable[[Sequence[Group]], Sequence[Group]],
 ) -> model.ClusterLoadAssignment:
     """The workloads that carry the labels, grouped by locality and arranged for the caller.
 
     Of several with one address the first counts: clients refuse an address that comes twice.
+    ``told`` is what callers are told of a workload at a port of its own.
     """
     places: dict[model.Locality, list[Member]] = {}
     seen: set[model.Address] = set()
     for workload in usable(service, port):
-        known, endpoint = labels_of(workload), _endpoint(workload, port)
+        known, endpoint = labels_of(workload), _endpoint(workload, port, told)
         if labels.items() <= known.items() and endpoint.address not in seen:
             seen.add(endpoint.address)
             place = locality(workload.entry.locality)
@@ -62,11 +64,14 @@ def target_port(workload: Workload, port: MeshPort) -> int:
     return port.target if isinstance(port.target, int) else port.number
 
 
-def _endpoint(workload: Workload, port: MeshPort) -> model.Endpoint:
+def _endpoint(
+    workload: Workload, port: MeshPort, told: Callable[[Workload, int], model.Metadata]
+) -> model.Endpoint:
+    number = target_port(workload, port)
     return model.Endpoint(
-        address=model.Address(workload.entry.address, target_port(workload, port)),
+        address=model.Address(workload.entry.address, number),
         load_balancing_weight=workload.entry.weight or 1,
-        metadata=model.sourced(workload.manifest.place_of(*workload.path)),
+        metadata=told(workload, number),
     )
 
 

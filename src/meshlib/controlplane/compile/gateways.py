@@ -8,6 +8,7 @@ from ..manifests.gateway import Gateway, Server
 from ..manifests.manifest import Manifest
 from ..manifests.virtual_service import VirtualService
 from ..scope import Sidecar
+from .guarding import Guard
 from .names import full_host, host_matches, is_exported
 from .sidecar import filters_of
 from .tables import routes_of
@@ -26,7 +27,7 @@ def gateways_of(view: View) -> tuple[Manifest[Gateway], ...]:
 
 
 def edge_of(
-    view: View, sidecar: Sidecar
+    view: View, guard: Guard, sidecar: Sidecar
 ) -> Iterator[tuple[model.Listener, model.RouteConfiguration]]:
     """A listener for each port of the servers of plain HTTP, and its table."""
     ports: dict[tuple[str, int], list[Served]] = defaultdict(list)
@@ -42,7 +43,7 @@ def edge_of(
         table = model.RouteConfiguration(name=f"http.{name}", virtual_hosts=hosts)
         http = model.HttpConnectionManager(
             routes=model.Rds(table.name),
-            http_filters=filters_of(hosts),
+            http_filters=(*guard.filters, *filters_of(hosts)),
             stat_prefix=f"gateway_{name}",
             normalize_path=view.mesh.normalize_path,
             merge_slashes=view.mesh.merge_slashes,

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from ... import model
 from ..manifests.manifest import Manifest
+from ..manifests.peer_authentication import PeerAuthentication
 from ..manifests.virtual_service import VirtualService
 from .clusters import clusters_of
 from .delegates import HttpRule
@@ -120,7 +121,15 @@ class VirtualServiceFor:
         return () if manifest is None else (manifest, *view.delegates(manifest))
 
 
-Question = ServiceOf | RuleFor | VirtualServiceFor
+@dataclass(frozen=True, slots=True)
+class PeerAuthenticationsIn:
+    namespace: str
+
+    def answer(self, view: View) -> Answer:
+        return view.peer_authentications(self.namespace)
+
+
+Question = ServiceOf | RuleFor | VirtualServiceFor | PeerAuthenticationsIn
 
 
 class Watched(View):
@@ -143,6 +152,10 @@ class Watched(View):
     def virtual_service_for(self, host: str) -> Manifest[VirtualService] | None:
         self._note(VirtualServiceFor(host))
         return self._view.virtual_service_for(host)
+
+    def peer_authentications(self, namespace: str) -> tuple[Manifest[PeerAuthentication], ...]:
+        self._note(PeerAuthenticationsIn(namespace))
+        return self._view.peer_authentications(namespace)
 
     def http_rules(self, manifest: Manifest[VirtualService]) -> Iterator[HttpRule]:
         """Of a manifest that it was told of, and with it of the delegates."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from ... import model
+from ..manifests.client_tls import ClientTLSSettings
 from ..manifests.load_balancer import LoadBalancerSettings
 from ..manifests.traffic_policy import (
     ConnectionPoolSettings,
@@ -27,6 +28,7 @@ class ClusterPolicy:
     connection_pool: ConnectionPoolSettings | None = None
     outlier_detection: OutlierDetection | None = None
     retry_budget: RetryBudget | None = None
+    tls: ClientTLSSettings | None = None
 
 
 def policy_of(rule: Rule | None, port: int, subset: str, mesh: MeshSettings) -> ClusterPolicy:
@@ -63,6 +65,7 @@ def policy_at(
             connection_pool=layer.connection_pool or policy.connection_pool,
             outlier_detection=layer.outlier_detection or policy.outlier_detection,
             retry_budget=layer.retry_budget or policy.retry_budget,
+            tls=layer.tls or policy.tls,
         )
         for settings in layer.port_level_settings:
             if settings.port.number == port:
@@ -77,6 +80,7 @@ def _of_port(settings: PortTrafficPolicy, policy: ClusterPolicy) -> ClusterPolic
         connection_pool=settings.connection_pool,
         outlier_detection=settings.outlier_detection,
         retry_budget=policy.retry_budget,
+        tls=settings.tls,
     )
 
 

@@ -6,20 +6,24 @@ from urllib.parse import unquote
 
 from ... import model
 from ..manifests.common import is_ip
-from .inbound import SERVED, inbound_listener, inbound_to
+from .guarding import Guard
+from .inbound import SERVED, bare_inbound, inbound_listener, inbound_to
 from .view import View
 
 BY_TEMPLATE = re.compile(r"(?:(?:^|/)inbound/|[?&]xds\.resource\.listening_address=)([^/?&]+)$")
 
 
-def server_listeners(view: View) -> Iterator[model.Listener]:
+def server_listeners(view: View, guard: Guard) -> Iterator[model.Listener]:
     own = inbound_listener(view)
+    if own is None and guard.is_needed:
+        own = bare_inbound(view.mesh)
     if own is not None:
-        yield own
+        yield guard.at_all(own)
     for name in view.scope.server_listeners:
         address = served_address(name)
         if address is not None:
-            yield inbound_to(name, view.mesh, (SERVED,), address=address)
+            made = inbound_to(name, view.mesh, (SERVED,), address=address)
+            yield guard.at(made, address.port)
 
 
 def served_address(listener: str) -> model.Address | None:

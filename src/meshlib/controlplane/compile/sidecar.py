@@ -6,6 +6,7 @@ from ... import model
 from ..scope import Sidecar
 from .endpoints import target_port
 from .filters import filters_for
+from .guarding import Guard
 from .inbound import inbound_to, is_mine
 from .matches import ANY_PATH
 from .services import MeshPort, MeshService
@@ -45,7 +46,9 @@ def filters_of(hosts: Iterable[model.VirtualHost]) -> tuple[model.HttpFilter, ..
     return filters_for(model.VirtualHost(name="all", domains=("*",), routes=routes))
 
 
-def inbound_of(view: View, sidecar: Sidecar) -> Iterator[tuple[model.Listener, model.Cluster]]:
+def inbound_of(
+    view: View, guard: Guard, sidecar: Sidecar
+) -> Iterator[tuple[model.Listener, model.Cluster]]:
     """A listener for each port on which the workload serves, and the way from it to the workload.
 
     Nothing redirects connections here, so callers have to come to an address of Envoy's own.
@@ -60,7 +63,8 @@ def inbound_of(view: View, sidecar: Sidecar) -> Iterator[tuple[model.Listener, m
                     known.setdefault(number, port)
     for number, port in sorted(known.items()):
         if port.protocol not in NOT_HTTP:
-            yield _inbound(number, port, view, sidecar.inbound_address)
+            listener, cluster = _inbound(number, port, view, sidecar.inbound_address)
+            yield guard.at(listener, number), cluster
 
 
 def _served(service: MeshService, port: MeshPort, address: str) -> Iterator[int]:

@@ -1,6 +1,6 @@
 """How clients secure their connections: ``tls`` of a trafficPolicy, else mutual TLS by itself."""
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ... import model
 from ...model.security import (
@@ -17,77 +17,66 @@ from ...model.security import (
     UpstreamTls,
 )
 from ..manifests.client_tls import ClientTLSSettings
-from .services import Workload
 
 TLS_MODE = "tlsMode"
 ISTIO = "istio"
-TLS_MODE_LABEL = "security.istio.io/tlsMode"
-MATCH_FILTER = "envoy.transport_socket_match"
 OWN = SdsSecret("default")
 ROOTS = SdsSecret("ROOTCA")
-DEFAULT_ACCOUNT = "default"
-
-Sockets = tuple[UpstreamTls | None, tuple[TransportSocketMatch, ...]]
-"""``tls`` and ``transport_socket_matches`` of a cluster."""
-
-PLAIN: Sockets = (None, ())
 
 
-def spiffe_id(trust_domain: str, namespace: str, account: str) -> str:
-    return f"spiffe://{trust_domain}/ns/{namespace}/sa/{account or DEFAULT_ACCOUNT}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """Where a cluster leads: ``sni`` is what Istio's gateways between networks go by.
+
+    ``names``: by which those who answer may prove themselves, where the rule says none.
+    """
+
+    host: str
+    sni: str
+    names: tuple[str, ...]
+    is_http2: bool
 
 
-def identities(workloads: Iterable[Workload], trust_domain: str) -> tuple[str, ...]:
-    """Who may answer for a service: the ids of all who serve it."""
-    return tuple(
-        sorted(
-            {
-                spiffe_id(trust_domain, one.manifest.namespace, one.entry.service_account)
-                for one in workloads
-            }
-        )
-    )
-
-
-def sockets_of(
-    tls: ClientTLSSettings | None, host: str, port: int, subset: str, ids: tuple[str, ...]
-) -> Sockets:
-    """What is written holds for all; else each endpoint gets what its metadata says it takes."""
-    if tls is None:
-        return _automatic(host, port, subset, ids)
+def written(tls: ClientTLSSettings, called: Called) -> UpstreamTls | None:
+    """What a rule says; it holds for all endpoints alike. ``None``: plain text."""
     match tls.mode:
         case "DISABLE":
-            return PLAIN
+            return None
         case "ISTIO_MUTUAL":
-            return _mutual(host, port, subset, tls.subject_alt_names or ids, tls.sni), ()
+            return _mutual(called, tls.subject_alt_names or called.names, tls.sni)
         case _:
-            return _by_files(tls, host), ()
+            return _by_files(tls, called)
 
 
-def _automatic(host: str, port: int, subset: str, ids: tuple[str, ...]) -> Sockets:
+def automatic(called: Called) -> tuple[TransportSocketMatch, ...]:
+    """Each endpoint gets what its metadata says it takes."""
     istio = model.Struct(((TLS_MODE, ISTIO),))
-    return None, (
-        TransportSocketMatch(
-            name="tlsMode-istio", match=istio, tls=_mutual(host, port, subset, ids)
-        ),
+    mutual = _mutual(called, called.names)
+    return (
+        TransportSocketMatch(name="tlsMode-istio", match=istio, tls=mutual),
         TransportSocketMatch(name="tlsMode-disabled"),
     )
 
 
-def _mutual(host: str, port: int, subset: str, ids: tuple[str, ...], sni: str = "") -> UpstreamTls:
-    sans = tuple(SanMatcher(match=model.Exact(one), san_type=SanType.URI) for one in ids)
+def _mutual(called: Called, names: tuple[str, ...], sni: str = "") -> UpstreamTls:
+    sans = tuple(SanMatcher(match=model.Exact(one), san_type=_kind(one)) for one in names)
     return UpstreamTls(
         validation=CertificateValidation(roots=ROOTS, match_subject_alt_names=sans),
         certificate=OWN,
-        sni=sni or f"outbound_.{port}_.{subset}_.{host}",
-        alpn_protocols=(ISTIO,),
+        sni=sni or called.sni,
+        # What speaks HTTP/2 alone, as gRPC does, must hear of it.
+        alpn_protocols=(ISTIO, "h2") if called.is_http2 else (ISTIO,),
     )
 
 
-def _by_files(tls: ClientTLSSettings, host: str) -> UpstreamTls:
+def _kind(name: str) -> SanType:
+    return SanType.URI if "://" in name else SanType.DNS
+
+
+def _by_files(tls: ClientTLSSettings, called: Called) -> UpstreamTls:
     """SIMPLE and MUTUAL. Without names that are wanted, the server must be called as it is."""
-    name = tls.sni or host
-    wanted = tls.subject_alt_names
+    name = tls.sni or called.host
+    wanted = tls.subject_alt_names or called.names
     sans = tuple(SanMatcher(match=model.Exact(one)) for one in wanted) or (
         SanMatcher(match=model.Exact(name), san_type=SanType.DNS),
     )

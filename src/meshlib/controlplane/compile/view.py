@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..manifests.destination_rule import DestinationRule, Subset, TrafficPolicy
 from ..manifests.manifest import Manifest
+from ..manifests.peer_authentication import PeerAuthentication
 from ..manifests.virtual_service import VirtualService
 from ..scope import Scope
 from ..world import World
@@ -75,6 +76,11 @@ class View:
     def delegates(self, manifest: Manifest[VirtualService]) -> tuple[object, ...]:
         """Whose rules are among them."""
         return self._delegates.all_of(manifest)
+
+    def peer_authentications(self, namespace: str) -> tuple[Manifest[PeerAuthentication], ...]:
+        """Those that may speak to workloads of the namespace."""
+        heard = {namespace, self.mesh.root_namespace}
+        return tuple(one for one in self.world.peer_authentications if one.namespace in heard)
 
     def _visible_services(self) -> dict[str, MeshService]:
         mine = self.scope.namespace

@@ -16,6 +16,8 @@ HOST_CONFLICT = "ML0109"
 WEIGHTS = "ML0110"
 UNREACHABLE_RULE = "ML0130"
 UNKNOWN_DELEGATE = "ML0101"
+MTLS_CONFLICT = "ML0113"
+UNKNOWN_PROVIDER = "ML0101"
 DUPLICATE_MATCH = "ML0131"
 EMPTY_SUBSET = "ML0173"
 UNKNOWN_RULE_HOST = "ML0174"
@@ -23,6 +25,10 @@ REGEX = "ML0180"
 NOT_ACTED_ON = "ML1001"  # accepted, and without effect for now
 SHADOWED_HOST = "ML1002"
 UNUSABLE_ENDPOINT = "ML1003"
+AVOIDABLE = "ML1004"  # a policy that can be got around
+NEVER_MATCHES = "ML1005"
+NOT_REQUIRED = "ML1006"  # tokens that are verified, and that nobody has to have
+FOREIGN_HOST = "ML1007"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,13 @@ class Finding:
     resource: str
     message: str
     hint: str = ""
+
+    def __post_init__(self) -> None:
+        """It is one line of a log, whatever the manifest has in its names and values."""
+        for part in ("resource", "message", "hint"):
+            said = getattr(self, part)
+            if not said.isprintable():
+                object.__setattr__(self, part, "".join(map(_printable, said)))
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -48,3 +61,9 @@ class Finding:
     def problem(self) -> Problem:
         said = f"{self.resource}: {self.message}" if self.resource else self.message
         return Problem(str(self.place), f"{said} ({self.hint})" if self.hint else said)
+
+
+def _printable(letter: str) -> str:
+    if letter == "\n":
+        return " "
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()

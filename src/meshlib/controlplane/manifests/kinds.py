@@ -2,17 +2,21 @@
 
 from typing import Any
 
+from .authorization_policy import AuthorizationPolicy
 from .common import WorkloadEntry
 from .destination_rule import DestinationRule
 from .envoy_filter import EnvoyFilter
 from .gateway import Gateway
 from .mesh_config import MeshConfig
+from .peer_authentication import PeerAuthentication
 from .piece import Piece
+from .request_authentication import RequestAuthentication
 from .service import Service
 from .service_entry import ServiceEntry
 from .virtual_service import VirtualService
 
 NETWORKING = "networking.istio.io"
+SECURITY = "security.istio.io"
 ISTIO_VERSIONS = ("v1", "v1beta1", "v1alpha3")
 
 SUPPORTED: dict[str, tuple[str, type[Piece]]] = {
@@ -22,12 +26,12 @@ SUPPORTED: dict[str, tuple[str, type[Piece]]] = {
     "WorkloadEntry": (NETWORKING, WorkloadEntry),
     "EnvoyFilter": (NETWORKING, EnvoyFilter),
     "Gateway": (NETWORKING, Gateway),
+    "PeerAuthentication": (SECURITY, PeerAuthentication),
+    "RequestAuthentication": (SECURITY, RequestAuthentication),
+    "AuthorizationPolicy": (SECURITY, AuthorizationPolicy),
     "Service": ("", Service),
     "MeshConfig": ("mesh.istio.io", MeshConfig),
 }
-
-SECURITY = frozenset({"PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy"})
-"""Not enforceable yet: a mesh that took them in silence would only look safe."""
 
 OTHER_ISTIO = frozenset(
     {"Sidecar", "WorkloadGroup", "ProxyConfig", "Telemetry"} | {"WasmPlugin", "TrafficExtension"}

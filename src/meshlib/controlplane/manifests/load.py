@@ -11,7 +11,6 @@ from .finding import SCHEMA, UNREADABLE, UNSUPPORTED, Finding, Severity
 from .kinds import (
     KUBERNETES_CORE,
     OTHER_ISTIO,
-    SECURITY,
     SUPPORTED,
     expected_api_version,
     group_and_version,
@@ -93,6 +92,9 @@ class Loading:
             destination_rules=of("DestinationRule"),
             envoy_filters=of("EnvoyFilter"),
             gateways=of("Gateway"),
+            peer_authentications=of("PeerAuthentication"),
+            request_authentications=of("RequestAuthentication"),
+            authorization_policies=of("AuthorizationPolicy"),
             mesh_config=MeshSettings() if config is None else config.spec.settings,
             mesh_manifest=config,
             remarks=tuple(f for f in self.findings if f.severity != "error"),
@@ -208,16 +210,13 @@ class _Reading:
         resource = _resource(kind, document)
         group, _ = group_and_version(str(document.get("apiVersion") or ""))
         unsupported = Flaw(("kind",), f"{kind} is not supported yet", code=UNSUPPORTED)
-        if kind in SECURITY:
-            hint = "refused, because a rule that is not enforced would only look safe"
-            self._say(marks, resource, replace(unsupported, hint=hint))
-        elif kind in OTHER_ISTIO or group == "gateway.networking.k8s.io":
+        if kind in OTHER_ISTIO or group == "gateway.networking.k8s.io":
             self._say(marks, resource, replace(unsupported, hint="it has no effect"), "warning")
         elif kind in KUBERNETES_CORE or (group and not is_istio(group)):
             said = f"{kind} is not read; endpoints come from WorkloadEntry and ServiceEntry"
             self._say(marks, resource, Flaw(("kind",), said, code=UNSUPPORTED), "info")
         else:
-            hint = did_you_mean(kind, SUPPORTED.keys() | SECURITY | OTHER_ISTIO)
+            hint = did_you_mean(kind, SUPPORTED.keys() | OTHER_ISTIO)
             self._say(marks, resource, Flaw(("kind",), f"unknown kind {kind!r}", hint, SCHEMA))
 
     def _say(self, marks: Marks, resource: str, flaw: Flaw, severity: Severity = "error") -> None:

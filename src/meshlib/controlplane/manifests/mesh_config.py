@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from typing import Literal
 
+import msgspec
+
 from ..world import MeshSettings
+from .extension_provider import ExtensionProvider
 from .http_policies import HTTPRetry
 from .load_balancer import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
 from .piece import Duration, Flaw, Piece, Text, not_yet
@@ -25,6 +28,13 @@ class ProxyPathNormalization(Piece, frozen=True):
             yield not_yet("normalization", what="DECODE_AND_MERGE_SLASHES")
 
 
+class MeshTLS(Piece, frozen=True):
+    """Nothing older than TLS 1.2 is spoken in any case."""
+
+    min_protocol_version: Literal["TLS_AUTO", "TLSV1_2", "TLSV1_3"] = "TLS_AUTO"
+    NOT_YET = frozenset({"ecdhCurves", "cipherSuites"})
+
+
 class MeshConfig(Piece, frozen=True):
     """``path_normalization`` unset: paths are left as they are."""
 
@@ -42,18 +52,30 @@ class MeshConfig(Piece, frozen=True):
     default_destination_rule_export_to: tuple[str, ...] = ()
     path_normalization: ProxyPathNormalization | None = None
     h2_upgrade_policy: H2UpgradePolicy = "DEFAULT"
+    trust_domain: Text = MeshSettings().trust_domain
+    trust_domain_aliases: tuple[Text, ...] = ()
+    enable_auto_mtls: bool = True
+    extension_providers: tuple[ExtensionProvider, ...] = ()
+    mesh_mtls: MeshTLS | None = msgspec.field(default=None, name="meshMTLS")
     NOT_YET = frozenset(
         {"accessLogEncoding", "accessLogFile", "accessLogFormat", "ca", "caCertificates"}
         | {"certificates", "configSources", "defaultConfig", "defaultProviders"}
-        | {"disableEnvoyListenerLog", "discoverySelectors", "enableAutoMtls"}
+        | {"disableEnvoyListenerLog", "discoverySelectors"}
         | {"enableEnvoyAccessLogService", "enablePrometheusMerge", "enableTracing"}
-        | {"extensionProviders", "inboundClusterStatName", "inboundTrafficPolicy"}
+        | {"inboundClusterStatName", "inboundTrafficPolicy"}
         | {"ingressClass", "ingressControllerMode", "ingressSelector", "ingressService"}
-        | {"meshMTLS", "outboundClusterStatName", "protocolDetectionTimeout", "proxyHttpPort"}
+        | {"outboundClusterStatName", "protocolDetectionTimeout", "proxyHttpPort"}
         | {"proxyInboundListenPort", "proxyListenPort", "serviceEntryVisibility"}
-        | {"serviceScopeConfigs", "serviceSettings", "tlsDefaults", "trustDomain"}
-        | {"trustDomainAliases", "verifyCertificateAtClient"}
+        | {"serviceScopeConfigs", "serviceSettings", "tlsDefaults"}
+        | {"verifyCertificateAtClient"}
     )
+
+    def rules(self) -> Iterator[Flaw]:
+        names = [one.name for one in self.extension_providers]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                at = ("extensionProviders", index, "name")
+                yield Flaw(at, f"provider {name!r} exists already")
 
     @property
     def settings(self) -> MeshSettings:
@@ -75,4 +97,8 @@ class MeshConfig(Piece, frozen=True):
             default_destination_rule_export_to=self.default_destination_rule_export_to,
             normalize_path=normalization != "NONE",
             merge_slashes=normalization == "MERGE_SLASHES",
+            trust_domain=self.trust_domain,
+            trust_domain_aliases=self.trust_domain_aliases,
+            enable_auto_mtls=self.enable_auto_mtls,
+            extension_providers=self.extension_providers,
         )

@@ -46,6 +46,9 @@ def read(text: str, file: str) -> Iterator[Node]:
     except yaml.reader.ReaderError as error:
         line, column = _line_and_column(text, error.position)
         raise Unreadable(Place(file, line, column), f"not YAML: {error.reason}") from None
+    except UnicodeEncodeError as error:
+        line, column = _line_and_column(text, error.start)
+        raise Unreadable(Place(file, line, column), f"not YAML: {error.reason}") from None
 
 
 def _line_and_column(text: str, position: int) -> tuple[int, int]:

@@ -27,7 +27,7 @@ class ServiceEntry(Piece, frozen=True):
     endpoints: tuple[WorkloadEntry, ...] = ()
     workload_selector: WorkloadSelector | None = None
     export_to: tuple[str, ...] = ()
-    NOT_YET = frozenset({"subjectAltNames"})
+    subject_alt_names: tuple[Text, ...] = ()
 
     def rules(self) -> Iterator[Flaw]:
         yield from self._host_rules()

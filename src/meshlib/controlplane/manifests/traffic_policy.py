@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from .client_tls import ClientTLSSettings
 from .load_balancer import LoadBalancerSettings
 from .piece import Count, Duration, Flaw, Percent, Piece, Port
 
@@ -87,16 +88,17 @@ class PortTrafficPolicy(Piece, frozen=True):
     load_balancer: LoadBalancerSettings | None = None
     connection_pool: ConnectionPoolSettings | None = None
     outlier_detection: OutlierDetection | None = None
-    NOT_YET = frozenset({"tls"})
+    tls: ClientTLSSettings | None = None
 
 
 class TrafficPolicy(Piece, frozen=True):
     load_balancer: LoadBalancerSettings | None = None
     connection_pool: ConnectionPoolSettings | None = None
     outlier_detection: OutlierDetection | None = None
+    tls: ClientTLSSettings | None = None
     port_level_settings: tuple[PortTrafficPolicy, ...] = ()
     retry_budget: RetryBudget | None = None
-    NOT_YET = frozenset({"tls", "tunnel", "proxyProtocol"})
+    NOT_YET = frozenset({"tunnel", "proxyProtocol"})
 
     def rules(self) -> Iterator[Flaw]:
         seen: set[int] = set()

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from ...model.format import FormatError, is_header_name, parse_format
-from .finding import UNSUPPORTED
+from ...xds.regex import why_no_substitution
+from .finding import REGEX, UNSUPPORTED
 from .http_match import HTTPMatchRequest, StringMatch
 from .http_policies import (
     CorsPolicy,
@@ -66,6 +67,11 @@ class HTTPRouteDestination(Piece, frozen=True):
 class RegexRewrite(Piece, frozen=True):
     match: Regex
     rewrite: str = ""
+
+    def rules(self) -> Iterator[Flaw]:
+        why = why_no_substitution(self.rewrite, self.match)
+        if why:
+            yield Flaw(("rewrite",), why, code=REGEX)
 
 
 class HTTPRewrite(Piece, frozen=True):

@@ -23,6 +23,7 @@ from ...model import (
     StrictDns,
     ZoneAware,
 )
+from ..compile.inbound import INBOUND
 from .downgrade import Downgrade, Report
 from .overriding import with_overrides
 
@@ -36,8 +37,9 @@ def for_envoy(snapshot: Snapshot, report: Report) -> Snapshot:
 
     listeners = {}
     for name, listener in snapshot.listeners.items():
-        # An API listener is called by name; an Envoy has nobody who would, and refuses it.
-        if listener.address is None:
+        # An API listener is called by name; an Envoy has nobody who would, and refuses it. And
+        # the one that is called "inbound" is of a member that meshlib serves itself.
+        if listener.address is None or name == INBOUND:
             continue
         http = listener.http
         if isinstance(http.routes, RouteConfiguration):

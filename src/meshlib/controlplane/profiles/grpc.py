@@ -4,11 +4,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from ...model import Eds, HttpConnectionManager, OriginalDst, RouteConfiguration, Snapshot, Static
+from ..compile.inbound import INBOUND
 from ..node import ClientKind
 from .downgrade import Report
 from .grpc_clusters import grpc_cluster
 from .grpc_filters import grpc_filters
 from .grpc_routes import grpc_table
+from .grpc_security import grpc_doorway, grpc_sockets
 
 
 def for_grpc(snapshot: Snapshot, kind: ClientKind, report: Report) -> Snapshot:
@@ -22,16 +24,18 @@ def for_grpc(snapshot: Snapshot, kind: ClientKind, report: Report) -> Snapshot:
         if name in gone:
             continue
         cluster = grpc_cluster(configured, gone, kind, report)
+        cluster = grpc_sockets(cluster, snapshot.endpoints, report)
         if isinstance(cluster.discovery, Static):  # what stands in it comes by EDS instead
             endpoints[name] = replace(cluster.discovery.load_assignment, cluster_name=name)
             cluster = replace(cluster, discovery=Eds())
         clusters[name] = cluster
     listeners = {
         name: replace(
-            listener,
+            grpc_doorway(listener, report),
             http=_http(listener.http, name, gone, report, is_server=listener.address is not None),
         )
         for name, listener in snapshot.listeners.items()
+        if name != INBOUND
     }
     # Tables that no listener names (those of Envoy's ports) are out of a gRPC client's reach.
     named = {listener.route_config_name for listener in listeners.values()}

@@ -1,12 +1,17 @@
-"""HTTP filters as stock gRPC clients take them: the router, and faults (gRFC A33, A39)."""
+"""HTTP filters as stock gRPC takes them: faults and access control (gRFCs A33, A39, A41)."""
 
 from dataclasses import replace
 
 from ...model import Fault, FilterOverride, HttpFilter, Overrides, Router
+from ...model.authn import ExtAuthz, JwtAuthn
+from ...model.rbac import Rbac
 from .downgrade import Downgrade, Report
+from .grpc_access import NOBODY, grpc_access
 
 OFF = Fault()
 LEFT_OUT = "left out for gRPC clients"
+GUARDS = (JwtAuthn, ExtAuthz)
+"""To leave one of these out would let somebody in."""
 
 
 def grpc_filters(
@@ -21,6 +26,13 @@ def grpc_filters(
         elif isinstance(one.config, Fault) and not is_server:
             config = OFF if one.disabled else _fault(one.config, inside, report)
             found.append(replace(one, config=config, disabled=False))
+        elif is_server and isinstance(one.config, Rbac):
+            access = None if one.disabled else grpc_access(one.config, inside, report)
+            if access is not None:
+                found.append(replace(one, config=access))
+        elif is_server and isinstance(one.config, GUARDS) and not one.disabled:
+            report(Downgrade(inside, "gRPC servers do not know it: nobody is let in"))
+            found.append(replace(one, config=NOBODY))
         else:
             report(Downgrade(inside, LEFT_OUT))
     return tuple(found)
@@ -36,6 +48,9 @@ def _override(override: FilterOverride, where: str, report: Report) -> FilterOve
     if isinstance(override.config, Fault):
         config = OFF if override.disabled else _fault(override.config, inside, report)
         return replace(override, config=config, disabled=False)
+    if isinstance(override.config, Rbac) and not override.disabled:
+        access = grpc_access(override.config, inside, report)
+        return replace(override, config=Rbac() if access is None else access)
     report(Downgrade(inside, LEFT_OUT))
     return None
 

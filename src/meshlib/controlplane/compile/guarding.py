@@ -1,0 +1,153 @@
+"""What stands before a member of the mesh: who may connect in which way, and who may do what."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
+
+from ... import model
+from ...model import rbac
+from ...model.security import CertificateValidation, DownstreamTls
+from ..manifests.manifest import Manifest
+from ..manifests.peer_authentication import Mode
+from ..manifests.selection import Targeting
+from .access_filters import RBAC, access_filters
+from .peer_modes import PeerModes, peer_modes
+from .providers import providers_of
+from .securing import TLS_MODE_LABEL
+from .token_filters import token_filters
+from .transport import ISTIO, OWN, ROOTS
+from .trust_domains import TrustDomains
+from .view import View
+
+P = TypeVar("P", bound=Targeting)
+
+ANYWHERE = model.Address("0.0.0.0", 0)  # noqa: S104 - nobody binds it: the member has its own
+"""Of a listener whose TLS matters, for what is called by name has none on the wire."""
+MUTUAL = DownstreamTls(
+    certificate=OWN,
+    validation=CertificateValidation(roots=ROOTS),
+    require_client_certificate=True,
+    alpn_protocols=("h2", "http/1.1"),
+)
+PORTS = "mtls_ports"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Of the member that the view is of."""
+
+    view: View
+
+    @cached_property
+    def filters(self) -> tuple[model.HttpFilter, ...]:
+        """Who calls, and whether he may; in the order in which calls meet them."""
+        world, mesh = self.view.world, self.view.mesh
+        trust = TrustDomains((mesh.trust_domain, *mesh.trust_domain_aliases))
+        policies = self._held(world.authorization_policies)
+        return (
+            *token_filters(self._held(world.request_authentications)),
+            *access_filters(policies, trust, providers_of(self.view)),
+        )
+
+    @cached_property
+    def modes(self) -> PeerModes:
+        scope = self.view.scope
+        said = self.view.peer_authentications(scope.namespace)
+        root = self.view.mesh.root_namespace
+        return peer_modes(said, root, scope.namespace, dict(scope.labels))
+
+    @property
+    def is_needed(self) -> bool:
+        """Is anything said that a server has to know?"""
+        modes = {self.modes.mode, *self.modes.ports.values()}
+        return bool(self.filters) or modes != {"PERMISSIVE"}
+
+    def at(self, listener: model.Listener, port: int) -> model.Listener:
+        """One that serves a single port of the member."""
+        return self._secured(self._filtered(listener), self.modes.at(port))
+
+    def at_all(self, listener: model.Listener) -> model.Listener:
+        """The one of a member that serves all its ports.
+
+        Where ports differ connections come in as the most lenient wants it, and what the others
+        do not let in is refused call by call.
+        """
+        listener, modes = self._filtered(listener), self.modes
+        if not modes.ports:
+            made = self._secured(listener, modes.mode)
+        else:
+            made = self._secured(_with_ports(listener, modes), _most_lenient(modes))
+        return made if made.tls is None or made.address else replace(made, address=ANYWHERE)
+
+    def _held(self, manifests: Iterable[Manifest[P]]) -> list[Manifest[P]]:
+        """Those of the mesh, then those of the member's namespace, where they select it."""
+        scope, root = self.view.scope, self.view.mesh.root_namespace
+        heard = [
+            one
+            for one in manifests
+            if one.namespace in {root, scope.namespace}
+            and not one.spec.is_for_waypoints
+            and scope.carries(one.spec.labels)
+        ]
+        return sorted(heard, key=lambda one: one.namespace != root)
+
+    def _filtered(self, listener: model.Listener) -> model.Listener:
+        http = listener.http
+        return replace(
+            listener, http=replace(http, http_filters=(*self.filters, *http.http_filters))
+        )
+
+    def _secured(self, listener: model.Listener, mode: Mode) -> model.Listener:
+        if mode == "DISABLE" or (mode == "PERMISSIVE" and not self._has_identities):
+            return listener
+        return replace(listener, tls=MUTUAL, plaintext=mode == "PERMISSIVE")
+
+    @cached_property
+    def _has_identities(self) -> bool:
+        """Where nobody speaks of mutual TLS, nobody may be able to."""
+        world = self.view.world
+        return bool(world.peer_authentications) or any(
+            one.spec.labels.get(TLS_MODE_LABEL, one.labels.get(TLS_MODE_LABEL)) == ISTIO
+            for one in world.workload_entries
+        )
+
+
+def _most_lenient(modes: PeerModes) -> Mode:
+    """Encrypted connections and others come in, where any port wants either."""
+    return "DISABLE" if {modes.mode, *modes.ports.values()} == {"DISABLE"} else "PERMISSIVE"
+
+
+def _with_ports(listener: model.Listener, modes: PeerModes) -> model.Listener:
+    """The modes in its metadata, and a filter that refuses plain text where it is not let in."""
+    said = tuple(sorted((str(number), mode) for number, mode in modes.ports.items()))
+    known = dict(listener.metadata.filter_metadata)
+    own = known.get("meshlib", model.Struct())
+    fields = tuple(sorted((*own.fields, (PORTS, model.Struct(said))), key=lambda field: field[0]))
+    known["meshlib"] = model.Struct(fields)
+    metadata = model.Metadata(tuple(sorted(known.items(), key=lambda item: item[0])))
+    filters = (*_only_encrypted(modes), *listener.http.http_filters)
+    return replace(listener, metadata=metadata, http=replace(listener.http, http_filters=filters))
+
+
+def _only_encrypted(modes: PeerModes) -> Iterator[model.HttpFilter]:
+    """A port that cannot be told is one of those that are strict."""
+    others = [number for number, mode in modes.ports.items() if mode != "STRICT"]
+    strict = [number for number, mode in modes.ports.items() if mode == "STRICT"]
+    if modes.mode == "STRICT":
+        meant: rbac.Rule = rbac.NotRule(_one_of(others)) if others else rbac.AnyRule()
+    elif strict:
+        meant = _one_of(strict)
+    else:
+        return
+    policy = rbac.Policy(
+        name="mtls",
+        permissions=(meant,),
+        principals=(rbac.NotRule(rbac.Authenticated()),),
+    )
+    rules = rbac.RbacRules(action=rbac.RbacAction.DENY, policies=(policy,))
+    yield model.HttpFilter(name=f"{RBAC}.mtls", config=rbac.Rbac(rules=rules))
+
+
+def _one_of(numbers: Iterable[int]) -> rbac.Rule:
+    return rbac.OrRules(tuple(map(rbac.DestinationPort, sorted(numbers))))
