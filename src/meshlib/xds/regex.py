@@ -1,10 +1,12 @@
 """Regular expressions as xDS means them: RE2's, which take linear time."""
 
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
 MAX_LENGTH = 1024
+_GROUP = re.compile(r"\\(.?)", re.DOTALL)
 
 
 @lru_cache(maxsize=4096)
@@ -29,6 +31,21 @@ def groups(regex: str) -> int:
 
     count: int = re2.compile(regex).groups
     return count
+
+
+def why_no_substitution(substitution: str, regex: str) -> str:
+    """What is wrong with what is to stand in place of the matches of a valid expression, or "".
+
+    A backslash stands before the digit of a group that there is, or before itself.
+    """
+    for after in _GROUP.findall(substitution):
+        if after == "\\":
+            continue
+        if not after.isascii() or not after.isdigit():
+            return f"a backslash stands before {after!r}"
+        if int(after) > groups(regex):
+            return f"there is no group {after}"
+    return ""
 
 
 def fullmatch(regex: str) -> Callable[[str], object]:

@@ -1,12 +1,8 @@
 """``RegexMatchAndSubstitute`` ⇄ :class:`RegexRewrite`."""
 
-import re
-
 from ...model import RegexRewrite
-from ..regex import groups
+from ..regex import why_no_substitution
 from .wire import Fields, Reader
-
-_GROUP = re.compile(r"\\(.?)", re.DOTALL)
 
 
 def encode_rewrite(rewrite: RegexRewrite | None) -> Fields | None:
@@ -23,16 +19,7 @@ def decode_rewrite(holder: Reader, field: str) -> RegexRewrite | None:
     pattern = reader.regex("pattern")
     substitution = reader.text("substitution")
     if len(reader.report.problems) == found:
-        _check_substitution(reader, pattern, substitution)
+        why = why_no_substitution(substitution, pattern)
+        if why:
+            reader.problem(why, "substitution")
     return RegexRewrite(pattern=pattern, substitution=substitution)
-
-
-def _check_substitution(reader: Reader, pattern: str, substitution: str) -> None:
-    """A backslash stands before the digit of a group that there is, or before itself."""
-    for after in _GROUP.findall(substitution):
-        if after == "\\":
-            continue
-        if not after.isascii() or not after.isdigit():
-            reader.problem(f"a backslash stands before {after!r}", "substitution")
-        elif int(after) > groups(pattern):
-            reader.problem(f"there is no group {after}", "substitution")
