@@ -129,6 +129,8 @@ class SnapshotCache:
         check: bool | None = None,
     ) -> PackedSnapshot:
         """Serve the resources of these names no longer: of this type, or of every type."""
+        if isinstance(names, str):
+            raise ConfigError(f"{names!r} is one name, and a list of names is wanted")
         gone = tuple(names)
         last = self._snapshots.get(node_group, PackedSnapshot("", {}))
         types = [type_url] if type_url is not None else list(last.types)

@@ -34,14 +34,28 @@ class Read:
     ttl: float | None = None
 
 
+def fit(what: str, text: object) -> None:
+    """Raises :class:`ConfigError` for what cannot be a name or a version on the wire."""
+    if not isinstance(text, str):
+        raise ConfigError(Problem(what, f"{text!r} is not a string"))
+    if not text:
+        raise ConfigError(Problem(what, "it is empty"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(Problem(what, f"{text!r} is not Unicode")) from None
+
+
 def read(given: Raw) -> Read:
     """Raises :class:`ConfigError` for what has no type, no name or no such fields."""
     packed = _packed(given)
+    packed.type_url = PREFIX + packed.type_url.rpartition("/")[2]  # by which it is asked for
     if packed.type_url != PREFIX + WRAPPER:
         return Read(_name(packed), "", packed)
     wrapper: Any = message_class(WRAPPER).FromString(packed.value)
     if not wrapper.HasField("resource"):
         raise ConfigError(Problem(f"resource {wrapper.name!r}", "the wrapper is empty"))
+    wrapper.resource.type_url = PREFIX + wrapper.resource.type_url.rpartition("/")[2]
     name = wrapper.name or _name(wrapper.resource)
     ttl = wrapper.ttl.ToNanoseconds() / NANOS if wrapper.HasField("ttl") else None
     return Read(name, wrapper.version, wrapper.resource, ttl)

@@ -15,10 +15,12 @@ from ..errors import ConfigError, Problem
 from ..model import Snapshot
 from ..xds.codec import Resource, encode
 from ..xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from .raw import Raw, read
+from .raw import Raw, fit, read
 
 TYPES = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """In the order in which they are pushed: make before break (xDS, "Eventual consistency")."""
+LONGEST_TTL = 10_000 * 365.25 * 86_400
+"""Seconds: the most that a duration of protobuf may be."""
 Given = Resource | Raw
 """What may be served: a value of the model, or any message of protobuf (see :mod:`.raw`)."""
 
@@ -101,6 +103,8 @@ class PackedSnapshot:
     @classmethod
     def gathered(cls, types: Mapping[str, PackedType], version: str | None) -> Self:
         """``version``, or one by content."""
+        if version is not None:
+            fit("version", version)
         return cls(version or digest(f"{u} {k.version}".encode() for u, k in types.items()), types)
 
 
@@ -158,17 +162,25 @@ class Packer:
             return found
         found = self._known.get(given)
         if found is None:
-            packed = encode(given)
             name = getattr(given, "name", "") or getattr(given, "cluster_name", "")
+            fit(f"the name of a {type(given).__name__}", name)
+            packed = _encoded(given, name)
             found = PackedResource(packed.type_url, name, digest([packed.value]), packed, given)
             self._known[given] = self._by_identity[id(given)] = found
         return found
 
 
+def _encoded(given: Resource, name: str) -> Any:
+    try:
+        return encode(given)
+    except (UnicodeEncodeError, TypeError, ValueError) as unfit:
+        raise ConfigError(Problem(name, f"it cannot be written: {unfit}")) from unfit
+
+
 def _living(made: PackedResource, ttl: float | None) -> PackedResource:
     if ttl is None:
         return made
-    if not ttl > 0:
+    if not 0 < ttl <= LONGEST_TTL:
         raise ConfigError(Problem(made.name, f"ttl: {ttl:g} s is no time to live"))
     return replace(made, ttl=ttl)
 

@@ -236,6 +236,48 @@ def test_what_cannot_be_served_is_refused(given, said):
         SnapshotCache().set_snapshot("a", [given])
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (Cluster(name=""), "name of a Cluster: it is empty"),
+        (ClusterLoadAssignment(cluster_name=""), "name of a ClusterLoadAssignment: it is empty"),
+        (Cluster(name="\ud800"), "is not Unicode"),
+        (ClusterLoadAssignment(cluster_name="c", endpoints=7), "c: it cannot be written"),
+        (Cluster(name="c", connect_timeout="soon"), "c: it cannot be written"),
+    ],
+)
+def test_a_value_that_the_wire_cannot_carry_is_refused(given, said):
+    with pytest.raises(ConfigError, match=said):
+        SnapshotCache(check=False).set_snapshot("a", [given])
+
+
+@pytest.mark.parametrize("version", ["", 7, b"7", "\udcff"])
+def test_a_version_that_the_wire_cannot_carry_is_refused(version):
+    cache = SnapshotCache()
+    made = cache.set_snapshot("a", resources())
+    with pytest.raises(ConfigError, match="version: "):
+        cache.set_snapshot("a", resources("d"), version=version)
+    with pytest.raises(ConfigError, match="version: "):
+        cache.update("a", resources("d"), version)
+    with pytest.raises(ConfigError, match="version: "):
+        cache.remove("a", ["c"], version=version)
+    assert cache.snapshot_of(A) is made
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "type.example.com/"])
+def test_a_type_is_served_by_the_name_by_which_clients_ask_for_it(prefix):
+    cluster = {"@type": prefix + CLUSTER.removeprefix(TYPE), "name": "c"}
+    cache = SnapshotCache(check=False)
+    cache.set_snapshot("a", [cluster])
+    (sent,) = cache.snapshot_of(A).of(CLUSTER).resources.values()
+    assert sent.packed.type_url == CLUSTER
+
+
+def test_one_name_is_not_many():
+    with pytest.raises(ConfigError, match="'abc' is one name"):
+        SnapshotCache().remove("a", "abc")
+
+
 def test_one_name_for_two_different_resources_is_refused():
     with pytest.raises(ConfigError, match="two different resources"):
         SnapshotCache().set_snapshot(

@@ -146,7 +146,7 @@ async def test_what_was_refused_is_not_kept_alive(server, cache, connect):
         assert beat.HasField("resource")  # it may not have been taken in
 
 
-@pytest.mark.parametrize("ttl", [0, -1, float("nan")])
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), 1e12])
 def test_a_time_to_live_that_is_none_is_refused(cache, ttl):
     with pytest.raises(ConfigError, match="no time to live"):
         cache.set_snapshot("all", [Cluster(name="c")], ttl=ttl)
