@@ -2,6 +2,9 @@
 
 from ..clock import Dice
 
+LONGEST = 120.0
+"""Seconds, as all of gRPC has it."""
+
 
 class Backoff:
     """Grows from ``initial`` by ``multiplier`` up to ``cap`` seconds, each ± ``jitter``."""
@@ -12,7 +15,7 @@ class Backoff:
         *,
         initial: float = 1.0,
         multiplier: float = 1.6,
-        cap: float = 30.0,
+        cap: float = LONGEST,
         jitter: float = 0.2,
     ) -> None:
         self._dice = dice
@@ -35,7 +38,7 @@ class Reconnects:
 
     SHORT_LIFE = 5.0
 
-    def __init__(self, dice: Dice, *, cap: float = 30.0) -> None:
+    def __init__(self, dice: Dice, *, cap: float = LONGEST) -> None:
         self._failures = Backoff(dice, cap=cap)
         self._short_lives = Backoff(dice, cap=cap)
         self._forgiven = True
