@@ -1,5 +1,7 @@
 """Calls that end badly, programs that just end: nothing hangs, nothing is left behind."""
 
+import pytest
+
 
 def test_a_program_may_end_without_closing_its_mesh(run_program):
     said = run_program(
@@ -33,6 +35,53 @@ except grpc.RpcError as error:
 """
     )
     assert said in ("UNAVAILABLE\n", "DEADLINE_EXCEEDED\n")
+
+
+@pytest.mark.parametrize("features", ["", "delta"], ids=["sotw", "delta"])
+def test_a_closed_mesh_leaves_no_thread_and_no_connection_to_its_control_plane(
+    run_program, features
+):
+    said = run_program(
+        """
+from meshlib.testing import control_plane
+def cycle(address):
+    server = {
+        "server_uri": address,
+        "channel_creds": [{"type": "insecure"}],
+        "server_features": os.environ["FEATURES"].split(),
+    }
+    bootstrap = {"xds_servers": [server], "node": {"id": "short-lived"}}
+    with meshlib.Mesh("greeter", bootstrap=bootstrap) as mesh:
+        with mesh.grpc.channel("greeter:9080") as channel:
+            assert channel.unary_unary(UNARY)(b"1", timeout=10) == b"ok:1"
+        async def over_aio():
+            async with mesh.grpc.aio_channel("greeter:9080") as channel:
+                assert await channel.unary_unary(UNARY)(b"2", timeout=10) == b"ok:2"
+                return [task.get_name() for task in asyncio.all_tasks()]
+        asyncio.run(over_aio())
+def left():
+    kinds = sorted(thread.name for thread in threading.enumerate())
+    return kinds, len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+def until(condition):
+    pause = threading.Event()
+    while not condition():
+        gc.collect()
+        pause.wait(0.01)
+with control_plane(MANIFESTS) as plane:
+    for _ in range(5):  # threads and descriptors that gRPC core makes once and keeps
+        cycle(plane.address)
+    until(lambda: not plane.status["clients"])
+    kinds, tasks, files = left()
+    for _ in range(20):
+        cycle(plane.address)
+    until(lambda: not plane.status["clients"])
+    until(lambda: left()[0] == kinds)
+    until(lambda: left()[1] <= tasks + 2 and left()[2] <= files + 2)
+print(kinds)
+""",
+        FEATURES=features,
+    )
+    assert "meshlib-" not in said
 
 
 def test_a_closed_mesh_can_be_entered_again_with_new_channels(run_program):
