@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._authorize import Verdict, authorize
     from ._control_plane import control_plane
     from ._decide import decide, is_open
     from ._one_service import REVIEWS, A, B, C, a_mesh, assignment, endpoint, one_service
@@ -32,10 +33,12 @@ _HOMES = {
     "Played": "_play",
     "REVIEWS": "_one_service",
     "Reply": "_replies",
+    "Verdict": "_authorize",
     "VirtualMesh": "_virtual",
     "a_mesh": "_one_service",
     "always": "dice",
     "assignment": "_one_service",
+    "authorize": "_authorize",
     "control_plane": "_control_plane",
     "decide": "_decide",
     "endpoint": "_one_service",
@@ -67,10 +70,12 @@ __all__ = [
     "Held",
     "Played",
     "Reply",
+    "Verdict",
     "VirtualMesh",
     "a_mesh",
     "always",
     "assignment",
+    "authorize",
     "control_plane",
     "decide",
     "endpoint",
