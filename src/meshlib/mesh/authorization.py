@@ -74,7 +74,7 @@ def http_question(effect: AskAuthorization) -> "HttpQuestion":
         for name, value in effect.headers
         if name not in NOT_SENT and not name.startswith(":")
     )
-    added = {name for name, _ in service.headers_to_add}
+    added = {name.lower() for name, _ in service.headers_to_add}
     return HttpQuestion(
         method=request.method,
         path=service.path_prefix + request.path,

@@ -11,6 +11,7 @@ from ..dataplane.engine import OnNoConfig
 from ..middleware._loop_lag import LoopLag
 from ..xds.regex import finditer, fullmatch
 from .options import Options
+from .tokens import tokens_of_a_mesh
 
 
 def engine_of(options: Options, observe: Observer) -> Engine:
@@ -29,6 +30,7 @@ def engine_of(options: Options, observe: Observer) -> Engine:
             loop_lag=LoopLag(),
             on_no_config=_without(options.on_no_config),
             wall=time.time,  # noqa: TID251 - handed on, as a clock
+            tokens=tokens_of_a_mesh(),
         ),
     )
 

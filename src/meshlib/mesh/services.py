@@ -3,6 +3,7 @@
 Few members ever do, so nothing of it is imported before.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ..middleware._drive import Runtime
 from ..middleware._services import Question, UnansweredError, Verdict, unasked
 from ..model.authn import HttpAuthorization
 from .authorization import GrpcQuestion, grpc_question, http_question, http_verdict
+from .tokens import attach
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -27,6 +29,7 @@ class Services:
         self._runtime = runtime
         self._made: ServiceClient | None = None
         self._http: HttpServiceClient | None = None
+        self._tokens = attach(runtime)
         runtime.services = self
         runtime.resets.append(self.reset)
 
@@ -109,6 +112,12 @@ class Services:
             self._made.close()
         if self._http is not None:
             self._http.close()
+        if self._tokens is not None:
+            self._tokens.close()
+
+    def status(self) -> Mapping[str, object]:
+        """Of the issuers' keys that are fetched, by issuer."""
+        return {} if self._tokens is None else self._tokens.status()
 
     async def aclose(self) -> None:
         if self._made is not None:

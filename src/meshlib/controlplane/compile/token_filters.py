@@ -21,6 +21,8 @@ from .access_rules import JWT, PAYLOAD
 from .matches import ANY_PATH
 
 DISCOVERY = "/.well-known/openid-configuration"
+SPACE_DELIMITED = ("permission", "scope")
+"""Claims that are lists for Istio, whatever the rule says."""
 TIMEOUT = 5.0
 CACHE_DURATION = 600.0
 
@@ -58,7 +60,7 @@ def _provider(name: str, rule: JWTRule) -> JwtProvider:
         forward_payload_header=rule.output_payload_to_header.lower(),
         payload_in_metadata=PAYLOAD,
         claim_to_headers=tuple(_claims(rule)),
-        normalize_space_delimited_claims=rule.space_delimited_claims,
+        normalize_space_delimited_claims=(*SPACE_DELIMITED, *rule.space_delimited_claims),
     )
 
 

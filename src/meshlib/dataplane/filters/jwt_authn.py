@@ -5,6 +5,7 @@ two nobody can say whose words hold.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlencode
 
 from ...model import Struct
@@ -46,6 +47,17 @@ NO_VERIFIER = Refused("Jwt verification is not possible here")
 
 Found = tuple[JwtProvider, str]
 """A token, and a provider whose tokens may stand where it stood."""
+Audiences = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """A token that is believed, and for which of the audiences that are asked for."""
+
+    provider: JwtProvider
+    text: str
+    verified: Verified
+    audiences: frozenset[Audiences]
 
 
 class JwtAuthenticator:
@@ -67,7 +79,7 @@ class JwtAuthenticator:
         if isinstance(verdict, Refused):
             return (yield from self._refuse(request, record, verdict))
         if verdict is not None:
-            request = _noted(request, *verdict)
+            request = _noted(request, verdict.provider, verdict.text, verdict.verified)
         return (yield from service(request, record))
 
     def _required(self, request: Request) -> JwtRequirement | None:
@@ -79,49 +91,55 @@ class JwtAuthenticator:
             return request
         return _with(request, (pair for pair in request.headers if pair[0] not in self._ours))
 
-    def _judge(
-        self, request: Request, required: JwtRequirement
-    ) -> Steps[tuple[JwtProvider, str, Verified] | Refused | None]:
+    def _judge(self, request: Request, required: JwtRequirement) -> Steps[Good | Refused | None]:
         """The token that the request is let in with, ``None`` where it needs none."""
-        accepted = [self._providers[name] for name in dict.fromkeys(_named(required))]
+        accepted = [self._providers[name] for name in dict.fromkeys(n for n, _ in _named(required))]
         found = [pair for provider in accepted for pair in _tokens(provider, request)]
         texts = {text for _, text in found}
-        verified: Verified | Refused
-        provider: JwtProvider | None = None
+        verdict: Good | Refused
         if not texts:
-            verified = MISSING
+            verdict = MISSING
         elif len(texts) > 1:
-            verified = SEVERAL
+            verdict = SEVERAL
         else:
-            provider, verified = yield from self._verify(found)
-        if isinstance(verified, Verified) and provider is not None:
-            met = _is_met(required, provider.name)
-            return (provider, found[0][1], verified) if met else MISSING
-        assert isinstance(verified, Refused)
-        return None if _is_met(required, "", missing=not texts) else verified
+            verdict = yield from self._believed(found, required)
+        if isinstance(verdict, Good):
+            return verdict if _is_met(required, verdict) else MISSING
+        return None if _is_met(required, None, missing=not texts) else verdict
 
-    def _verify(self, found: list[Found]) -> Steps[tuple[JwtProvider | None, Verified | Refused]]:
+    def _believed(self, found: list[Found], required: JwtRequirement) -> Steps[Good | Refused]:
         """Chosen by its issuer first, and verified by that provider's keys alone."""
         tokens, text = self._site.tokens, found[0][1]
         if tokens is None:
-            return None, NO_VERIFIER
+            return NO_VERIFIER
         issuer = tokens.issuer(text)
         if isinstance(issuer, Refused):
-            return None, issuer
+            return issuer
         provider = next((one for one, _ in found if one.issuer == issuer), None)
         provider = provider or next((one for one, _ in found if not one.issuer), None)
         if provider is None:
-            return None, UNKNOWN_ISSUER
-        verdict = tokens.verify(provider, text)
-        if isinstance(verdict, KeysWanted):
-            verdict = yield from self._awaited(tokens, provider, text, verdict)
-        return provider, verdict
+            return UNKNOWN_ISSUER
+        verified, refused, met = None, MISSING, set()
+        for name, audiences in dict.fromkeys(_named(required)):
+            if name != provider.name:
+                continue
+            asked = replace(provider, audiences=audiences) if audiences else provider
+            verdict = yield from self._verified(tokens, asked, text)
+            if isinstance(verdict, Refused):
+                refused = verdict
+            else:
+                verified = verdict
+                met.add(audiences)
+        return refused if verified is None else Good(provider, text, verified, frozenset(met))
 
-    def _awaited(
-        self, tokens: Tokens, provider: JwtProvider, text: str, wanted: KeysWanted
+    def _verified(
+        self, tokens: Tokens, provider: JwtProvider, text: str
     ) -> Steps[Verified | Refused]:
+        verdict = tokens.verify(provider, text)
+        if not isinstance(verdict, KeysWanted):
+            return verdict
         timeout = getattr(provider.jwks, "timeout", 0.0)
-        yield AwaitTurn(wanted.turn, timeout)
+        yield AwaitTurn(verdict.turn, timeout)
         verdict = tokens.verify(provider, text)
         return NO_KEYS if isinstance(verdict, KeysWanted) else verdict
 
@@ -156,10 +174,11 @@ def _made(provider: JwtProvider) -> Iterator[str]:
         yield claim.header_name
 
 
-def _named(required: JwtRequirement) -> Iterator[str]:
+def _named(required: JwtRequirement) -> Iterator[tuple[str, Audiences]]:
+    """The providers, each with the audiences that it is asked for instead of its own."""
     match required:
-        case RequireProvider(name):
-            yield name
+        case RequireProvider(name, audiences):
+            yield name, audiences
         case RequireAny(requirements) | RequireAll(requirements):
             for each in requirements:
                 yield from _named(each)
@@ -167,15 +186,15 @@ def _named(required: JwtRequirement) -> Iterator[str]:
             return
 
 
-def _is_met(required: JwtRequirement, verified: str, *, missing: bool = False) -> bool:
-    """By a good token of the provider ``verified``, or ("") by none."""
+def _is_met(required: JwtRequirement, good: Good | None, *, missing: bool = False) -> bool:
+    """By a token that is believed, or by none."""
     match required:
-        case RequireProvider(name):
-            return bool(verified) and name == verified
+        case RequireProvider(name, audiences):
+            return good is not None and name == good.provider.name and audiences in good.audiences
         case RequireAny(requirements):
-            return any(_is_met(each, verified, missing=missing) for each in requirements)
+            return any(_is_met(each, good, missing=missing) for each in requirements)
         case RequireAll(requirements):
-            return all(_is_met(each, verified, missing=missing) for each in requirements)
+            return all(_is_met(each, good, missing=missing) for each in requirements)
         case AllowMissing():
             return missing
         case AllowMissingOrFailed():
