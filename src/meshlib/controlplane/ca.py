@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_certificates
 
 from ..clock import Clock
 from ..identity.authenticators import (
@@ -102,7 +103,7 @@ class Ca(MembersOnly):
         svid, roots = self._own(), self.authority.bundle().sequence
         if self._made is None or self._made[0] is not svid or self._made[1] != roots:
             material = Material(
-                certificate_chain=svid.certificate_chain,
+                certificate_chain=svid.certificate_chain + self._root_of(svid),
                 private_key=svid.private_key,
                 roots=self.authority.bundle().pem,
             )
@@ -110,6 +111,12 @@ class Ca(MembersOnly):
             context.set_alpn_protocols(["h2"])
             self._made = svid, roots, context
         return self._made[2]
+
+    def _root_of(self, svid: Svid) -> bytes:
+        """Shown too: there are those who know its hash alone."""
+        last = load_pem_x509_certificates(svid.certificate_chain)[-1]
+        roots = self.authority.bundle().roots
+        return next(one for one in roots if load_pem_x509_certificate(one).subject == last.issuer)
 
     def _check(self, connection: CheckedObject) -> None:
         if connection.shown:

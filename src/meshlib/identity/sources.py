@@ -121,6 +121,7 @@ class FileSource(Feed):
         """
         if self._thread is not None and self._thread.is_alive():
             return  # else it is the parent's, who forked
+        self._over.clear()
         self._stamp = self._look()
         self.put(load(self._files, self._clock()))
         self._thread = threading.Thread(target=self._watch, name="meshlib-files", daemon=True)

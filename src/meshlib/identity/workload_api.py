@@ -61,6 +61,7 @@ class WorkloadApiSource(Feed):
 
     def start(self) -> None:
         if self._thread is None or not self._thread.is_alive():  # the parent's, who forked
+            self._over.clear()
             self._thread = threading.Thread(target=self._run, name="meshlib-spiffe", daemon=True)
             self._thread.start()
 

@@ -131,9 +131,6 @@ def _check(chosen: Options) -> None:
     _check_source(chosen)
     if chosen.mtls not in MTLS_MODES:
         raise ConfigError(Problem("Mesh: mtls", f"{chosen.mtls!r} is none of {MTLS_MODES}"))
-    if chosen.mtls == "strict":
-        # Fail closed: nothing may look encrypted that is not.
-        raise ConfigError(Problem("Mesh: mtls", "'strict' is not supported by this version yet"))
     policy = chosen.outbound_traffic_policy
     if policy is not None and policy not in OUTBOUND_POLICIES:
         known = ", ".join(OUTBOUND_POLICIES)

@@ -250,7 +250,7 @@ def registration_of(
         weight=weight,
     )
     token = token or os.environ.get("MESHLIB_REGISTRATION_TOKEN") or None
-    if token and server().channel_creds.type == "insecure":
+    if token and not server().is_secure:
         uri = server().server_uri
         if not uri.startswith(LOCAL):
             log.warning("the registration token goes to %s in plaintext", uri)

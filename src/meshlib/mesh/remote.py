@@ -6,7 +6,7 @@ import random  # noqa: TID251 - the one floor where luck comes in
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ..dataplane import Engine
@@ -25,6 +25,8 @@ from .upkeep import Upkeep
 
 TYPES = {"routes": ROUTE, "clusters": CLUSTER}
 
+Shown = Callable[[], tuple[bytes, bytes, bytes]]
+
 log = logging.getLogger("meshlib")
 
 
@@ -34,8 +36,10 @@ class Remote:
     While nobody can be asked, calls to unknown hosts are what the start policy makes of them.
     """
 
-    def __init__(self, options: Options, engine: Engine, upkeep: Upkeep) -> None:
-        bootstrap = _bootstrap(options)
+    def __init__(
+        self, options: Options, engine: Engine, upkeep: Upkeep, shown: Shown | None = None
+    ) -> None:
+        bootstrap = secured(bootstrap_of(options), options, shown)
         self._options = options
         self._engine = engine
         self._upkeep = upkeep
@@ -183,10 +187,18 @@ def _wall() -> float:
 
 def node_of(options: Options) -> Node:
     """What this member says that it is, if it were asked."""
-    return _bootstrap(options).node
+    return bootstrap_of(options).node
 
 
-def _bootstrap(options: Options) -> Bootstrap:
+def secured(bootstrap: Bootstrap, options: Options, shown: Shown | None) -> Bootstrap:
+    """A bootstrap says itself how its servers are reached."""
+    if shown is None or options.control_plane is None:
+        return bootstrap
+    servers = tuple(replace(server, shown=shown) for server in bootstrap.xds_servers)
+    return replace(bootstrap, xds_servers=servers)
+
+
+def bootstrap_of(options: Options) -> Bootstrap:
     if options.bootstrap is not None:
         return Bootstrap.load(options.bootstrap)
     return Bootstrap.for_server(

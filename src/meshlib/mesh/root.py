@@ -1,11 +1,9 @@
 """The composition root: options become an engine, a source of configuration, and hooks."""
 
 import asyncio
-import os
 import random  # noqa: TID251 - the one floor where luck comes in
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +18,8 @@ from ..telemetry.recorder import Recorder
 from ..telemetry.threads import install, uninstall
 from . import options as _options
 from .engine import engine_of
+from .forking import begin_anew_after_fork
+from .identity import identity_of
 from .questions import request_for
 from .registered import Registered
 from .services import Services
@@ -110,6 +110,7 @@ class Mesh:
         )
         self.recorder = Recorder()
         self._engine = engine_of(self.options, self.recorder)
+        self._identity = identity_of(self.options)
         self._runtime = self._made_runtime()
         self._services = Services(self._runtime)
         self._upkeep = Upkeep(
@@ -119,7 +120,7 @@ class Mesh:
         self._started, self._starting, self._registered = False, threading.Lock(), Registered()
         self._grpc: GrpcHooks | None = None
         self._aiohttp: AiohttpHooks | None = None
-        _begin_anew_after_fork(self)
+        begin_anew_after_fork(self)
 
     def _made_runtime(self) -> Runtime:
         made = Runtime(
@@ -131,6 +132,7 @@ class Mesh:
             propagation=Propagation(extra=self.options.propagate),
         )
         made.propagate_deadlines = self.options.propagate_deadlines
+        made.credentials, made.mtls = self._identity.for_calls, self.options.mtls
         return made
 
     def _want(self, listener: str) -> None:
@@ -156,7 +158,8 @@ class Mesh:
         with self._starting:
             if self._started:
                 return
-            source = source_for(self.options, self._engine, self._upkeep)
+            self._identity.start()
+            source = source_for(self.options, self._engine, self._upkeep, self._identity)
             source.start()
             self._source = source
             if self._runtime.serves:
@@ -173,7 +176,7 @@ class Mesh:
         """
         self.start()
         until = time.monotonic() + timeout
-        if not targets and not self._source_now().reach(timeout):
+        if not self._is_reached(timeout, *targets):
             return False
         return self._runtime.wait_for(self._known(targets), until - time.monotonic())
 
@@ -181,9 +184,14 @@ class Mesh:
         """:meth:`ready` for coroutines."""
         await asyncio.to_thread(self.start)
         until = time.monotonic() + timeout
-        if not targets and not await asyncio.to_thread(self._source_now().reach, timeout):
+        if not await asyncio.to_thread(self._is_reached, timeout, *targets):
             return False
         return await self._runtime.await_for(self._known(targets), until - time.monotonic())
+
+    def _is_reached(self, timeout: float, *targets: str) -> bool:
+        if not self._identity.is_ready(timeout):
+            return False
+        return bool(targets) or self._source_now().reach(timeout)
 
     def _source_now(self) -> Source:
         assert self._source is not None, "started"
@@ -223,10 +231,11 @@ class Mesh:
             uninstall()
         if source is not None:
             source.close()
+        self._identity.close()
         self._upkeep.close()
         self._services.close()
 
-    def _begin_anew(self) -> None:
+    def begin_anew(self) -> None:
         """In a forked child: threads, connections, calls and counts are the parent's."""
         self._starting = threading.Lock()
         self._source = None
@@ -379,6 +388,7 @@ class Mesh:
             "source": source.status() if source is not None else {"kind": "not started"},
             "calls": self.recorder.snapshot(),
             "access": self._engine.access,
+            "identity": self._identity.status(),
         }
 
     def ignored(self) -> tuple[str, ...]:
@@ -386,15 +396,3 @@ class Mesh:
         if self._source is None:
             return self.options.without_effect
         return (*self.options.without_effect, *self._source.ignored(), *self._upkeep.ignored())
-
-
-def _begin_anew_after_fork(mesh: Mesh) -> None:
-    """Threads and connections stay behind in the parent: the child starts its own when it calls."""
-    alive = weakref.ref(mesh)
-
-    def reset() -> None:
-        child = alive()
-        if child is not None:
-            child._begin_anew()  # noqa: SLF001 - its own module
-
-    os.register_at_fork(after_in_child=reset)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..controlplane.world import World
     from ..xds.bootstrap_servers import Server
     from ..xds.watches import Entry
+    from .identity import Identity
 
 log = logging.getLogger("meshlib")
 
@@ -49,13 +50,16 @@ class Source(Protocol):
         """Say each time that the control plane answers again."""
 
 
-def source_for(options: Options, engine: Engine, upkeep: Upkeep) -> Source:
+def source_for(
+    options: Options, engine: Engine, upkeep: Upkeep, identity: "Identity | None" = None
+) -> Source:
     if options.config is not None:
         return Embedded(options, engine, upkeep)
     if options.control_plane is not None or options.bootstrap is not None:
         from .remote import Remote
 
-        return Remote(options, engine, upkeep)
+        shown = None if identity is None else identity.shown_to_plane
+        return Remote(options, engine, upkeep, shown)
     return Nowhere()
 
 

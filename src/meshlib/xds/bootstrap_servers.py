@@ -1,6 +1,6 @@
 """The servers of a bootstrap: addresses, credentials, features (gRFC A65, A71, A97)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,13 +34,24 @@ class CallCreds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """``delta`` ``None``: as the server's features say. Equal servers share one stream."""
+    """``delta`` ``None``: as the server's features say. Equal servers share one stream.
+
+    ``shown`` gives roots, key and certificate chain in PEM, for each connection anew, and raises
+    :class:`ConfigError` while there are none; it stands in for ``channel_creds``.
+    """
 
     server_uri: str
     channel_creds: ChannelCreds = ChannelCreds("insecure")
     call_creds: tuple[CallCreds, ...] = ()
     server_features: tuple[str, ...] = ()
     delta: bool | None = None
+    shown: Callable[[], tuple[bytes, bytes, bytes]] | None = field(
+        default=None, compare=False, repr=False
+    )
+
+    @property
+    def is_secure(self) -> bool:
+        return self.shown is not None or self.channel_creds.type != "insecure"
 
     @property
     def speaks_delta(self) -> bool:

@@ -142,6 +142,9 @@ def pings(keepalive: float) -> tuple[tuple[str, int], ...]:
 def open_channel(server: Server, keepalive: float = KEEPALIVE) -> grpc.Channel:
     """Raises :class:`ConfigError` where a file of the credentials cannot be read."""
     options = (*OPTIONS, *pings(keepalive))
+    if server.shown is not None:
+        made = grpc.ssl_channel_credentials(*server.shown())
+        return grpc.secure_channel(server.server_uri, made, options)
     if server.channel_creds.type == "insecure":
         return grpc.insecure_channel(server.server_uri, options)
     config = server.channel_creds.config

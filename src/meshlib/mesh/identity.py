@@ -1,0 +1,232 @@
+"""Who this member is, and where it has that from."""
+
+import hashlib
+import logging
+import os
+import random  # noqa: TID251 - the one floor where luck comes in
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError, Problem
+from ..identity.credentials import CredentialSource, IdentityError
+from .options import Options
+
+if TYPE_CHECKING:
+    from ..xds.bootstrap import Bootstrap
+
+log = logging.getLogger("meshlib")
+
+CA, TOKEN, TOKEN_FILE, ROOT = (
+    "MESHLIB_CA",
+    "MESHLIB_CA_TOKEN",
+    "MESHLIB_CA_TOKEN_FILE",
+    "MESHLIB_CA_ROOT",
+)
+TRUST_DOMAIN = "MESHLIB_TRUST_DOMAIN"
+WORKLOAD_API = "SPIFFE_ENDPOINT_SOCKET"
+FOLDER = "MESHLIB_CERT_DIR"
+PLANE_TLS = "MESHLIB_CONTROL_PLANE_TLS"
+FILE_WATCHER = "file_watcher"
+PINNED = "sha256:"
+PATIENCE = 5.0
+"""Seconds that the start of a mesh waits for its first certificate."""
+
+
+class Identity:
+    """``source`` ``None``: nothing proves who this is. Safe from any thread."""
+
+    def __init__(
+        self, source: CredentialSource | None, mtls: str, *, secures_plane: bool = True
+    ) -> None:
+        self.source = source
+        self._mtls = mtls
+        self._secures_plane = source is not None and secures_plane
+
+    @property
+    def for_calls(self) -> CredentialSource | None:
+        """Who turned mutual TLS off proves nothing to those it calls."""
+        return None if self._mtls == "off" else self.source
+
+    def start(self) -> None:
+        """Wait a moment for credentials: calls before there are any can only fail.
+
+        Raises :class:`ConfigError` where what there is cannot be used at all.
+        """
+        if self.source is None:
+            return
+        try:
+            self.source.start()
+        except IdentityError as error:
+            raise ConfigError(Problem("Mesh: identity", str(error))) from error
+        if not self.is_ready(PATIENCE):
+            log.warning("no certificate yet: %s", self.source.status().get("error"))
+
+    def is_ready(self, timeout: float) -> bool:
+        if self.source is None or self.source.current() is not None:
+            return True
+        came = threading.Event()
+        forget = self.source.watch(lambda _: came.set())
+        try:
+            return came.wait(timeout)
+        finally:
+            forget()
+
+    def close(self) -> None:
+        if self.source is not None:
+            self.source.close()
+
+    @property
+    def shown_to_plane(self) -> "Callable[[], tuple[bytes, bytes, bytes]] | None":
+        """Roots, key and certificate for the control plane; ``None``: it is asked without."""
+        return self._shown if self._secures_plane else None
+
+    def _shown(self) -> tuple[bytes, bytes, bytes]:
+        assert self.source is not None
+        found = self.source.current()
+        if found is None or found.svid is None:
+            said = f"no certificate yet: {self.source.status().get('error')}"
+            raise ConfigError(Problem("Mesh: identity", said))
+        roots = b"".join(bundle.pem for bundle in found.bundles.values())
+        return roots, found.svid.private_key, found.svid.certificate_chain
+
+    def status(self) -> dict[str, Any]:
+        """No secrets."""
+        told = {"kind": "none"} if self.source is None else dict(self.source.status())
+        return {"mtls": self._mtls, **told}
+
+
+def identity_of(options: Options, environ: Mapping[str, str] = os.environ) -> Identity:
+    """No I/O. Raises :class:`ConfigError` for what contradicts itself or is half said."""
+    made = _source(options, environ)
+    if made is None and options.mtls == "strict":
+        said = f"'strict' needs an identity: {CA}, {WORKLOAD_API}, {FOLDER} or a bootstrap's files"
+        raise ConfigError(Problem("Mesh: mtls", said))
+    word = environ.get(PLANE_TLS, "on")
+    if word not in ("on", "off"):
+        raise ConfigError(Problem(PLANE_TLS, f"{word!r} is neither 'on' nor 'off'"))
+    return Identity(made, options.mtls, secures_plane=word == "on")
+
+
+def _source(options: Options, environ: Mapping[str, str]) -> CredentialSource | None:
+    if environ.get(CA) or environ.get(ROOT):
+        return _of_ca(options, environ)
+    if environ.get(WORKLOAD_API):
+        return _of_workload_api(environ)
+    if environ.get(FOLDER):
+        return _of_folder(Path(environ[FOLDER]))
+    return _of_bootstrap(options)
+
+
+def _of_ca(options: Options, environ: Mapping[str, str]) -> CredentialSource:
+    from ..identity.client import CaAddress, CaSource
+
+    target = environ.get(CA) or options.control_plane or ""
+    if not target:
+        raise ConfigError(Problem(CA, f"{ROOT} is set, and nothing says where the CA is"))
+    root = environ.get(ROOT)
+    if not root and not target.startswith("unix:"):
+        said = f"{ROOT} must name a file with its root, or its hash: else anybody could be the CA"
+        raise ConfigError(Problem(CA, said))
+    address = CaAddress(
+        target=target,
+        roots=_roots(root, target) if root else None,
+        token=_token(environ),
+        spiffe_id=_named(options, environ) if target.startswith("unix:") else "",
+    )
+    return CaSource(address, wall=_wall, monotonic=time.monotonic, dice=random.random)
+
+
+def _named(options: Options, environ: Mapping[str, str]) -> str:
+    """Who this is, where nobody has to prove it."""
+    from ..identity.spiffe import SpiffeId, TrustDomain
+
+    try:
+        domain = TrustDomain(environ.get(TRUST_DOMAIN) or "cluster.local")
+        account = options.service or "default"
+        return str(SpiffeId.of_workload(domain, options.namespace, account))
+    except IdentityError as error:
+        raise ConfigError(Problem("Mesh: identity", str(error))) from error
+
+
+def _token(environ: Mapping[str, str]) -> Callable[[], str]:
+    text, path = environ.get(TOKEN, ""), environ.get(TOKEN_FILE, "")
+    if not path:
+        return lambda: text
+
+    def read() -> str:
+        try:
+            return Path(path).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise IdentityError(f"{TOKEN_FILE}: {error}") from error
+
+    return read
+
+
+def _roots(root: str, target: str) -> Callable[[], bytes]:
+    if root.startswith(PINNED):
+        wanted = root.removeprefix(PINNED).replace(":", "").lower()
+        if len(wanted) != hashlib.sha256().digest_size * 2:
+            raise ConfigError(Problem(ROOT, f"{root!r} is not sha256: and 64 hex digits"))
+        return lambda: _pinned(target, wanted)
+
+    def read() -> bytes:
+        try:
+            return Path(root).read_bytes()
+        except OSError as error:
+            raise IdentityError(f"{ROOT}: {root}: {error.strerror}") from error
+
+    return read
+
+
+def _pinned(target: str, wanted: str) -> bytes:
+    from ..identity.pinning import pinned_root
+
+    return pinned_root(target, wanted)
+
+
+def _of_workload_api(environ: Mapping[str, str]) -> CredentialSource:
+    from ..identity.workload_api import WorkloadApiSource, endpoint
+
+    try:
+        target = endpoint(environ[WORKLOAD_API])
+    except IdentityError as error:
+        raise ConfigError(Problem(WORKLOAD_API, str(error))) from error
+    return WorkloadApiSource(target, clock=_wall, dice=random.random)
+
+
+def _of_folder(folder: Path) -> CredentialSource:
+    from ..identity.sources import Files, FileSource
+
+    files = Files(folder / "svid.pem", folder / "key.pem", folder / "bundle.pem")
+    return FileSource(files, clock=_wall)
+
+
+def _of_bootstrap(options: Options) -> CredentialSource | None:
+    from ..identity.sources import Files, FileSource
+
+    found = None if options.bootstrap is None else _provider(options)
+    if found is None:
+        return None
+    chain, key, roots = map(Path, found)
+    return FileSource(Files(chain, key, roots), clock=_wall)
+
+
+def _provider(options: Options) -> tuple[str, str, str] | None:
+    """Of the bootstrap's file watchers the one that has all, the one named "default" first."""
+    from .remote import bootstrap_of
+
+    bootstrap: Bootstrap = bootstrap_of(options)
+    providers = bootstrap.certificate_providers
+    for name in sorted(providers, key=lambda name: name != "default"):
+        one = providers[name]
+        found = one.certificate_file, one.private_key_file, one.ca_certificate_file
+        if one.plugin_name == FILE_WATCHER and all(found):
+            return found
+    return None
+
+
+def _wall() -> float:
+    return time.time()  # noqa: TID251 - what certificates go by
