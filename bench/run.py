@@ -1,6 +1,6 @@
 """The cost of the mesh, as a ratio against bare, from one interleaved run.
 
-    python bench/run.py [--quick] [--json] [--only aio,sync,aiohttp,core,scale,churn]
+    python bench/run.py [--quick] [--json] [--only aio,sync,aiohttp,core,scale,churn,identity]
 
 Servers are pinned to one processor and the client to another (where there are two), variants take
 turns in short shuffled blocks, ratios are made inside a round. "bare again" against "bare" says
@@ -29,6 +29,7 @@ KINDS = {
     "core": "one decision, over the size of the configuration",
     "scale": "an edit of one service, of 200, told to many clients; 10,000 endpoints in a member",
     "churn": "1,000 edits in a minute, at 500 calls a second",
+    "identity": "who calls, and whether he may: grpc.aio server, mutual TLS, 10 policies",
 }
 MESH = """
 apiVersion: v1
@@ -173,6 +174,18 @@ def measure_churn(*, quick: bool) -> dict[str, dict[str, Any]]:
     return scores_of("churn.py", plan)
 
 
+def measure_identity(*, quick: bool) -> dict[str, dict[str, Any]]:
+    processors = sorted(os.sched_getaffinity(0))
+    plan = {
+        "server": processors[0],
+        "processor": processors[-1],
+        "cost_rounds": 20 if quick else 200,
+        "rounds": 10 if quick else 100,
+        "burst_rounds": 4 if quick else 30,
+    }
+    return scores_of("identity.py", plan)
+
+
 def scores_of(script: str, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, str(HERE / script), json.dumps(plan)],
@@ -248,8 +261,24 @@ def show_scale(console: Console, kind: str, scores: dict[str, dict[str, Any]]) -
     console.print(table)
 
 
-ALONE = {"core": measure_core, "scale": measure_scale, "churn": measure_churn}
-SHOWS = {"core": show_core, "scale": show_scale, "churn": show_scale}
+def show_identity(console: Console, kind: str, scores: dict[str, dict[str, Any]]) -> None:
+    table = Table(title=f"{KINDS[kind]}; by itself", title_justify="left")
+    table.add_column("variant")
+    for column in ("µs", "more µs"):
+        table.add_column(column, justify="right")
+    for name, row in scores["by itself"].items():
+        table.add_row(name, f"{row['us']:.2f}", f"{row['more_us']:.2f}")
+    console.print(table)
+    show(console, kind, scores["over the wire"])
+
+
+ALONE = {
+    "core": measure_core,
+    "scale": measure_scale,
+    "churn": measure_churn,
+    "identity": measure_identity,
+}
+SHOWS = {"core": show_core, "scale": show_scale, "churn": show_scale, "identity": show_identity}
 
 if __name__ == "__main__":
     main()
