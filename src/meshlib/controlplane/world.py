@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..model import PathWithEscapedSlashesAction
+
 if TYPE_CHECKING:  # manifests build a World, so they cannot be needed to define it
     from .manifests.authorization_policy import AuthorizationPolicy
     from .manifests.common import WorkloadEntry
@@ -27,11 +29,15 @@ if TYPE_CHECKING:  # manifests build a World, so they cannot be needed to define
     from .manifests.virtual_service import VirtualService
 
 
+KEEP_UNCHANGED = PathWithEscapedSlashesAction.KEEP_UNCHANGED
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshSettings:
     """What holds for the whole mesh (Istio's MeshConfig); times in seconds.
 
-    ``normalize_path`` and ``merge_slashes``: what becomes of paths on their way out.
+    ``normalize_path``, ``merge_slashes`` and ``path_with_escaped_slashes_action``: what becomes of
+    paths; ``normalize_guarded``: they are normalized at least where policies judge by them.
     ``trust_domain_aliases`` count as the ``trust_domain`` itself in policies.
     """
 
@@ -49,6 +55,8 @@ class MeshSettings:
     default_destination_rule_export_to: tuple[str, ...] = ()
     normalize_path: bool = False
     merge_slashes: bool = False
+    path_with_escaped_slashes_action: PathWithEscapedSlashesAction = KEEP_UNCHANGED
+    normalize_guarded: bool = True
     trust_domain: str = "cluster.local"
     trust_domain_aliases: tuple[str, ...] = ()
     enable_auto_mtls: bool = True

@@ -228,6 +228,13 @@ def test_paths_are_normalized_if_the_mesh_says_so(snapshot_of, word, is_normal):
     assert (http.normalize_path, http.merge_slashes) == (is_normal, False)
 
 
+def test_escaped_slashes_are_taken_for_slashes_if_the_mesh_says_so(snapshot_of):
+    mesh = "---\nkind: MeshConfig\npathNormalization: {normalization: DECODE_AND_MERGE_SLASHES}\n"
+    http = snapshot_of(mesh).listeners["reviews:80"].http
+    assert http.path_with_escaped_slashes_action.name == "UNESCAPE_AND_FORWARD"
+    assert (http.normalize_path, http.merge_slashes) == (True, True)
+
+
 def test_names_are_resolved_as_often_as_the_mesh_says(snapshot_of):
     entry = """---
 apiVersion: networking.istio.io/v1

@@ -47,6 +47,7 @@ def edge_of(
             stat_prefix=f"gateway_{name}",
             normalize_path=view.mesh.normalize_path,
             merge_slashes=view.mesh.merge_slashes,
+            path_with_escaped_slashes_action=view.mesh.path_with_escaped_slashes_action,
         )
         yield model.Listener(name=name, http=http, address=model.Address(address, number)), table
 

@@ -94,9 +94,13 @@ class Guard:
 
     def _filtered(self, listener: model.Listener) -> model.Listener:
         http = listener.http
-        return replace(
-            listener, http=replace(http, http_filters=(*self.filters, *http.http_filters))
+        normal = bool(self.filters) and self.view.mesh.normalize_guarded
+        made = replace(
+            http,
+            http_filters=(*self.filters, *http.http_filters),
+            normalize_path=http.normalize_path or normal,
         )
+        return replace(listener, http=made)
 
     def _secured(self, listener: model.Listener, mode: Mode) -> model.Listener:
         if mode == "DISABLE" or (mode == "PERMISSIVE" and not self._has_identities):

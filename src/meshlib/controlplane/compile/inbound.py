@@ -50,6 +50,7 @@ def inbound_to(
         stat_prefix=INBOUND,
         normalize_path=mesh.normalize_path,
         merge_slashes=mesh.merge_slashes,
+        path_with_escaped_slashes_action=mesh.path_with_escaped_slashes_action,
     )
     return model.Listener(name=name, http=http, address=address)
 

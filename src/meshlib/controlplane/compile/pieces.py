@@ -87,6 +87,7 @@ def _listener(
         stat_prefix=table,
         normalize_path=view.mesh.normalize_path,
         merge_slashes=view.mesh.merge_slashes,
+        path_with_escaped_slashes_action=view.mesh.path_with_escaped_slashes_action,
     )
     metadata = model.sourced(service.manifest.place)
     return model.Listener(name=f"{name}:{port.number}", http=http, metadata=metadata)

@@ -35,6 +35,7 @@ def outbound_listeners(
             stat_prefix=f"outbound_{name}",
             normalize_path=view.mesh.normalize_path,
             merge_slashes=view.mesh.merge_slashes,
+            path_with_escaped_slashes_action=view.mesh.path_with_escaped_slashes_action,
         )
         address = model.Address(sidecar.listen_address, number)
         yield model.Listener(name=name, http=http, address=address)

@@ -5,11 +5,12 @@ from typing import Literal
 
 import msgspec
 
-from ..world import MeshSettings
+from ...model import PathWithEscapedSlashesAction
+from ..world import KEEP_UNCHANGED, MeshSettings
 from .extension_provider import ExtensionProvider
 from .http_policies import HTTPRetry
 from .load_balancer import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
-from .piece import Duration, Flaw, Piece, Text, not_yet
+from .piece import Duration, Flaw, Piece, Text
 from .traffic_policy import DefaultTrafficPolicy, H2UpgradePolicy, TcpKeepalive
 
 
@@ -20,12 +21,11 @@ class OutboundTrafficPolicy(Piece, frozen=True):
 Normalization = Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]
 
 
+DECODED = {"DECODE_AND_MERGE_SLASHES": PathWithEscapedSlashesAction.UNESCAPE_AND_FORWARD}
+
+
 class ProxyPathNormalization(Piece, frozen=True):
     normalization: Normalization = "DEFAULT"
-
-    def rules(self) -> Iterator[Flaw]:
-        if self.normalization == "DECODE_AND_MERGE_SLASHES":
-            yield not_yet("normalization", what="DECODE_AND_MERGE_SLASHES")
 
 
 class MeshTLS(Piece, frozen=True):
@@ -36,7 +36,7 @@ class MeshTLS(Piece, frozen=True):
 
 
 class MeshConfig(Piece, frozen=True):
-    """``path_normalization`` unset: paths are left as they are."""
+    """``path_normalization`` unset: paths are left as they are but where policies judge by them."""
 
     outbound_traffic_policy: OutboundTrafficPolicy = OutboundTrafficPolicy()
     root_namespace: Text = "istio-system"
@@ -96,7 +96,9 @@ class MeshConfig(Piece, frozen=True):
             default_virtual_service_export_to=self.default_virtual_service_export_to,
             default_destination_rule_export_to=self.default_destination_rule_export_to,
             normalize_path=normalization != "NONE",
-            merge_slashes=normalization == "MERGE_SLASHES",
+            merge_slashes=normalization.endswith("MERGE_SLASHES"),
+            path_with_escaped_slashes_action=DECODED.get(normalization, KEEP_UNCHANGED),
+            normalize_guarded=paths is None or normalization != "NONE",
             trust_domain=self.trust_domain,
             trust_domain_aliases=self.trust_domain_aliases,
             enable_auto_mtls=self.enable_auto_mtls,
