@@ -98,35 +98,35 @@ def member(credentials: Credentials | None, number: int) -> Runtime:
 
 
 class Costs:
-    """Variants take turns in short shuffled blocks; what each has more is made inside a round."""
+    """Variants take turns in short shuffled blocks; what each has more is found inside a round."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._runtimes = {
-            "a call in, in plain text": member(None, 0),
+            "a call in": member(None, 0),
             "and who calls": member(credentials, 0),
-            f"and {POLICIES} policies, asked before": member(credentials, POLICIES),
-            f"and {POLICIES} policies, asked anew": member(credentials, POLICIES),
+            f"and {POLICIES} policies": member(credentials, POLICIES),
         }
 
     def measure(self, context: Any, rounds: int) -> dict[str, dict[str, float]]:
-        variants = {
-            name: caller(runtime, context, anew=name.endswith("anew"))
-            for name, runtime in self._runtimes.items()
-        }
+        """``anew``: no two calls are of the same method, so that nothing is remembered of them."""
+        bases, variants = {}, {}
+        for word in ("", ", anew"):
+            for name, runtime in self._runtimes.items():
+                variants[name + word] = caller(runtime, context, anew=bool(word))
+                bases[name + word] = next(iter(self._runtimes)) + word
         times: dict[str, list[float]] = {name: [] for name in variants}
         more: dict[str, list[float]] = {name: [] for name in variants}
-        first = next(iter(variants))
         for calls in variants.values():
             calls(2000)
         for _ in range(rounds):
             took = {}
             for name in random.sample(list(variants), len(variants)):
                 began = time.perf_counter()
-                variants[name](500)
-                took[name] = (time.perf_counter() - began) / 500
+                variants[name](200)
+                took[name] = (time.perf_counter() - began) / 200
             for name, seconds in took.items():
                 times[name].append(seconds)
-                more[name].append(seconds - took[first])
+                more[name].append(seconds - took[bases[name]])
         return {
             name: {
                 "us": round(1e6 * statistics.median(times[name]), 2),
@@ -137,7 +137,6 @@ class Costs:
 
 
 def caller(runtime: Runtime, context: Any, *, anew: bool) -> Callable[[int], None]:
-    """``anew``: no two calls are of the same method, so that nothing is remembered of them."""
     handler, numbers = grpc.unary_unary_rpc_method_handler(say), count()
 
     def calls(number: int) -> None:

@@ -179,7 +179,7 @@ def measure_identity(*, quick: bool) -> dict[str, dict[str, Any]]:
     plan = {
         "server": processors[0],
         "processor": processors[-1],
-        "cost_rounds": 20 if quick else 200,
+        "cost_rounds": 50 if quick else 500,
         "rounds": 10 if quick else 100,
         "burst_rounds": 4 if quick else 30,
     }
