@@ -1,10 +1,11 @@
 """What each group of clients is served: the lower level of the control plane."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from ..errors import ConfigError
+from ..errors import ConfigError, MeshError
 from ..model import (
     Cluster,
     ClusterLoadAssignment,
@@ -57,6 +58,7 @@ class SnapshotCache:
         self._before: dict[Hashable, PackedSnapshot] = {}
         self._watchers: dict[Hashable, set[Watcher]] = defaultdict(set)
         self._observers: list[Watcher] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def groups(self) -> Collection[Hashable]:
@@ -195,6 +197,7 @@ class SnapshotCache:
     def watching(self, node: Node, watcher: Watcher) -> Iterator[None]:
         """Tell ``watcher`` of the snapshot in force, and of each later one."""
         group = self._node_hash(node)
+        self._loop = asyncio._get_running_loop()  # noqa: SLF001 - there may be none
         self._watchers[group].add(watcher)
         try:
             current = self.snapshot_of(node)
@@ -226,6 +229,8 @@ class SnapshotCache:
         return self._put_in_force(group, packed)
 
     def _put_in_force(self, group: Hashable, packed: PackedSnapshot) -> PackedSnapshot:
+        if self._watchers and asyncio._get_running_loop() is not self._loop:  # noqa: SLF001
+            raise MeshError("a cache is changed on the event loop that serves it")
         if group in self._snapshots:
             self._before[group] = self._snapshots[group]
         self._snapshots[group] = packed

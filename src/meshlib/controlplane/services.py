@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from ..xds.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
+from .discovery import RequestError
 from .messages import DISCOVERY, request_class
 from .type_names import SECRET
 
@@ -53,17 +55,34 @@ def _handler(serve: Serve, type_url: str, *, delta: bool) -> Any:
 
     return grpc.stream_stream_rpc_method_handler(
         stream,
-        request_deserializer=request_class(delta=delta).FromString,
+        request_deserializer=_reading(delta=delta),
         response_serializer=lambda message: message.SerializeToString(),
     )
 
 
 def _single(fetch: Serve, type_url: str) -> Any:
-    async def answer(message: Any, grpc_call: Any) -> Any:
-        return await fetch(message, grpc_call, type_url=type_url)
+    read = _reading(delta=False)
+
+    async def answer(message: bytes, grpc_call: Any) -> Any:
+        try:
+            request = read(message)
+        except RequestError as garbage:
+            return await grpc_call.abort(grpc.StatusCode.INVALID_ARGUMENT, str(garbage))
+        return await fetch(request, grpc_call, type_url=type_url)
 
     return grpc.unary_unary_rpc_method_handler(
         answer,
-        request_deserializer=request_class(delta=False).FromString,
         response_serializer=lambda message: message.SerializeToString(),
     )
+
+
+def _reading(*, delta: bool) -> Callable[[bytes], Any]:
+    made = request_class(delta=delta)
+
+    def read(message: bytes) -> Any:
+        try:
+            return made.FromString(message)
+        except DecodeError as garbage:
+            raise RequestError(str(garbage)) from None
+
+    return read

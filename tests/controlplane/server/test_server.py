@@ -1,6 +1,7 @@
 """The server over real sockets: both encodings, every service, and what it does not bear."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from itertools import count
 
@@ -8,11 +9,13 @@ import grpc
 import pytest
 
 from meshlib.controlplane import Limits, serve
+from meshlib.errors import MeshError
 from meshlib.model import (
     Cluster,
     ClusterLoadAssignment,
     RouteConfiguration,
 )
+from meshlib.xds.protos import message_class
 from meshlib.xds.types import CLUSTER, ENDPOINT
 
 DISCOVERY = "envoy.service.discovery.v3"
@@ -37,6 +40,35 @@ async def test_delta_sends_resources_with_their_versions(server, cache, connect)
     response = await stream.accept()
     assert [r.name for r in response.resources] == ["c", "nobody"]
     assert response.resources[0].version != sent.version
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xff\xff", b"\x1a\x01\xff"], ids=["bytes", "text"])
+@pytest.mark.parametrize("method", ["Stream", "Delta", "Fetch"])
+async def test_who_speaks_garbage_is_told_so_and_nothing_else_happens(
+    server, method, garbage, caplog
+):
+    begin = "envoy.service.cluster.v3.ClusterDiscoveryService"
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        if method == "Fetch":
+            call = channel.unary_unary(f"/{begin}/FetchClusters")(garbage)
+        else:
+            call = channel.stream_stream(f"/{begin}/{method}Clusters")(iter([garbage]))
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "Error parsing message" in await call.details()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_garbage_in_the_midst_of_a_stream_ends_it(server, caplog):
+    first = message_class(f"{DISCOVERY}.DeltaDiscoveryRequest")(resource_names_subscribe=["c"])
+    first.node.id = "turns"
+    method = "/envoy.service.cluster.v3.ClusterDiscoveryService/DeltaClusters"
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        call = channel.stream_stream(method)()
+        await call.write(first.SerializeToString())
+        await call.read()
+        await call.write(b"\xff")
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_a_delta_client_that_comes_back_gets_what_differs_only(server, cache, connect):
@@ -299,3 +331,13 @@ async def test_every_message_is_shown_to_who_watches_the_wire(cache, connect):
     assert shown[1][1]["resources"][0]["name"] == "c"
     assert shown[2][1]["response_nonce"] == nonce
     assert {message["stream"] for _, message in shown} == {1}
+
+
+async def test_a_cache_that_is_served_is_changed_on_its_event_loop_only(server, cache, connect):
+    stream = await connect(server.address, delta=True)
+    await stream.ask("cds", "c")
+    await stream.accept()
+    before = cache.set_snapshot("all", [cluster(timeout=3.0)])
+    with pytest.raises(MeshError, match="on the event loop that serves it"):
+        await asyncio.to_thread(cache.set_snapshot, "all", [cluster(timeout=4.0)])
+    assert cache.set_snapshot("all", [cluster(timeout=3.0)]).types[CLUSTER] is before.types[CLUSTER]
