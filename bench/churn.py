@@ -13,10 +13,14 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from meshlib import Mesh
+from meshlib.mesh import remote
+from meshlib.testing.ads_law import AdsLaw
+from meshlib.xds.client import XdsClient
 
 HERE = Path(__file__).resolve().parent
 METHOD, MESSAGE = "/bench.Echo/Say", b"0123456789abcdef"
@@ -68,6 +72,8 @@ async def churn(plan: dict[str, Any], encoding: str) -> dict[str, Any]:
     plane = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     assert plane.stdin is not None
     assert plane.stdout is not None
+    law = AdsLaw()
+    remote.XdsClient = partial(XdsClient, wire=law)  # type: ignore[attr-defined]
     try:
         address = (await plane.stdout.readline()).decode().strip()
         async with AsyncExitStack() as stack:
@@ -86,7 +92,7 @@ async def churn(plan: dict[str, Any], encoding: str) -> dict[str, Any]:
     finally:
         plane.kill()
         await plane.wait()
-    for said in (*told["violations"], *pacer.failed)[:10]:
+    for said in (*told["violations"], *law.violations, *pacer.failed)[:10]:
         print(said, file=sys.stderr)
     return {
         "edits": plan["edits"],
@@ -102,6 +108,7 @@ async def churn(plan: dict[str, Any], encoding: str) -> dict[str, Any]:
         "refused": told["refused"],
         "unanswered": told["responses"] - told["answers"],
         "violations": len(told["violations"]),
+        "violations_by_client": len(law.violations),
         "plane_cpu_ms_per_edit": round(1e3 * told["cpu"] / plan["edits"], 1),
     }
 

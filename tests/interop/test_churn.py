@@ -8,13 +8,16 @@ minute at 500 calls a second and the control plane in a process of its own, it i
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import pytest
 
 import meshlib
 from meshlib.controlplane import ControlPlane
+from meshlib.mesh import remote
 from meshlib.testing.ads_law import AdsLaw
+from meshlib.xds.client import XdsClient
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
@@ -120,9 +123,23 @@ def member_of(plane: ControlPlane, encoding: str) -> meshlib.Mesh:
     )
 
 
+@pytest.fixture
+def client_law(monkeypatch: pytest.MonkeyPatch) -> AdsLaw:
+    """What every mesh of this test says is judged where it is said, too."""
+    law = AdsLaw()
+    monkeypatch.setattr(remote, "XdsClient", partial(XdsClient, wire=law))
+    return law
+
+
 @pytest.mark.parametrize("encoding", ["sotw", "delta"])
 async def test_no_call_fails_through_edit_after_edit_and_the_wire_is_lawful(
-    encoding: str, served: Any, upstreams: Any, members: Any, load: Any, until: Any
+    encoding: str,
+    served: Any,
+    client_law: AdsLaw,
+    upstreams: Any,
+    members: Any,
+    load: Any,
+    until: Any,
 ) -> None:
     plane, law = served
     async with member_of(plane, encoding) as mesh, AsyncExitStack() as stack:
@@ -135,7 +152,8 @@ async def test_no_call_fails_through_edit_after_edit_and_the_wire_is_lawful(
         await until(lambda: settled(law, plane))
     assert [error for each in loads for error in each.failed] == []
     assert sum(len(each.answers) for each in loads) >= EDITS * CALLS_PER_EDIT * len(loads)
-    assert law.violations == []
+    assert law.violations == client_law.violations == []
+    assert len(client_law.answers) == client_law.responses == law.responses
     assert all(acked for _, _, acked in law.answers)
     assert len(law.answers) == law.responses >= EDITS, "the edits were told"
 
