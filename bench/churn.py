@@ -73,7 +73,7 @@ async def churn(plan: dict[str, Any], encoding: str) -> dict[str, Any]:
     assert plane.stdin is not None
     assert plane.stdout is not None
     law = AdsLaw()
-    remote.XdsClient = partial(XdsClient, wire=law)  # type: ignore[attr-defined]
+    remote.XdsClient = partial(XdsClient, wire=law)  # type: ignore[assignment, attr-defined]
     try:
         address = (await plane.stdout.readline()).decode().strip()
         async with AsyncExitStack() as stack:
