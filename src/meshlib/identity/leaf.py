@@ -111,6 +111,13 @@ def check_leaf(
 _shared = LeafChecker()
 
 
+def life_of(chain: bytes) -> tuple[float, frozenset[str]]:
+    """When a chain that was believed once ends, and what revokes it, as far as it was shown."""
+    from . import leaf_rules
+
+    return leaf_rules.life_of(chain)
+
+
 def pem_chain(ders: Iterable[bytes]) -> bytes:
     """What ``ssl`` gives of a peer's chain, as :func:`check_leaf` takes it."""
     from ssl import DER_cert_to_PEM_cert

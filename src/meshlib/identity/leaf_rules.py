@@ -1,6 +1,7 @@
 """X509-SVID's rules for a leaf, and the way from it to a root of its own trust domain."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -10,7 +11,7 @@ from .certificates import ends, starts
 from .chain import path_to_root
 from .credentials import Bundle, IdentityError, UntrustedError
 from .keys import weak
-from .leaf import Finding, Leaf, Purpose
+from .leaf import REMEMBERED, Finding, Leaf, Purpose
 from .names import derived_name, is_reserved
 from .spiffe import SpiffeId
 
@@ -73,6 +74,14 @@ def _believed(
     )
     deniable = frozenset([leaf.spiffe_id, *serials])
     return Finding(str(spiffe_id.trust_domain), roots, leaf, deniable)
+
+
+@lru_cache(REMEMBERED)
+def life_of(chain: bytes) -> tuple[float, frozenset[str]]:
+    certificates = _load(chain)
+    serials = [f"{one.serial_number:x}" for one in certificates]
+    spiffe_id, _ = _names(certificates[0])
+    return min(map(ends, certificates)), frozenset([str(spiffe_id), *serials])
 
 
 def _load(chain: bytes) -> list[x509.Certificate]:

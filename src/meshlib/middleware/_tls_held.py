@@ -15,14 +15,15 @@ Cut = Callable[[], object]
 
 
 class Held:
-    """Looks at who is revoked whenever that is told anew, and not at who has expired since: that
-    a certificate ends says nothing about a call that began while it held."""
+    """Looks at who is believed whenever that is told anew, and not at who has expired since: that
+    a certificate ends says nothing about a call that began while it held. ``cuts`` counts."""
 
     def __init__(self, runtime: "Runtime", is_refused: Callable[[Connection], bool]) -> None:
         self._runtime = runtime
         self._is_refused = is_refused
         self.reset()
-        self._revoked: frozenset[str] = frozenset()
+        self.cuts = 0
+        self._seen: tuple[object, ...] = ()
         self._forget: Forget | None = None
 
     def reset(self) -> None:
@@ -44,9 +45,11 @@ class Held:
         self._calls.pop(call, None)
 
     def _look(self, credentials: Credentials) -> None:
-        if credentials.revoked == self._revoked:
+        seen = credentials.revoked, {name: b.roots for name, b in credentials.bundles.items()}
+        if seen == self._seen:
             return
-        self._revoked = credentials.revoked
+        self._seen = seen
         for connection, cut in list(self._calls.values()):
             if self._is_refused(connection):
+                self.cuts += 1
                 cut()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..dataplane import PLAINTEXT, Connection, Peer
 from ..dataplane.inbound import LISTENER
 from ..identity.credentials import IdentityError, UntrustedError
-from ..identity.leaf import Leaf, Purpose, check_leaf
+from ..identity.leaf import Leaf, Purpose, check_leaf, life_of
 from ..identity.material import OWN_CERTIFICATE, OWN_ROOTS, Material, Materials, is_own
 from ..identity.tls import (
     CheckedContext,
@@ -153,7 +153,13 @@ class InboundSecurity:
         return made
 
     def _is_refused(self, connection: Connection) -> bool:
-        return bool(self.connection(connection.peer.certificate).refusal)
+        """Of a call under way. Where the certificate has ended since, what its root is now says
+        nothing any more: it may well be gone, too."""
+        chain = connection.peer.certificate
+        end, deniable = life_of(chain)
+        if self._wall() <= end:
+            return bool(self.connection(chain).refusal)
+        return not deniable.isdisjoint(self._materials.credentials().revoked)
 
     def plaintext(self) -> Connection:
         return PLAINTEXT if self.mode.plaintext else STRANGER

@@ -1,6 +1,7 @@
 """Who is revoked is cut off, in the midst of a call too."""
 
 import asyncio
+import time
 
 import aiohttp
 import grpc
@@ -123,3 +124,67 @@ async def test_who_is_not_revoked_goes_on(reviews, productpage, words, endless):
     assert not call.done()
     await channel.close()
     await server.stop(0)
+
+
+@pytest.fixture
+async def watched(reviews, productpage, words, endless):
+    """A stream that goes on, from a server that lets the caller in."""
+    server = grpc.aio.server(interceptors=reviews.grpc.aio_server_interceptors())
+    server.add_generic_rpc_handlers((endless(awaited=True),))
+    port = reviews.grpc.add_port(server, "127.0.0.1:0")
+    await server.start()
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    channel = productpage.grpc.aio_channel(words.HOST)
+    call = channel.unary_stream("/test/Watch")(b"", timeout=20)
+    assert await call.read() == b"first"
+    yield call
+    await channel.close()
+    await server.stop(0)
+
+
+@pytest.fixture
+def two_hours_on(reviews):
+    """Certificates of an hour have expired, and are dead wood for the CA."""
+    reviews.runtime.security.inbound._wall = lambda: time.time() + 7200
+
+
+async def test_a_stream_outlives_its_certificate_when_another_is_revoked(
+    watched, reviews, words, two_hours_on
+):
+    current = reviews.source.current()
+    reviews.rotate(words.replace(current, revoked=frozenset([words.RATINGS])))
+    assert not reviews.runtime.security.inbound.held.cuts
+    assert not watched.done()
+
+
+async def test_a_stream_outlives_its_certificate_and_the_root_that_vouched_for_it(
+    watched, reviews, words, two_hours_on
+):
+    current = reviews.source.current()
+    new = words.Ca().bundle
+    reviews.rotate(words.replace(current, bundles={"cluster.local": new}))
+    assert not reviews.runtime.security.inbound.held.cuts
+    assert not watched.done()
+
+
+@pytest.mark.parametrize("by", ["id", "serial"])
+async def test_a_stream_is_cut_by_a_revocation_after_its_certificate_expired(
+    by, watched, reviews, productpage, words, two_hours_on
+):
+    current = reviews.source.current()
+    serial = f"{productpage.source.current().svid.serial:x}"
+    revoked = words.PRODUCTPAGE if by == "id" else serial
+    reviews.rotate(words.replace(current, revoked=frozenset([revoked])))
+    with pytest.raises(grpc.RpcError) as raised:
+        await watched.read()
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_stream_is_cut_when_its_root_is_believed_no_more(watched, reviews, words):
+    """As in an emergency: the certificate itself would hold yet."""
+    current = reviews.source.current()
+    new = words.Ca().bundle
+    reviews.rotate(words.replace(current, bundles={"cluster.local": new}))
+    with pytest.raises(grpc.RpcError) as raised:
+        await watched.read()
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
