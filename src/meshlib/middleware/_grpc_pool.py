@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 import grpc
 
@@ -15,7 +16,7 @@ from ._drive import Runtime
 from ._grpc_options import connection_options
 from ._grpc_sealed import NOWHERE, UNSHARED, Seals
 from ._grpc_status import is_ip
-from ._target import Target, host_of
+from ._target import Target
 from ._terms import Term, cluster_of, term_of
 from ._tls_upstream import TARGET_NAME
 from ._tls_upstream import Dial as SecureDial
@@ -39,9 +40,18 @@ class Member(Generic[C]):
     """The channel to one endpoint. Calls hold it, so it closes when the last one lets go.
 
     ``refusal``: why there is no way to connect as safely as is asked for; then it leads nowhere.
+    ``held``: what the channel needs to be there.
     """
 
-    __slots__ = ("__weakref__", "address", "channel", "connect_timeout", "natives", "refusal")
+    __slots__ = (
+        "__weakref__",
+        "address",
+        "channel",
+        "connect_timeout",
+        "held",
+        "natives",
+        "refusal",
+    )
 
     def __init__(
         self,
@@ -49,8 +59,10 @@ class Member(Generic[C]):
         address: Address | None,
         connect_timeout: float,
         refusal: str = "",
+        held: object = None,
     ) -> None:
         self.refusal = refusal
+        self.held = held
         self.channel = channel
         self.address = address
         self.connect_timeout = connect_timeout
@@ -71,6 +83,8 @@ class Pool(Generic[C]):
         self._limited: dict[object, tuple[Member[C], Term]] = {}
         """Members whose connection is to be replaced after a while: seldom, so kept apart."""
         self._sealed: Seals[Member[C]] = Seals(runtime, self._secure)
+        self._held: WeakSet[Member[C]] = WeakSet()
+        """Those that calls hold yet, whether or not new ones would go over them."""
         self._swept = engine.snapshot
         self._lock = threading.Lock()
         self.shadows: set[Any] = set()
@@ -156,12 +170,14 @@ class Pool(Generic[C]):
 
     def _foreign(self, authority: str) -> Member[C]:
         options = self._with((*(((AUTHORITY, authority),) if authority else ()), *own()))
-        return Member(self._dial(self._target.native, options, None), None, CONNECT_TIMEOUT)
+        return self._noted(
+            Member(self._dial(self._target.native, options, None), None, CONNECT_TIMEOUT)
+        )
 
     def _made(self, endpoint: UpstreamEndpoint, authority: str, more: Options) -> Member[C]:
         options = self._to(endpoint, authority or self._target.native, more)
         channel = self._dial(native_target(endpoint.address), options, None)
-        return Member(channel, endpoint.address, endpoint.connect_timeout)
+        return self._noted(Member(channel, endpoint.address, endpoint.connect_timeout))
 
     def _secure(
         self, endpoint: UpstreamEndpoint, authority: str, dial: SecureDial | str, more: Options
@@ -173,11 +189,15 @@ class Pool(Generic[C]):
         host = host_of(authority or self._target.native)
         options = self._to(endpoint, host, more)
         if isinstance(dial, str):
-            return Member(self._dial(NOWHERE, options, None), address, timeout, dial)
+            return self._noted(Member(self._dial(NOWHERE, options, None), address, timeout, dial))
         named = ((TARGET_NAME, dial.name),) if dial.name else ()
         options = (*(pair for pair in options if pair[0] != TARGET_NAME), *named)
         channel = self._dial(native_target(address), options, dial.credentials)
-        return Member(channel, address, timeout)
+        return self._noted(Member(channel, address, timeout))
+
+    def _noted(self, member: Member[C]) -> Member[C]:
+        self._held.add(member)
+        return member
 
     def _to(self, endpoint: UpstreamEndpoint, authority: str, more: Options) -> Options:
         backoff = int(endpoint.connect_timeout * 1000)
@@ -222,7 +242,7 @@ class Pool(Generic[C]):
     def empty(self) -> list[C]:
         """Forget all channels and hand them over, to be closed."""
         with self._lock:
-            gone = self.members
+            gone = list(self._held)
             self._members, self._limited = {}, {}
             self._sealed.clear()
             return [member.channel for member in gone]

@@ -181,3 +181,37 @@ async def test_a_stream_lives_on_when_certificates_are_exchanged(
     if closing is not None:
         await closing
     await server.stop(0)
+
+
+@pytest.mark.parametrize("library", ["grpc", "grpc.aio"])
+async def test_a_closed_channel_ends_the_streams_that_began_with_other_certificates(
+    library, ca, reviews, productpage, words
+):
+    class Endless(grpc.GenericRpcHandler):
+        def service(self, details):
+            async def stream(_request, context):
+                yield b"first"
+                await asyncio.Event().wait()
+
+            return grpc.unary_stream_rpc_method_handler(stream)
+
+    server = grpc.aio.server(interceptors=reviews.grpc.aio_server_interceptors())
+    server.add_generic_rpc_handlers((Endless(),))
+    port = reviews.grpc.add_port(server, "127.0.0.1:0")
+    await server.start()
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    hooks, calls = productpage.grpc, []
+    channel = hooks.aio_channel(words.HOST) if library == "grpc.aio" else hooks.channel(words.HOST)
+    for _ in range(2):
+        calls.append(channel.unary_stream("/test/Watch")(b""))
+        first = calls[-1].read() if library == "grpc.aio" else asyncio.to_thread(next, calls[-1])
+        assert await first == b"first"
+        productpage.rotate(ca.credentials(words.PRODUCTPAGE))
+    closing = channel.close()
+    if closing is not None:
+        await closing
+    for call in calls:
+        more = call.read() if library == "grpc.aio" else asyncio.to_thread(next, call)
+        with pytest.raises((grpc.RpcError, asyncio.CancelledError)):
+            await asyncio.wait_for(more, 10)
+    await server.stop(0)
