@@ -1,6 +1,7 @@
 """What an authorization service's answer does: to the request, to the response, to the caller."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from urllib.parse import parse_qsl, quote
 
 from ...model import HeaderValueOption, StringMatcher
@@ -14,6 +15,7 @@ from ..steps import AuthorizationVerdict
 TO_REMOVE = "x-envoy-auth-headers-to-remove"
 LEAST_ERROR = 500
 SUCCESS = 200
+SET = "overwrite_if_exists_or_add"
 UNTOUCHED = ("host", "te", ":method", ":path", ":authority", ":scheme", ":protocol")
 OF_CONNECTION = frozenset(
     {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -114,7 +116,11 @@ class Answers:
         removed = ",".join(one.value for one in answered if one.name == TO_REMOVE)
         return AuthorizationVerdict(
             True,
-            request_headers=tuple(one for one in answered if one_of(self._upstream, one.name)),
+            request_headers=tuple(
+                replace(one, append_action=SET)
+                for one in answered
+                if one_of(self._upstream, one.name)
+            ),
             headers_to_remove=tuple(name.strip().lower() for name in removed.split(",") if name),
             response_headers=tuple(one for one in answered if one_of(self._on_success, one.name)),
         )

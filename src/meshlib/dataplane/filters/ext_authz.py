@@ -70,7 +70,7 @@ class ExternalAuthorizer:
         if self._when is not None and not self._when(request):
             self._counts.disabled += 1
             return (yield from service(request, record))
-        body = yield from self._body()
+        body = yield from self._body(request)
         if body is not None and not body.complete and not self._takes_part:
             self._counts.denied += 1
             record.details = "request_payload_too_large"
@@ -91,10 +91,13 @@ class ExternalAuthorizer:
         body = self._config.with_request_body
         return body is not None and body.allow_partial_message
 
-    def _body(self) -> Steps[BodyRead | None]:
+    def _body(self, request: Request) -> Steps[BodyRead | None]:
         wanted = self._config.with_request_body
         if wanted is None or self._cluster is None:
             return None
+        if request.body is not None:
+            octets, limit = _framed(request.body), wanted.max_request_bytes
+            return BodyRead(octets[:limit], len(octets) <= limit)
         found: BodyRead | None = yield ReadBody(wanted.max_request_bytes)
         return found
 
@@ -190,6 +193,11 @@ class ExternalAuthorizer:
         if verdict.dynamic_metadata is not None:
             request = request.noted(FILTER, verdict.dynamic_metadata)
         return request
+
+
+def _framed(message: bytes) -> bytes:
+    """As a message of gRPC stands in the body of a request."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def ext_authz(config: ExtAuthz, site: Site) -> Filter | None:
