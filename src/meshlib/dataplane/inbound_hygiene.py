@@ -71,7 +71,7 @@ def clean(request: Request, gateways: Container[str]) -> Request | Unclean:
     made = (_grpc if request.is_grpc else _http)(request, headers)
     if vouched and isinstance(made, Request):
         called_for = (made.header("x-forwarded-for") or "").rpartition(",")[2].strip()
-        return made.on_behalf_of(called_for) if called_for else made
+        return made.on_behalf_of(_with_port(called_for)) if called_for else made
     return made
 
 
@@ -125,6 +125,13 @@ def _with(request: Request, path: str, authority: str, headers: Headers) -> Requ
     if path == request.path and authority == request.authority and headers is request.headers:
         return request
     return request.altered(path=path, authority=authority, headers=headers)
+
+
+def _with_port(address: str) -> str:
+    """As addresses of callers stand elsewhere; gateways mostly tell no port."""
+    if "[" not in address and address.count(":") > 1:
+        return f"[{address}]:0"
+    return address if ":" in address.rpartition("]")[2] else f"{address}:0"
 
 
 def is_internal(name: str) -> bool:

@@ -22,6 +22,7 @@ from ..dataplane import (
     Serve,
     Spawn,
 )
+from ..dataplane.inbound_hygiene import ENTRY
 from ..dataplane.message import joined
 from ..model import HttpFilter
 from ._deadline import receive, release
@@ -82,7 +83,12 @@ def inbound_request(
         None,
         connection,
         body,
+        0 if len(headers) == len(metadata or ()) else _binary_size(metadata),
     )
+
+
+def _binary_size(metadata: Any) -> int:
+    return sum(len(name) + len(value) + ENTRY for name, value in metadata if type(value) is bytes)
 
 
 def _connection(runtime: Runtime, context: Any, headers: Headers, source: str) -> Connection:

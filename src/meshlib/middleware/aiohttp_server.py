@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
@@ -19,6 +19,8 @@ from ..dataplane import (
     Failure,
     Outcome,
     Race,
+    ReadBody,
+    Request,
     Response,
     Send,
     Serve,
@@ -37,6 +39,8 @@ from ._aiohttp_message import (
     lower_case,
     source_of,
 )
+from ._aiohttp_peek import peek
+from ._aiohttp_shown import cloned, shown, target_of, url_of
 from ._drive import Runtime
 from ._peer import NAMED_BY, SERVED, served
 
@@ -51,15 +55,19 @@ STATUSES = {
 UNAVAILABLE = 503
 RECORD = web.RequestKey("meshlib_record", object)
 """Where a request keeps what is known of its call, until its headers are sent."""
+ROUTED = web.RequestKey("meshlib_routed", bool)
+"""This one was routed anew."""
 
 
 def server_middleware(runtime: Runtime) -> Middleware:
     @web.middleware
     async def mesh(request: web.Request, handler: Handler) -> web.StreamResponse:
-        incoming = NativeRequest(
-            request, request.host, request.rel_url.raw_path_qs, request.host, request.scheme
-        )
-        token = runtime.propagation.receive(incoming.headers)
+        path = target_of(request)
+        canonical = runtime.engine.canonical(path)
+        if canonical != path:
+            return await _routed_anew(request, canonical)
+        host = request.headers.get(hdrs.HOST, "")
+        incoming = NativeRequest(request, host, path, host, request.scheme)
         limit = expected(request.headers)
         if limit is not None:
             incoming.deadline = runtime.clock() + limit
@@ -72,9 +80,12 @@ def server_middleware(runtime: Runtime) -> Middleware:
             while type(effect) is not Deliver:
                 if type(effect) is Serve:
                     request[RECORD] = effect.record
-                    effect = runtime.conclude(
-                        steps, await _served(runtime, request, handler, served(effect.request))
+                    outcome = await _served(
+                        runtime, shown(request, incoming, effect.request), handler, effect.request
                     )
+                    effect = runtime.conclude(steps, outcome)
+                elif type(effect) is ReadBody:
+                    effect = runtime.step(steps, await peek(request, effect.limit))
                 else:
                     assert not isinstance(effect, Deliver | Serve | Send | Race | Spawn), effect
                     effect = runtime.step(steps, await runtime.wait(effect))
@@ -82,11 +93,23 @@ def server_middleware(runtime: Runtime) -> Middleware:
             runtime.close(steps)
             raise
         finally:
-            runtime.propagation.release(token)
             _deadline.release(receipt)
         return _reply(runtime, steps, effect)
 
     return mesh
+
+
+async def _routed_anew(request: web.Request, path: str) -> web.StreamResponse:
+    """By the path that policies see: which handler it is for was found by another one."""
+    if ROUTED in request:
+        raise web.HTTPBadRequest  # a path that is never what it is taken for
+    again = cloned(request, rel_url=url_of(path))
+    again[ROUTED] = True
+    try:
+        return await request.match_info.apps[0]._handle(again)  # noqa: SLF001 - nothing else routes
+    finally:
+        if RECORD in again:
+            request[RECORD] = again[RECORD]  # the response is prepared for the one that came
 
 
 def _marks(request: web.Request) -> Sequence[HttpFilter]:
@@ -129,6 +152,17 @@ def _connection(runtime: Runtime, request: web.Request) -> Connection:
 
 
 async def _served(
+    runtime: Runtime, request: web.Request, handler: Handler, admitted: Request
+) -> Outcome:
+    """``request`` is ``admitted`` as aiohttp has it."""
+    token = runtime.propagation.receive(admitted.headers)
+    try:
+        return await _known(runtime, request, handler, served(admitted))
+    finally:
+        runtime.propagation.release(token)
+
+
+async def _known(
     runtime: Runtime, request: web.Request, handler: Handler, connection: Connection
 ) -> Outcome:
     if connection.peer is NOBODY:
