@@ -21,7 +21,8 @@ def engine_of(options: Options, observe: Observer) -> Engine:
         observe=observe,
         options=EngineOptions(
             complete=options.control_plane is None and options.bootstrap is None,
-            passthrough=options.outbound_traffic_policy != "REGISTRY_ONLY",
+            passthrough=options.outbound_traffic_policy != "REGISTRY_ONLY"
+            and options.mtls != "strict",  # whom nobody knows nobody can verify
             regex=fullmatch,
             finditer=finditer,
             whereabouts=Whereabouts(hostname=socket.gethostname(), environment=dict(os.environ)),

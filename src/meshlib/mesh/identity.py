@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError, Problem
 from ..identity.credentials import CredentialSource, IdentityError
 from .options import Options
+from .securing import Fit, fit_for
 
 if TYPE_CHECKING:
     from ..xds.bootstrap import Bootstrap
@@ -29,6 +30,7 @@ TRUST_DOMAIN = "MESHLIB_TRUST_DOMAIN"
 WORKLOAD_API = "SPIFFE_ENDPOINT_SOCKET"
 FOLDER = "MESHLIB_CERT_DIR"
 PLANE_TLS = "MESHLIB_CONTROL_PLANE_TLS"
+TLS_MODE_LABEL = "security.istio.io/tlsMode"
 FILE_WATCHER = "file_watcher"
 PINNED = "sha256:"
 PATIENCE = 5.0
@@ -44,6 +46,15 @@ class Identity:
         self.source = source
         self._mtls = mtls
         self._secures_plane = source is not None and secures_plane
+
+    @property
+    def fit(self) -> Fit:
+        return fit_for(self._mtls, has_identity=self.source is not None)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """By which callers know that they may come with a certificate."""
+        return {} if self.for_calls is None else {TLS_MODE_LABEL: "istio"}
 
     @property
     def for_calls(self) -> CredentialSource | None:

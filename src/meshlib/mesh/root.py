@@ -114,7 +114,11 @@ class Mesh:
         self._runtime = self._made_runtime()
         self._services = Services(self._runtime)
         self._upkeep = Upkeep(
-            self._engine, self._runtime, dice=random.random, traffic=self._has_called
+            self._engine,
+            self._runtime,
+            dice=random.random,
+            traffic=lambda name: self.recorder.has_called(name),  # noqa: PLW0108 - another's after a fork
+            fit=self._identity.fit,
         )
         self._source: Source | None = None
         self._started, self._starting, self._registered = False, threading.Lock(), Registered()
@@ -141,9 +145,6 @@ class Mesh:
 
     def _watched(self) -> "tuple[Entry, ...] | None":
         return None if self._source is None else self._source.watched()
-
-    def _has_called(self, cluster: str) -> bool:
-        return self.recorder.has_called(cluster)
 
     # --- life ---
 
@@ -350,7 +351,7 @@ class Mesh:
             self._source_now().server,
             port=port,
             address=address,
-            labels=labels,
+            labels={**self._identity.labels, **(labels or {})},
             weight=weight,
             token=token,
             linger=linger,

@@ -163,6 +163,7 @@ class Embedded:
     def _policy(self, world: "World") -> None:
         if self._options.outbound_traffic_policy is None:
             allowed = world.mesh_config.outbound_traffic_policy != "REGISTRY_ONLY"
+            allowed = allowed and self._options.mtls != "strict"
             self._engine.options = replace(self._engine.options, passthrough=allowed)
 
     def _refused(self, error: ConfigError) -> None:

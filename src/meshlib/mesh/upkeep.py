@@ -14,6 +14,7 @@ from ..model import Cluster, HealthCheck, HttpHealthCheck, Snapshot, StrictDns
 from ..model.load_stats import ClusterStats
 from ._checking import Checking
 from ._resolving import Resolve, Resolving, addresses_of
+from .securing import Fit
 
 log = logging.getLogger("meshlib")
 
@@ -39,7 +40,8 @@ Wanted = list[tuple[UpstreamCluster, Reason]]
 class Upkeep:
     """Puts configurations in force, and begins and ends what they need to be looked after.
 
-    ``traffic`` says whether a cluster has ever been called.
+    ``traffic`` says whether a cluster has ever been called; ``fit`` is what the member itself
+    makes of a configuration.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class Upkeep:
         dice: Dice,
         traffic: Callable[[str], bool],
         resolve: Resolve = addresses_of,
+        fit: Fit = lambda snapshot: snapshot,
     ) -> None:
         self._engine = engine
         self._runtime = runtime
         self._dice = dice
         self._traffic = traffic
         self._resolve = resolve
+        self._fit = fit
         self._told: frozenset[str] = frozenset()
         self._left_behind: list[Round] = []
         self._round: Round | None = None
@@ -69,7 +73,7 @@ class Upkeep:
     def apply(self, snapshot: Snapshot, absent: Collection[str] = ()) -> None:
         """Put a snapshot in force; from any thread."""
         with self._applying:
-            self._runtime.commit(self._engine.prepare(snapshot, absent))
+            self._runtime.commit(self._engine.prepare(self._fit(snapshot), absent))
         self._tell()
         self._follow()
 
