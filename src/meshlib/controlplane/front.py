@@ -141,7 +141,7 @@ class Front:
         finally:
             self._connected.pop(f"unix:{name}", None)
             self._tasks.pop(task, None)
-            writer.close()
+            writer.transport.abort()
 
     async def _hand_on(
         self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -168,7 +168,7 @@ class Front:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            forth.close()
+            forth.transport.abort()
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
