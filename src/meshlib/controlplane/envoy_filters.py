@@ -4,7 +4,7 @@ This is not part of ``compile``, because a patch is Envoy's proto-JSON, and prot
 border. Patches that mean nothing here are left out; the findings name them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,9 +22,11 @@ from ..model import (
     RouteConfiguration,
     Snapshot,
     VirtualHost,
-    clusters_of_filters,
 )
 from ..model import Router as RouterConfig
+from ..model.authn import ExtAuthz, JwtAuthn
+from ..model.rbac import Rbac, RbacRules
+from ..model.snapshot import asked_by
 from ..xds.codec import decode
 from ..xds.protos import from_json
 from ..xds.types import LISTENER, ROUTE
@@ -40,6 +42,7 @@ ROUTER = {
     "name": "envoy.filters.http.router",
     "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
 }
+GUARDS = (Rbac, JwtAuthn, ExtAuthz)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,7 @@ def patched(snapshot: Snapshot, world: World, scope: Scope) -> Snapshot:
     tables = {name: _merged(table, patches) for name, table in snapshot.routes.items()}
     for name, listener in listeners.items():
         made = _inserted(_with_own_table(listener, inbound), tables, patches)
-        known = all(cluster in snapshot.clusters for _, cluster in clusters_of_filters(made))
-        listeners[name] = made if known else listener
+        listeners[name] = _asking(made, snapshot.clusters)
     return replace(snapshot, listeners=listeners, routes=tables)
 
 
@@ -146,6 +148,17 @@ def _inserted(
     return replace(listener, http=replace(listener.http, http_filters=tuple(filters)))
 
 
+def _asking(listener: Listener, clusters: Container[str]) -> Listener:
+    """What cannot be asked is left out, but where it lets callers in: nobody is let in then."""
+    filters = []
+    for one in listener.http.http_filters:
+        if all(name in clusters for name in asked_by(one.config)):
+            filters.append(one)
+        elif isinstance(one.config, ExtAuthz):
+            filters.append(replace(one, config=Rbac(rules=RbacRules())))
+    return replace(listener, http=replace(listener.http, http_filters=tuple(filters)))
+
+
 def _needed(listener: Listener, tables: Mapping[str, RouteConfiguration]) -> Iterator[HttpFilter]:
     """Faults and CORS stand in every sidecar; here they do once somebody speaks to them."""
     routes = listener.http.routes
@@ -157,11 +170,17 @@ def _needed(listener: Listener, tables: Mapping[str, RouteConfiguration]) -> Ite
 
 
 def _insert(filters: list[HttpFilter], made: HttpFilter, patch: EnvoyConfigObjectPatch) -> None:
-    """Never behind the router; where the neighbour is not there, right before it."""
+    """Never behind the router; where the neighbour is not there, right before it.
+
+    It takes the place of one with its name, but for one that keeps somebody out.
+    """
     names = [one.name for one in filters]
     if made.name in names:
-        filters[names.index(made.name)] = made
-        return
+        at = names.index(made.name)
+        if not isinstance(filters[at].config, GUARDS):
+            filters[at] = made
+            return
+        made = replace(made, name=f"{made.name}.{len(names)}")
     end = next(i for i, one in enumerate(filters) if isinstance(one.config, RouterConfig))
     neighbour = patch.match.listener.filter_chain.filter.sub_filter.name
     operation = patch.patch.operation

@@ -4,8 +4,9 @@ import pytest
 
 from meshlib import model
 from meshlib.controlplane import Scope, findings_of
-from meshlib.model.rbac import UrlPath
+from meshlib.model.rbac import Rbac, RbacRules, UrlPath
 
+HOST = "reviews.default.svc.cluster.local"
 SERVER = Scope("default", (("app", "reviews"),))
 CORS_RULE = """
 - match: [{uri: {prefix: /api}}]
@@ -119,6 +120,48 @@ def test_a_rule_that_nobody_here_understands_is_an_error(world_of):
     ((code, severity, said),) = found(world_of(text))
     assert (code, severity) == ("ML0106", "error")
     assert said.endswith("policies[nobody].principals[0].filter_state: is not supported")
+
+
+ASKING = """
+        value:
+          name: envoy.filters.http.ext_authz
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
+            transport_api_version: V3
+            grpc_service: {envoy_grpc: {cluster_name: "%s"}}"""
+
+
+def test_a_service_may_be_asked_about_callers(snapshot_of, world_of):
+    text = envoy_filter(inserting(value=ASKING % f"outbound|81||{HOST}"))
+    listener = snapshot_of(text, scope=SERVER).listeners["inbound"]
+    assert names(listener) == ["ext_authz", "router"]
+
+
+def test_while_nobody_can_be_asked_about_callers_nobody_is_let_in(snapshot_of, world_of):
+    text = envoy_filter(inserting(value=ASKING % "nowhere"))
+    ((code, severity, said),) = found(world_of(text))
+    assert (code, severity) == ("ML0101", "error")
+    assert "no cluster 'nowhere' is known" in said
+    guard, _ = snapshot_of(text, scope=SERVER).listeners["inbound"].http.http_filters
+    assert guard.config == Rbac(rules=RbacRules())
+
+
+def test_a_filter_does_not_take_the_place_of_one_that_keeps_somebody_out(snapshot_of):
+    tokens = """---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: tokens}
+spec: {jwtRules: [{issuer: i, jwks: '{}'}]}
+"""
+    value = """
+        value:
+          name: envoy.filters.http.jwt_authn
+          typed_config:
+            "@type": a/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"""
+    text = tokens + envoy_filter(inserting(operation="INSERT_FIRST", value=value))
+    filters = snapshot_of(text, scope=SERVER).listeners["inbound"].http.http_filters
+    assert [len(one.config.providers) for one in filters[:-1]] == [0, 1]
+    assert len({one.name for one in filters}) == 3
 
 
 def test_a_filter_of_the_root_namespace_is_everybodys(snapshot_of):

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from ...errors import ConfigError
-from ...model import GlobalRateLimit, HttpFilter
+from ...model import HttpFilter
+from ...model.snapshot import asked_by
 from ..compile.names import cluster_name
 from ..compile.services import registry
 from ..manifests.envoy_filter import EnvoyConfigObjectPatch, EnvoyFilter
@@ -105,17 +106,15 @@ class _Looking:
         yield from self._without_effect(ignored)
 
     def _missing_cluster(self, made: HttpFilter) -> Iterator[Finding]:
-        if not isinstance(made.config, GlobalRateLimit):
-            return
-        wanted = made.config.cluster
         known = {
             cluster_name(service.host, port.number)
             for service in registry(self._world)
             for port in service.ports
         }
-        if wanted not in known:
-            said = f"no cluster {wanted!r} is known for the rate limit service"
-            yield self._say(UNKNOWN_HOST, "error", said, "patch", "value")
+        for wanted in asked_by(made.config):
+            if wanted not in known:
+                said = f"no cluster {wanted!r} is known for the service that it asks"
+                yield self._say(UNKNOWN_HOST, "error", said, "patch", "value")
 
     def _without_effect(self, ignored: tuple[str, ...]) -> Iterator[Finding]:
         for path in ignored:

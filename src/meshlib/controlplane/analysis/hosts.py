@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from ..compile.names import HostIndex, full_host
-from ..compile.services import registry
+from ..compile.names import HostIndex, full_host, is_exported
+from ..compile.services import MeshService, registry
 from ..manifests.finding import (
+    FOREIGN_HOST,
     HOST_CONFLICT,
     NOT_ACTED_ON,
     SHADOWED_HOST,
@@ -21,6 +22,7 @@ Claim = tuple[Manifest[VirtualService], int]
 
 def check(world: World) -> Iterator[Finding]:
     yield from _conflicts(world)
+    yield from _foreign(world)
     yield from _hosts_that_nobody_serves(world)
     yield from _shadowed(world)
 
@@ -60,6 +62,30 @@ def _audience(export_to: Sequence[str], home: str) -> frozenset[str]:
     if not export_to:
         return frozenset("*")
     return frozenset(home if name == "." else name for name in export_to if name != "~")
+
+
+def _foreign(world: World) -> Iterator[Finding]:
+    """Rules for a host are of its own namespace, and of those that it is exported to."""
+    by_host: dict[str, list[MeshService]] = defaultdict(list)
+    for service in registry(world):
+        by_host[service.host].append(service)
+    default = world.mesh_config.default_service_export_to
+    for manifest in world.virtual_services:
+        for index, name in enumerate(manifest.spec.hosts):
+            host = full_host(name, manifest.namespace)
+            owners = by_host.get(host, ())
+            if owners and not any(
+                is_exported(one.export_to or default, one.namespace, manifest.namespace)
+                for one in owners
+            ):
+                yield Finding(
+                    FOREIGN_HOST,
+                    "error",
+                    manifest.place_of("hosts", index),
+                    str(manifest),
+                    f"host {host} is of namespace {owners[0].namespace}, and is not exported to "
+                    f"{manifest.namespace}",
+                )
 
 
 def _hosts_that_nobody_serves(world: World) -> Iterator[Finding]:

@@ -1,0 +1,192 @@
+"""What is said of policies and of mutual TLS before anybody runs on them."""
+
+import pytest
+
+from meshlib.controlplane import findings_of
+
+MESH = """
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {selector: {app: reviews}, ports: [{port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: reviews-1}
+spec: {address: 10.0.0.1, labels: {app: reviews, version: v1}}
+"""
+GOOD = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: rules}
+spec:
+  hosts: [reviews]
+  http: [{route: [{destination: {host: reviews.default.svc.cluster.local}}]}]
+"""
+
+
+def found(world):
+    return [(f.code, f.severity, str(f.place)) for f in findings_of(world)]
+
+
+SECURED = (
+    MESH
+    + """---
+kind: MeshConfig
+extensionProviders:
+  - {name: judge, envoyExtAuthzGrpc: {service: nobody.example, port: 9000, clearRouteCache: true}}
+meshMTLS: {minProtocolVersion: TLSV1_3}
+"""
+)
+
+
+def test_what_the_mesh_says_of_security_in_vain_is_said(world_of):
+    said = [f.message for f in findings_of(world_of(SECURED))]
+    assert [text.partition(" ")[0] for text in said] == [
+        "no",
+        "clearRouteCache",
+        "minProtocolVersion",
+    ]
+
+
+def secured(kind, spec):
+    head = f"apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata: {{name: x}}\n"
+    return f"{head}spec: {spec}\n"
+
+
+def rule(action, said):
+    return secured("AuthorizationPolicy", f"{{action: {action}, rules: [{said}]}}")
+
+
+def source(field, value):
+    return rule("DENY", f"{{from: [{{source: {{{field}: ['{value}']}}}}]}}")
+
+
+def operation(field, value, action="ALLOW"):
+    return rule(action, f"{{to: [{{operation: {{{field}: ['{value}']}}}}]}}")
+
+
+@pytest.mark.parametrize(
+    "policy, expected",
+    [
+        (source("principals", "spiffe://a/ns/b/sa/c"), ("ML1005", "written without spiffe://")),
+        (source("principals", " a"), ("ML1005", "begins or ends with a space")),
+        (source("requestPrincipals", "issuer"), ("ML1005", "issuer/subject")),
+        (source("namespaces", "a/b"), ("ML1005", "has a slash")),
+        (source("notTrustDomains", "a/b"), ("ML1005", "has a slash")),
+        (operation("methods", "get"), ("ML1005", "upper case")),
+        (operation("hosts", "http://a"), ("ML1005", "neither scheme nor path")),
+        (operation("paths", "admin"), ("ML1005", "begins with a slash")),
+        (operation("paths", "/a?b"), ("ML1005", "without query")),
+        (
+            rule("ALLOW", "{when: [{key: source.namespace, values: [a/b]}]}"),
+            ("ML1005", "has a slash"),
+        ),
+        (operation("notPaths", "/admin"), ("ML1004", "ALLOW by notPaths can be got around")),
+        (operation("paths", "/admin", "DENY"), ("ML1004", "DENY by paths can be got around")),
+        (
+            secured("AuthorizationPolicy", "{targetRefs: [{kind: Gateway, name: g}]}"),
+            ("ML1001", "nobody here enforces it"),
+        ),
+        (
+            secured("AuthorizationPolicy", "{action: CUSTOM, provider: {name: p}, rules: [{}]}"),
+            ("ML0101", "no extensionProvider 'p'"),
+        ),
+        (
+            secured("RequestAuthentication", "{jwtRules: [{issuer: i}]}"),
+            ("ML1006", "no AuthorizationPolicy asks for a token"),
+        ),
+    ],
+)
+def test_a_policy_that_does_not_do_what_it_seems_to_is_told(world_of, policy, expected):
+    (finding,) = findings_of(world_of(MESH, policy))
+    code, words = expected
+    assert finding.code == code
+    assert words in finding.message
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        source("principals", "cluster.local/ns/a/sa/*"),
+        source("requestPrincipals", "*"),
+        operation("paths", "/reviews/*"),
+        operation("notPaths", "/admin", "CUSTOM").replace("CUSTOM", "AUDIT"),
+    ],
+)
+def test_a_policy_that_does_what_it_says_is_not_told(world_of, policy):
+    assert found(world_of(MESH, policy)) == []
+
+
+def test_paths_that_are_merged_are_not_got_around(world_of):
+    mesh = MESH + "---\nkind: MeshConfig\npathNormalization: {normalization: MERGE_SLASHES}\n"
+    assert found(world_of(mesh, operation("notPaths", "/admin"))) == []
+
+
+def test_a_token_that_a_policy_asks_for_is_required(world_of):
+    tokens = secured("RequestAuthentication", "{jwtRules: [{issuer: i}]}")
+    assert found(world_of(MESH, tokens, source("notRequestPrincipals", "*"))) == []
+    asked = rule("ALLOW", "{when: [{key: 'request.auth.claims[a]', values: [b]}]}")
+    assert found(world_of(MESH, tokens, asked)) == []
+
+
+def test_a_host_that_a_grpc_server_cannot_know_is_told(world_of):
+    mesh = (
+        MESH
+        + """---
+apiVersion: v1
+kind: Service
+metadata: {name: spoken}
+spec: {selector: {app: spoken}, ports: [{name: grpc, port: 81}]}
+"""
+    )
+    (finding,) = findings_of(world_of(mesh, operation("hosts", "a")))
+    assert "cannot be judged by a gRPC server" in finding.message
+
+
+PEERS = "{selector: {matchLabels: {app: reviews}}, mtls: {mode: STRICT}"
+
+
+def test_a_port_that_nobody_serves_is_told(world_of):
+    ports = PEERS + ", portLevelMtls: {'4711': {mode: DISABLE}}}"
+    (finding,) = findings_of(world_of(MESH, secured("PeerAuthentication", ports)))
+    assert "port 4711" in finding.message
+
+
+@pytest.mark.parametrize(
+    "tls, conflicts",
+    [("DISABLE", True), ("SIMPLE", True), ("ISTIO_MUTUAL", False)],
+)
+def test_a_rule_that_the_other_side_refuses_is_told(world_of, tls, conflicts):
+    rule = f"""
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: x}}
+spec: {{host: reviews, trafficPolicy: {{tls: {{mode: {tls}}}}}}}
+"""
+    findings = findings_of(world_of(MESH, rule, secured("PeerAuthentication", PEERS + "}")))
+    assert [f.code for f in findings] == ["ML0113"] * conflicts
+    assert all("calls fail" in f.message for f in findings)
+
+
+def test_a_secret_that_nobody_serves_is_told(world_of):
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: x}
+spec: {host: reviews, trafficPolicy: {tls: {mode: SIMPLE, credentialName: s}}}
+"""
+    assert found(world_of(MESH, rule)) == [("ML1001", "warning", "b.yaml:5:75")]
+
+
+def test_rules_for_a_host_that_is_not_exported_are_refused(world_of):
+    mesh = MESH.replace(
+        "metadata: {name: reviews",
+        "metadata: {annotations: {networking.istio.io/exportTo: .}, name: reviews",
+    )
+    assert mesh != MESH
+    foreign = GOOD.replace("name: rules", "name: rules, namespace: other").replace(
+        "hosts: [reviews]", "hosts: [reviews.default.svc.cluster.local]"
+    )
+    assert "ML1007" in [code for code, _, _ in found(world_of(mesh, foreign))]
+    assert "ML1007" not in [code for code, _, _ in found(world_of(MESH, foreign))]
