@@ -183,3 +183,19 @@ def test_an_admin_address_elsewhere_wants_a_token(mesh, run, monkeypatch):
 def test_a_token_file_that_is_empty_is_wrong_usage(mesh, run, tmp_path):
     (tmp_path / "token").write_text("\n")
     assert run("serve", mesh, "--admin-token-file", tmp_path / "token").exit_code == 2
+
+
+@pytest.mark.parametrize("content", [b"\x8e\xff", b"a\nb", "tök".encode()])
+@pytest.mark.parametrize("option", ["--admin-token-file", "--registration-token-file"])
+def test_a_token_that_no_header_can_carry_is_wrong_usage(mesh, run, tmp_path, content, option):
+    (tmp_path / "token").write_bytes(content)
+    said = run("serve", mesh, option, tmp_path / "token")
+    assert said.exit_code == 2
+    assert "is not one line of ASCII" in said.stderr
+
+
+def test_a_token_of_the_environment_is_looked_at_too(run, monkeypatch):
+    monkeypatch.setenv("MESHLIB_ADMIN_TOKEN", "a\nb")
+    said = run("status")
+    assert said.exit_code == 2
+    assert "MESHLIB_ADMIN_TOKEN is not one line of ASCII" in said.stderr

@@ -82,3 +82,8 @@ def test_the_environment_may_name_layers(monkeypatch) -> None:
 def test_layers_are_a_list_of_names() -> None:
     with pytest.raises(meshlib.ConfigError, match="runtime_layers: a list is needed"):
         meshlib.Mesh("ratings", runtime_layers="one")
+
+
+def test_a_runtime_layer_has_a_name():
+    with pytest.raises(meshlib.ConfigError, match="runtime_layers: 5 is not a name"):
+        meshlib.Mesh("ratings", control_plane="127.0.0.1:1", runtime_layers=[5])

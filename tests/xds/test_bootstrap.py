@@ -136,6 +136,20 @@ def test_what_is_wrong_is_told_with_its_place(parsed: object, expected: list[str
     assert problems_of(parsed) == expected
 
 
+@pytest.mark.parametrize(
+    "strange", [float("nan"), float("inf"), 10**400, {1: 2}, {3}, [b"x"], "\ud800", {"\ud800": 1}]
+)
+def test_a_node_that_cannot_be_said_is_refused_at_once(strange: object) -> None:
+    told = {"xds_servers": [SERVER], "node": {"metadata": {"fine": [1, None, 2.5], "a": strange}}}
+    assert problems_of(told) == ["bootstrap: node.metadata: 'a' is not what JSON can say"]
+
+
+def test_half_a_surrogate_pair_is_no_name(tmp_path: Path) -> None:
+    file = tmp_path / "bootstrap.json"
+    file.write_text(json.dumps({"xds_servers": [SERVER], "node": {"id": "\ud800"}}))
+    assert problems_of(file) == ["bootstrap.json: node.id: '\\ud800' is not Unicode"]
+
+
 def test_a_file_that_is_not_json_is_told_with_line_and_column(tmp_path: Path) -> None:
     file = tmp_path / "bootstrap.json"
     file.write_text('{\n  "xds_servers": oops\n}')

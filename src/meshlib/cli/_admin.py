@@ -88,8 +88,9 @@ def _refusal(admin: str, refused: HTTPError) -> MeshError:
         )
     try:
         said: dict[str, Any] = json.loads(text)
-        named = ", ".join(said.get("clients", said.get("types", ()))) or "none is connected"
-        return MeshError(f"{said['error']}\nNext: one of {named}")
+        named = ", ".join(said.get("clients", said.get("types", ())))
+        next_step = f"one of {named}" if named else "wait for a client; none is connected"
+        return MeshError(f"{said['error']}\nNext: {next_step}")
     except (ValueError, KeyError, TypeError, AttributeError):
         return _stranger(admin)
 
@@ -102,8 +103,13 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
 
 def _token(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> str | None:
     if value is None:
-        return os.environ.get(TOKEN) if parameter.name == "token" else None
-    token = value.read_text().strip()
+        token, place = os.environ.get(TOKEN) if parameter.name == "token" else None, TOKEN
+        if not token:
+            return token
+    else:
+        token, place = value.read_bytes().decode("latin-1").strip(), str(value)
     if not token:
-        raise click.BadParameter(f"{value} is empty")
+        raise click.BadParameter(f"{place} is empty")
+    if not (token.isascii() and token.isprintable()):
+        raise click.BadParameter(f"{place} is not one line of ASCII, as a token is")
     return token

@@ -154,6 +154,9 @@ def locality_of(text: str) -> Locality:
 def _layers(given: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ...]:
     if isinstance(given, str):
         raise ConfigError(Problem("Mesh: runtime_layers", f"a list is needed, not {given!r}"))
+    for each in given:
+        if not isinstance(each, str):
+            raise ConfigError(Problem("Mesh: runtime_layers", f"{each!r} is not a name"))
     named = given or environ.get("MESHLIB_RUNTIME_LAYERS", "").split(",")
     return tuple(name.strip() for name in named if name.strip())
 

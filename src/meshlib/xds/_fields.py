@@ -1,9 +1,34 @@
 """Reading JSON objects so that what is wrong has an address."""
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 from ..errors import Problem
+
+
+def is_json(value: object) -> bool:
+    """What a ``google.protobuf.Struct`` can say, too."""
+    match value:
+        case None | bool():
+            return True
+        case str():
+            return is_unicode(value)
+        case int() | float():
+            return isfinite(value) if isinstance(value, float) else value.bit_length() < 1000
+        case Mapping():
+            return all(isinstance(name, str) and is_json(name) for name in value) and all(
+                map(is_json, value.values())
+            )
+        case list() | tuple():
+            return all(map(is_json, value))
+        case _:
+            return False
+
+
+def is_unicode(text: str) -> bool:
+    """Without halves of surrogate pairs, which JSON can write and protobuf cannot."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 class Fields:
@@ -37,6 +62,8 @@ class Fields:
         if value is None:
             return default
         if isinstance(value, str):
+            if not is_unicode(value):
+                self.blame(name, f"{value!r} is not Unicode")
             return value
         self.blame(name, f"must be a string, not {value!r}")
         return default
@@ -58,6 +85,13 @@ class Fields:
             return dict(value)
         self.blame(name, f"must be an object, not {value!r}")
         return {}
+
+    def json(self, name: str) -> Mapping[str, Any]:
+        value = self.object(name)
+        for key, each in value.items():
+            if not is_json({key: each}):
+                self.blame(name, f"{key!r} is not what JSON can say")
+        return value
 
     def child(self, name: str) -> "Fields":
         return Fields(self.object(name), self._path(name), self._problems)

@@ -241,7 +241,7 @@ def _node(fields: Fields) -> Node:
     return Node(
         id=fields.text("id"),
         cluster=fields.text("cluster"),
-        metadata=fields.object("metadata"),
+        metadata=fields.json("metadata"),
         locality={name: text for name, text in places.items() if text},
         user_agent_name=fields.text("user_agent_name", "meshlib"),
         user_agent_version=fields.text("user_agent_version"),
