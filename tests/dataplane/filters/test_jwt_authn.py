@@ -350,3 +350,20 @@ def test_a_call_waits_for_the_keys_of_its_issuer(tokens: Known, come: bool, want
 def test_a_provider_without_an_issuer_takes_any(tokens: Known) -> None:
     anyone = JwtProvider(name="a", issuer="", jwks=LocalJwks("{}"))
     assert status(served(tokens, NEEDS_A, anyone), bearing("issuer-z/1")) == 200
+
+
+def test_audiences_of_a_requirement_stand_for_those_of_the_provider() -> None:
+    class Choosy(Known):
+        def verify(self, provider: JwtProvider, text: str) -> Verified | Refused | KeysWanted:
+            if provider.audiences == ("bank",):
+                return Refused("Audiences in Jwt are not allowed", forbidden=True)
+            return super().verify(provider, text)
+
+    bank, shop = RequireProvider("a", ("bank",)), RequireProvider("a", ("shop",))
+    for required, wanted in (
+        (bank, 403),
+        (shop, 200),
+        (RequireAny((bank, shop)), 200),
+        (RequireAll((bank, shop)), 401),
+    ):
+        assert status(served(Choosy(), required), bearing("issuer-a/1")) == wanted
