@@ -11,6 +11,7 @@ from ...model import (
     ClusterProvided,
     FilterOverride,
     GlobalRateLimit,
+    Listener,
     LogicalDns,
     Maglev,
     Overrides,
@@ -25,6 +26,7 @@ from ...model import (
 )
 from ..compile.inbound import INBOUND
 from .downgrade import Downgrade, Report
+from .envoy_security import rooted, with_issuers
 from .overriding import with_overrides
 
 AS_ENVOY = "for Envoy"
@@ -35,7 +37,8 @@ def for_envoy(snapshot: Snapshot, report: Report) -> Snapshot:
         where = f"routes/{found.name}"
         return with_overrides(found, lambda listed: _overrides(listed, where, report))
 
-    listeners = {}
+    listeners: dict[str, Listener] = {}
+    issuers: dict[str, Cluster] = {}
     for name, listener in snapshot.listeners.items():
         # An API listener is called by name; an Envoy has nobody who would, and refuses it. And
         # the one that is called "inbound" is of a member that meshlib serves itself.
@@ -44,12 +47,16 @@ def for_envoy(snapshot: Snapshot, report: Report) -> Snapshot:
         http = listener.http
         if isinstance(http.routes, RouteConfiguration):
             http = replace(http, routes=table(http.routes))
-        listeners[name] = replace(listener, http=http)
+        listeners[name], asked = with_issuers(replace(listener, http=http), report)
+        issuers |= {one.name: one for one in asked}
     return replace(
         snapshot,
         listeners=listeners,
         routes={name: table(found) for name, found in snapshot.routes.items()},
-        clusters={name: _cluster(found, report) for name, found in snapshot.clusters.items()},
+        clusters={
+            **issuers,
+            **{name: _cluster(found, report) for name, found in snapshot.clusters.items()},
+        },
     )
 
 
@@ -57,7 +64,7 @@ def _cluster(cluster: Cluster, report: Report) -> Cluster:
     where = f"clusters/{cluster.name}"
     if isinstance(cluster.discovery, Aggregate):
         return replace(cluster, lb_policy=ClusterProvided())  # which says no more than "its own"
-    cluster = _balanced(cluster, where, report)
+    cluster = rooted(_balanced(cluster, where, report), report)
     if len(cluster.health_checks) > 1:
         report(Downgrade(where, f"the first health check alone counts {AS_ENVOY}"))
         cluster = replace(cluster, health_checks=cluster.health_checks[:1])
