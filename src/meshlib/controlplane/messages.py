@@ -73,7 +73,10 @@ def shown(response: Response) -> dict[str, Any]:
 
 
 def node_of(message: Any) -> Node:
-    metadata = MessageToDict(message.metadata)
+    try:
+        metadata = MessageToDict(message.metadata)
+    except ValueError as strange:  # numbers that are none
+        raise RequestError(f"the metadata of the node: {strange}") from None
     labels = metadata.get("LABELS")
     pairs = labels.items() if isinstance(labels, dict) else ()
     place = message.locality

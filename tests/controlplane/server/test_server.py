@@ -58,6 +58,18 @@ async def test_who_speaks_garbage_is_told_so_and_nothing_else_happens(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+async def test_a_node_that_json_cannot_say_is_refused(server, caplog):
+    first = message_class(f"{DISCOVERY}.DiscoveryRequest")()
+    first.node.id = "odd"
+    first.node.metadata["LABELS"] = float("nan")
+    method = "/envoy.service.cluster.v3.ClusterDiscoveryService/StreamClusters"
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        call = channel.stream_stream(method)(iter([first.SerializeToString()]))
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "the metadata of the node" in await call.details()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 async def test_garbage_in_the_midst_of_a_stream_ends_it(server, caplog):
     first = message_class(f"{DISCOVERY}.DeltaDiscoveryRequest")(resource_names_subscribe=["c"])
     first.node.id = "turns"
