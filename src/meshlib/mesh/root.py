@@ -20,6 +20,7 @@ from . import options as _options
 from .engine import engine_of
 from .forking import begin_anew_after_fork
 from .identity import identity_of
+from .native import NativeResources
 from .questions import request_for
 from .registered import Registered
 from .services import Services
@@ -135,7 +136,7 @@ class Mesh:
             want=self._want,
             propagation=Propagation(extra=self.options.propagate),
         )
-        made.propagate_deadlines = self.options.propagate_deadlines
+        made.native, made.propagate_deadlines = NativeResources(), self.options.propagate_deadlines
         made.credentials, made.mtls = self._identity.for_calls, self.options.mtls
         return made
 

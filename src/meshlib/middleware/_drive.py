@@ -42,6 +42,7 @@ from ._services import NoServices, Services
 
 if TYPE_CHECKING:
     from ._tls import Security
+    from ._tls_native import NativeResources
 
 log = logging.getLogger("meshlib")
 
@@ -85,6 +86,7 @@ class Runtime:
         self.binary_metadata: BinaryMetadata | None = None
         self.admin: AdminMessages | None = None
         self.resets: list[Callable[[], None]] = []
+        self.native: NativeResources | None = None
         self.credentials: CredentialSource | None = None
         self.mtls = "auto"
         self._news = News()

@@ -184,16 +184,15 @@ class Pool(Generic[C]):
     ) -> Member[C]:
         """Over TLS, or, where there is no way that is safe enough, to nowhere at all."""
         address, timeout = endpoint.address, endpoint.connect_timeout
-        # gRPC core compares the :authority with the name of the certificate or of the target,
-        # and takes the port off the latter alone.
-        host = host_of(authority or self._target.native)
-        options = self._to(endpoint, host, more)
+        asked = authority or self._target.native
         if isinstance(dial, str):
+            options = self._to(endpoint, asked, more)
             return self._noted(Member(self._dial(NOWHERE, options, None), address, timeout, dial))
-        named = ((TARGET_NAME, dial.name),) if dial.name else ()
-        options = (*(pair for pair in options if pair[0] != TARGET_NAME), *named)
-        channel = self._dial(native_target(address), options, dial.credentials)
-        return self._noted(Member(channel, address, timeout))
+        ours = self._to(endpoint, dial.authority(asked), more)
+        options = (*(pair for pair in ours if pair[0] != TARGET_NAME), *dial.options)
+        target = dial.target(address) or native_target(address)
+        channel = self._dial(target, options, dial.credentials)
+        return self._noted(Member(channel, address, timeout, held=dial))
 
     def _noted(self, member: Member[C]) -> Member[C]:
         self._held.add(member)

@@ -175,13 +175,13 @@ class GrpcProbe:
         import grpc
 
         from ._grpc_pool import AUTHORITY, DIRECT, native_target, own
-        from ._tls_upstream import TARGET_NAME
 
         authority, target = self._authority(endpoint), native_target(place(endpoint))
         options = (("grpc.primary_user_agent", USER_AGENT), *DIRECT, *own())
         if dial is None:
             return grpc.insecure_channel(target, ((AUTHORITY, authority), *options))
-        named = ((AUTHORITY, host_of(authority)), (TARGET_NAME, dial.name))
+        named = ((AUTHORITY, dial.authority(authority)), *dial.options)
+        target = dial.target(place(endpoint)) or target
         return grpc.secure_channel(target, dial.credentials, (*named, *options))
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from ..dataplane import UpstreamEndpoint
 from ..identity.credentials import IdentityError
 from ._grpc_pool import AUTHORITY, DIRECT, RECONNECT, native_target, own
 from ._services import UnansweredError
-from ._tls_upstream import TARGET_NAME, Dial
+from ._tls_upstream import Dial
 
 T = TypeVar("T")
 Ask = Callable[..., Any]
@@ -117,8 +117,11 @@ def _opened(library: Any, endpoint: UpstreamEndpoint, authority: str, dial: Dial
     if dial is None:
         asked_by = ((AUTHORITY, authority),) if authority else ()
         return library.insecure_channel(target, (*_options(), *asked_by))
-    named = ((TARGET_NAME, dial.name), (AUTHORITY, dial.name)) if dial.name else ()
-    return library.secure_channel(target, dial.credentials, (*_options(), *named))
+    asked = dial.name or dial.authority(authority or endpoint.config.hostname or target)
+    options = (*_options(), *dial.options, (AUTHORITY, asked))
+    return library.secure_channel(
+        dial.target(endpoint.address) or target, dial.credentials, options
+    )
 
 
 def _without_old(channels: dict[Key, T], key: Key) -> dict[Key, T]:

@@ -70,18 +70,30 @@ def _is(wanted: str, leaf: Leaf) -> bool:
     return leaf.spiffe_id == wanted
 
 
-def one_id(transport: Transport, regex: Regex) -> str:
-    """The only SPIFFE id that will do, for who can look for one alone."""
+def one_of(transport: Transport, regex: Regex) -> tuple[str, ...]:
+    """The SPIFFE ids one of which has to answer, for who can compare no other names."""
     member_test(transport, regex)
-    if transport.spiffe_id:
-        return transport.spiffe_id
-    exact = _exact(validation_of(transport), SanType.URI)
-    if exact is None:
+    found = (transport.spiffe_id,) if transport.spiffe_id else exact_ids(transport)
+    if not found:
         raise IdentityError(
-            "gRPC has to know the one SPIFFE id that is to answer: neither the endpoint's metadata"
-            " nor match_subject_alt_names says it"
+            "gRPC has to know the SPIFFE ids that are to answer: neither the endpoint's metadata"
+            " nor match_subject_alt_names says them"
         )
-    return exact
+    return found
+
+
+def exact_ids(transport: Transport) -> tuple[str, ...]:
+    """The SPIFFE ids one of which has to answer; none, if that is said in any other way."""
+    found = tuple(map(_exact_id, validation_of(transport).match_subject_alt_names))
+    return found if all(found) else ()
+
+
+def _exact_id(matcher: SanMatcher) -> str:
+    match matcher:
+        case SanMatcher(match=Exact(value, False), san_type=SanType.URI | None):
+            return value if value.startswith("spiffe://") else ""
+        case _:
+            return ""
 
 
 def one_host(transport: Transport, host: str) -> str:

@@ -2,7 +2,7 @@
 
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,20 +24,25 @@ from ..identity.tls import (
     PeerRefusedError,
     client_context,
 )
+from ..model import Address
 from ..model.security import SanType
+from ._target import host_of
 from ._tls_names import (
     Allowed,
     allowed,
+    exact_ids,
     knows_members,
     member_test,
     one_host,
-    one_id,
+    one_of,
     server_name,
     validation_of,
 )
 
 if TYPE_CHECKING:
     import grpc
+
+    from ._tls_native import Native, Shim
 
 KINDS = {
     "URI": SanType.URI,
@@ -47,32 +52,68 @@ KINDS = {
 }
 """How ``ssl`` calls them."""
 TARGET_NAME = "grpc.ssl_target_name_override"
+Ids = tuple[str, ...]
+MakeShim = Callable[[], "Shim"]
+"""Raises :class:`IdentityError` where there is none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dial:
-    """What a gRPC channel is made with. The very same object as long as nothing has changed."""
+    """What a gRPC channel is made with. The very same object as long as nothing has changed.
+
+    ``name`` is the DNS name that the certificate has to have. Where ``native`` is there instead,
+    gRPC core compares SPIFFE ids. Held by who has a channel of it.
+    """
 
     material: Material
     credentials: "grpc.ChannelCredentials"
-    name: str
+    name: str = ""
+    native: "Native | None" = None
+
+    def target(self, address: Address) -> str:
+        """What the channel is to be made to, "" the address itself."""
+        return self.native.target(address) if self.native is not None else ""
+
+    @property
+    def options(self) -> tuple[tuple[str, Any], ...]:
+        if self.native is not None:
+            return self.native.options
+        return ((TARGET_NAME, self.name),) if self.name else ()
+
+    def authority(self, asked: str) -> str:
+        """What calls may have for :authority.
+
+        gRPC core compares it with the name of the certificate or of the target, and takes the port
+        off the latter alone; but not where it is told of SPIFFE ids.
+        """
+        return asked if self.native is not None else host_of(asked)
+
+
+def unmade() -> "Shim":
+    raise IdentityError(
+        "gRPC cannot verify the server: its CA gives no DNS names that stand for SPIFFE ids"
+    )
 
 
 class UpstreamSecurity:
     """One for a mesh; safe from any thread. Everything raises :class:`IdentityError` where there
     is no way to connect that is as safe as the cluster wants it."""
 
-    def __init__(self, materials: Materials, wall: Clock, regex: Regex) -> None:
+    def __init__(
+        self, materials: Materials, wall: Clock, regex: Regex, shim: MakeShim = unmade
+    ) -> None:
         self._materials = materials
         self._wall = wall
         self._regex = regex
+        self._make_shim = shim
         self.reset()
-        self._dials: dict[tuple[Transport, str], Dial] = {}
         self._contexts: dict[Transport, tuple[Material, CheckedContext, str]] = {}
 
     def reset(self) -> None:
-        """In a forked child the lock is the parent's."""
+        """In a forked child the lock is the parent's, and the shim runs there alone."""
         self._lock = threading.Lock()
+        self._dials: dict[tuple[Transport, str], Dial] = {}
+        self._shim: Shim | None = None
 
     def material(self, transport: Transport) -> Material:
         validation = validation_of(transport)
@@ -93,25 +134,33 @@ class UpstreamSecurity:
         if known is not None and known.material is material:
             return known
         with self._lock:
-            made = self._dials[key] = self._dialled(transport, material, host)
-            return made
+            known = self._dials.get(key)
+            if known is None or known.material is not material:
+                known = self._dials[key] = self._dialled(transport, material, host)
+            return known
 
     def _dialled(self, transport: Transport, material: Material, host: str) -> Dial:
         if material.crl:
             raise IdentityError("gRPC cannot go by a certificate revocation list")
-        if material.credentials is None:
-            return Dial(
-                material, _credentials(material, _roots(material)), one_host(transport, host)
-            )
-        wanted = one_id(transport, self._regex)
-        if wanted in material.credentials.revoked:
-            raise IdentityError(f"{wanted} is revoked")
-        if not material.credentials.derived_names:
-            raise IdentityError(
-                f"gRPC cannot verify {wanted}: its CA gives no DNS names that stand for SPIFFE ids"
-            )
-        roots = _vouching(material.credentials, wanted)
-        return Dial(material, _credentials(material, roots), derived_name(wanted))
+        credentials = material.credentials
+        if credentials is None:
+            ids = exact_ids(transport)
+            if ids:
+                return self._native(material, _of_one_place(material, ids), ids)
+            named = _credentials(material, _roots(material))
+            return Dial(material, named, one_host(transport, host))
+        ids = _unrevoked(one_of(transport, self._regex), credentials)
+        if len(ids) == 1 and _is_derived(ids[0], credentials):
+            sealed = _credentials(material, _vouching(credentials, ids[0]))
+            return Dial(material, sealed, derived_name(ids[0]))
+        vouching = {_domain(one): _vouching(credentials, one) for one in ids}
+        return self._native(material, vouching, ids)
+
+    def _native(self, material: Material, roots: Mapping[str, bytes], ids: Ids) -> Dial:
+        if self._shim is None:
+            self._shim = self._make_shim()
+        native, credentials = self._shim.native(material, roots, ids)
+        return Dial(material, credentials, native=native)
 
     # -- ssl ------------------------------------------------------------------------------------
 
@@ -171,12 +220,40 @@ def _credentials(material: Material, roots: bytes | None) -> "grpc.ChannelCreden
     return grpc.ssl_channel_credentials(roots, key, chain)
 
 
+def _unrevoked(ids: Ids, credentials: Credentials) -> Ids:
+    found = tuple(one for one in ids if one not in credentials.revoked)
+    if not found:
+        raise IdentityError(f"{' and '.join(ids)} is revoked")
+    return found
+
+
+def _domain(spiffe_id: str) -> str:
+    return str(TrustDomain.parse(spiffe_id))
+
+
+def _is_derived(spiffe_id: str, credentials: Credentials) -> bool:
+    """Does its CA give the DNS name that stands for it? Of another domain's nothing is known."""
+    svid = credentials.svid
+    own = svid is None or _domain(svid.spiffe_id) == _domain(spiffe_id)
+    return own and credentials.derived_names
+
+
 def _vouching(credentials: Credentials, spiffe_id: str) -> bytes:
     """Only the roots of its own trust domain: any other's CA could claim the id as well."""
-    bundle = credentials.bundles.get(str(TrustDomain.parse(spiffe_id)))
+    bundle = credentials.bundles.get(_domain(spiffe_id))
     if bundle is None or not bundle.roots:
         raise IdentityError(f"no roots vouch for the trust domain of {spiffe_id}")
     return bundle.pem
+
+
+def _of_one_place(material: Material, ids: Ids) -> dict[str, bytes]:
+    """What the cluster says whom to believe, for the trust domain of the ids that it names."""
+    domains = {_domain(one) for one in ids}
+    if material.roots is None or len(domains) > 1:
+        raise IdentityError(
+            "the system's roots vouch for no SPIFFE ids, and no others for several trust domains"
+        )
+    return dict.fromkeys(domains, material.roots)
 
 
 def _roots(material: Material) -> bytes | None:
