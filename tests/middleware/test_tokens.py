@@ -230,7 +230,8 @@ def test_the_first_call_waits_for_the_keys(verifier: Make) -> None:
     tokens = verifier(KEYS)
     assert isinstance(tokens.verify(REMOTE, GOOD), KeysWanted)
     assert isinstance(judged(tokens, REMOTE, GOOD), Verified)
-    assert tokens.status()[ISSUER]["error"] == ""
+    told: Any = tokens.status()[ISSUER]
+    assert told["error"] == ""
 
 
 def test_without_keys_nobody_is_let_in(verifier: Make) -> None:

@@ -108,7 +108,7 @@ def decode_response(message: bytes, make: Callable[..., T]) -> T:
     return make(
         ok=False,
         status=denied.status.code or FORBIDDEN,
-        response_headers=tuple(map(_option, denied.headers)),
+        response_headers=tuple(map(_change, denied.headers)),
         body=denied.body.encode(),
         dynamic_metadata=noted,
     )
@@ -116,9 +116,9 @@ def decode_response(message: bytes, make: Callable[..., T]) -> T:
 
 def _allowed(ok: Any) -> dict[str, Any]:
     return {
-        "request_headers": tuple(map(_option, ok.headers)),
+        "request_headers": tuple(map(_change, ok.headers)),
         "headers_to_remove": tuple(name.lower() for name in ok.headers_to_remove),
-        "response_headers": tuple(map(_option, ok.response_headers_to_add)),
+        "response_headers": tuple(map(_added, ok.response_headers_to_add)),
         "query_parameters_to_set": tuple(
             (one.key, one.value) for one in ok.query_parameters_to_set
         ),
@@ -126,19 +126,23 @@ def _allowed(ok: Any) -> dict[str, Any]:
     }
 
 
-def _option(option: Any) -> HeaderValueOption:
-    """Without a word it takes the place of what is there, unlike anywhere else in Envoy."""
-    header = option.header
-    return HeaderValueOption(
-        name=header.key.lower(),
-        value=header.value or header.raw_value.decode("latin-1"),
-        append_action=_append_action(option),
-    )
+def _change(option: Any) -> HeaderValueOption:
+    """Envoy looks at ``append`` alone, and appends only to what is there."""
+    append = option.HasField("append") and option.append.value
+    action = "append_if_exists" if append else "overwrite_if_exists_or_add"
+    return _option(option, action)
 
 
-def _append_action(option: Any) -> str:
+def _added(option: Any) -> HeaderValueOption:
     if option.HasField("append"):
-        return "append_if_exists_or_add" if option.append.value else "overwrite_if_exists_or_add"
+        action = "append_if_exists_or_add" if option.append.value else "overwrite_if_exists_or_add"
+        return _option(option, action)
     values = option.DESCRIPTOR.fields_by_name["append_action"].enum_type.values_by_number
     said = values.get(option.append_action)
-    return "append_if_exists_or_add" if said is None else str(said.name).lower()
+    return _option(option, "append_if_exists_or_add" if said is None else said.name.lower())
+
+
+def _option(option: Any, action: str) -> HeaderValueOption:
+    header = option.header
+    value = header.value or header.raw_value.decode("latin-1")
+    return HeaderValueOption(name=header.key.lower(), value=value, append_action=action)

@@ -15,6 +15,8 @@ from ..steps import AuthorizationVerdict
 TO_REMOVE = "x-envoy-auth-headers-to-remove"
 LEAST_ERROR = 500
 SUCCESS = 200
+APPEND_IF_EXISTS = "append_if_exists"
+"""What an authorization service says by ``append``; nobody else in Envoy does."""
 SET = "overwrite_if_exists_or_add"
 UNTOUCHED = ("host", "te", ":method", ":path", ":authority", ":scheme", ":protocol")
 OF_CONNECTION = frozenset(
@@ -32,14 +34,26 @@ def mutation(
     add: Iterable[HeaderValueOption], remove: Iterable[str] = ()
 ) -> Callable[[Headers], Headers]:
     """Values stand for themselves: nothing is filled in."""
+    wanted = [one for one in add if one.name not in UNTOUCHED]
+    more = [one for one in wanted if one.append_action == APPEND_IF_EXISTS]
     changes = tuple(
         Change(one.name, one.value, one.append_action, keep_empty_value=True)
-        for one in add
-        if one.name not in UNTOUCHED
+        for one in wanted
+        if one.append_action != APPEND_IF_EXISTS
     )
     gone = frozenset(name for name in remove if name not in UNTOUCHED)
     level = Level(gone, changes, is_filled=False)
-    return lambda headers: level(headers, _unfilled)
+    return lambda headers: _appended(level(headers, _unfilled), more)
+
+
+def _appended(headers: Headers, more: Iterable[HeaderValueOption]) -> Headers:
+    """To the first of the name, where there is one."""
+    found = list(headers)
+    for one in more:
+        place = next((at for at, pair in enumerate(found) if pair[0] == one.name), None)
+        if place is not None:
+            found[place] = one.name, f"{found[place][1]},{one.value}"
+    return tuple(found)
 
 
 def _unfilled(headers: Headers) -> Facts:

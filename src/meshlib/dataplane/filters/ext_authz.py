@@ -143,7 +143,7 @@ class ExternalAuthorizer:
         )
         everything = (*pseudo, *(pair for pair in request.headers if pair[0] != "host"))
         shown = tuple(pair for pair in everything if self._is_shown(pair[0]))
-        if body is None:
+        if body is None or not body.octets:
             return shown
         partial = "false" if body.complete else "true"
         return (*(pair for pair in shown if pair[0] != PARTIAL_BODY), (PARTIAL_BODY, partial))
