@@ -27,6 +27,11 @@ HARMLESS = frozenset(
 )
 """What members say of their own calls: it makes no promise that anybody relies on."""
 
+NOT_METADATA = frozenset(
+    {"host", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
+)
+"""What HTTP/2 has no use for (RFC 9113, 8.2.2); of ``host`` gRFC A41 says that it is discarded."""
+
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNAUTHENTICATED = 3, 8, 12, 16
 
 _METHOD = re.compile("[A-Z]+(?:-[A-Z]+)*")
@@ -78,21 +83,21 @@ def clean(request: Request, gateways: Container[str]) -> Request | Unclean:
 def _grpc(request: Request, headers: Headers) -> Request | Unclean:
     if _GRPC_PATH.fullmatch(request.path) is None:
         return BAD_PATH
-    size, credentials, named = request.binary_size, 0, False
+    size, credentials, untidy = request.binary_size, 0, False
     for name, value in request.headers:
         size += len(name) + len(value) + ENTRY
         if not (value.isascii() and value.isprintable()):
             return BAD_VALUE
         if name == "authorization":
             credentials += 1
-        elif name == "host":
-            named = True
+        elif name in NOT_METADATA:
+            untidy = True
     if size > METADATA_SIZE or len(request.headers) > METADATA_COUNT:
         return TOO_MUCH
     if credentials > 1:
         return SEVERAL
-    if named:
-        headers = tuple([pair for pair in headers if pair[0] != "host"])
+    if untidy:
+        headers = tuple([pair for pair in headers if pair[0] not in NOT_METADATA])
     return _with(request, request.path, request.authority, headers)
 
 
