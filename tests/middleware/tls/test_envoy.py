@@ -9,6 +9,7 @@ import grpc
 import pytest
 from aiohttp import web
 
+from meshlib.mesh.native import NativeResources
 from meshlib.model import (
     Address,
     Cluster,
@@ -43,8 +44,8 @@ ECHO = "/test.Echo/Say"
 def files(ca, tmp_path):
     """A certificate for the id, as the files that Envoy reads."""
 
-    def write(spiffe_id):
-        svid = ca.svid(spiffe_id)
+    def write(spiffe_id, **made):
+        svid = ca.svid(spiffe_id, **made)
         (tmp_path / "chain.pem").write_bytes(svid.certificate_chain)
         (tmp_path / "key.pem").write_bytes(svid.private_key)
         (tmp_path / "roots.pem").write_bytes(ca.pem)
@@ -159,6 +160,36 @@ async def test_our_client_and_envoy_as_a_server_know_each_other(
         assert await client(plain, "aiohttp").call() == "backend"
     else:
         await client(plain, "aiohttp").error()
+
+
+@pytest.mark.parametrize("library", ["grpc", "grpc.aio"])
+async def test_our_grpc_client_knows_an_envoy_that_has_a_spiffe_id_and_no_dns_name(
+    library, files, start_envoy, ca, client, productpage, reviews, serve, words, seen
+):
+    """As the sidecars of Istio have it."""
+    shown, roots = files(words.REVIEWS, dns=())
+    validation = CertificateValidation(roots=roots, match_subject_alt_names=only(words.PRODUCTPAGE))
+    tls = DownstreamTls(
+        certificate=shown,
+        validation=validation,
+        require_client_certificate=True,
+        alpn_protocols=("h2",),
+    )
+    behind = words.Member()
+    port = await start_envoy(a_listener(tls), a_cluster(await serve(behind, library), http2=True))
+    productpage.runtime.native = NativeResources()
+    foreign = words.replace(ca.credentials(words.PRODUCTPAGE), derived_names=False)
+    productpage.rotate(foreign)
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    assert await client(productpage, library).call() == "nobody"
+    productpage.engine.renew()
+    productpage.lead_to(port, tls=words.mutual(words.RATINGS), spiffe_id=words.RATINGS)
+    assert "SANs from certificate did not match" in await client(productpage, library).error()
+    productpage.rotate(words.replace(ca.credentials(words.RATINGS), derived_names=False))
+    productpage.engine.renew()
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    await client(productpage, library).error()
+    assert seen.callers == [""]
 
 
 async def test_envoy_as_a_client_is_known_to_our_server(
