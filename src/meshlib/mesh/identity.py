@@ -1,7 +1,6 @@
 """Who this member is, and where it has that from."""
 
 import hashlib
-import logging
 import os
 import random  # noqa: TID251 - the one floor where luck comes in
 import threading
@@ -11,14 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, Problem
-from ..identity.credentials import CredentialSource, IdentityError
+from ..identity.credentials import Credentials, CredentialSource, Forget, IdentityError
 from .options import Options
 from .securing import Fit, fit_for
 
 if TYPE_CHECKING:
     from ..xds.bootstrap import Bootstrap
-
-log = logging.getLogger("meshlib")
 
 CA, TOKEN, TOKEN_FILE, ROOT = (
     "MESHLIB_CA",
@@ -34,7 +31,8 @@ TLS_MODE_LABEL = "security.istio.io/tlsMode"
 FILE_WATCHER = "file_watcher"
 PINNED = "sha256:"
 PATIENCE = 5.0
-"""Seconds that the start of a mesh waits for its first certificate."""
+"""Seconds after which the control plane is asked even without a certificate: then it is known that
+it cannot be, and what is done in that case begins."""
 
 
 class Identity:
@@ -62,7 +60,7 @@ class Identity:
         return None if self._mtls == "off" else self.source
 
     def start(self) -> None:
-        """Wait a moment for credentials: calls before there are any can only fail.
+        """Begin to ask for credentials; an event loop may call it.
 
         Raises :class:`ConfigError` where what there is cannot be used at all.
         """
@@ -72,8 +70,24 @@ class Identity:
             self.source.start()
         except IdentityError as error:
             raise ConfigError(Problem("Mesh: identity", str(error))) from error
-        if not self.is_ready(PATIENCE):
-            log.warning("no certificate yet: %s", self.source.status().get("error"))
+
+    def when_ready(self, action: Callable[[], None]) -> None:
+        """As soon as there are credentials; where none come in time, without them."""
+        if self.source is None or not self._secures_plane or self.source.current() is not None:
+            action()
+            return
+        timer = threading.Timer(PATIENCE, action)
+        timer.daemon = True
+        timer.start()
+        once: list[Forget] = []
+
+        def came(_: Credentials) -> None:
+            timer.cancel()
+            while once:
+                once.pop()()
+            action()
+
+        once.append(self.source.watch(came))
 
     def is_ready(self, timeout: float) -> bool:
         if self.source is None or self.source.current() is not None:

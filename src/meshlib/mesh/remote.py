@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..dataplane import Engine
 from ..dataplane.inbound import LISTENER as INBOUND
@@ -25,6 +25,9 @@ from .upkeep import Upkeep
 
 TYPES = {"routes": ROUTE, "clusters": CLUSTER}
 
+if TYPE_CHECKING:
+    from .identity import Identity
+
 Shown = Callable[[], tuple[bytes, bytes, bytes]]
 
 log = logging.getLogger("meshlib")
@@ -37,9 +40,15 @@ class Remote:
     """
 
     def __init__(
-        self, options: Options, engine: Engine, upkeep: Upkeep, shown: Shown | None = None
+        self,
+        options: Options,
+        engine: Engine,
+        upkeep: Upkeep,
+        identity: "Identity | None" = None,
     ) -> None:
+        shown = None if identity is None else identity.shown_to_plane
         bootstrap = secured(bootstrap_of(options), options, shown)
+        self._identity = identity
         self._options = options
         self._engine = engine
         self._upkeep = upkeep
@@ -53,8 +62,8 @@ class Remote:
         self._store: Store | None = None
         self._keeper: Keeper | None = None
         if options.last_known_good is not None:
-            identity = _identity(options, bootstrap)
-            self._store = Store(options.last_known_good, identity, wall=_wall)
+            told = _identity(options, bootstrap)
+            self._store = Store(options.last_known_good, told, wall=_wall)
             self._keeper = Keeper(self._store)
         engine.around.blame = self._blame
         engine.around.why = self._why
@@ -80,7 +89,10 @@ class Remote:
     def start(self) -> None:
         for place in self._bootstrap_ignored:
             log.warning("%s: %s", place, NOT_ACTED_ON)
-        self._client.start()
+        if self._identity is None:
+            self._client.start()
+        else:
+            self._identity.when_ready(self._client.start)
         snapshot, absent = self._engine.snapshot, self._engine.absent
         if snapshot.listeners or absent:
             self._has_heard = True

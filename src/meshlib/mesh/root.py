@@ -239,8 +239,7 @@ class Mesh:
 
     def begin_anew(self) -> None:
         """In a forked child: threads, connections, calls and counts are the parent's."""
-        self._starting = threading.Lock()
-        self._source = None
+        self._starting, self._source = threading.Lock(), None
         self._registered.clear()
         if self._started:
             self._started = False
@@ -347,6 +346,7 @@ class Mesh:
         from .registration import registration_of
 
         self.start()
+        self._identity.is_ready(timeout)
         made = registration_of(
             self.options,
             self._source_now().server,

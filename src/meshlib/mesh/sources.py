@@ -58,8 +58,7 @@ def source_for(
     if options.control_plane is not None or options.bootstrap is not None:
         from .remote import Remote
 
-        shown = None if identity is None else identity.shown_to_plane
-        return Remote(options, engine, upkeep, shown)
+        return Remote(options, engine, upkeep, identity)
     return Nowhere()
 
 
