@@ -31,7 +31,9 @@ from ..xds.codec import decode
 from ..xds.protos import from_json
 from ..xds.types import LISTENER, ROUTE
 from .compile.filters import filters_for
+from .compile.guarding import Guard
 from .compile.inbound import INBOUND, bare_inbound, is_inbound
+from .compile.view import View
 from .manifests.envoy_filter import EnvoyConfigObjectPatch, EnvoyFilter
 from .manifests.manifest import Manifest
 from .scope import Scope
@@ -60,8 +62,9 @@ def patched(snapshot: Snapshot, world: World, scope: Scope) -> Snapshot:
         return snapshot
     listeners = dict(snapshot.listeners)
     inbound = [patch for patch in patches if patch.is_for_inbound and _is_acted_on(patch)]
-    if inbound:
-        listeners.setdefault(INBOUND, bare_inbound(world.mesh_config))
+    if inbound and INBOUND not in listeners:
+        guard = Guard(View(world, scope))
+        listeners[INBOUND] = guard.at_all(bare_inbound(world.mesh_config))
     tables = {name: _merged(table, patches) for name, table in snapshot.routes.items()}
     for name, listener in listeners.items():
         made = _inserted(_with_own_table(listener, inbound), tables, patches)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..dataplane import PLAINTEXT, Connection, Peer
 from ..dataplane.inbound import LISTENER
-from ..identity.credentials import IdentityError, UntrustedError
+from ..identity.credentials import Credentials, IdentityError, UntrustedError
 from ..identity.leaf import Leaf, Purpose, check_leaf, life_of
 from ..identity.material import OWN_CERTIFICATE, OWN_ROOTS, Material, Materials, is_own
 from ..identity.tls import (
@@ -19,6 +19,7 @@ from ..identity.tls import (
     shown_chain,
     swapped,
 )
+from ..model import Listener
 from ..model.security import CertificateValidation, DownstreamTls, SdsSecret
 from ._tls_held import Held
 from ._tls_names import allowed, names_of
@@ -47,10 +48,15 @@ class Mode:
     plaintext: bool
 
 
+SOURCE, PERMITTED = "meshlib", "PERMISSIVE"
+"""Where our control plane says that mutual TLS is as welcome as plain text, and how."""
 OPEN = Mode(None, plaintext=True)
 CLOSED = Mode(None, plaintext=False)
-STRICT = Mode(MUTUAL, plaintext=False)
 PERMISSIVE = Mode(MUTUAL, plaintext=True)
+
+
+def is_member(tls: DownstreamTls) -> bool:
+    return tls.certificate == MUTUAL.certificate
 
 
 class InboundSecurity:
@@ -73,14 +79,22 @@ class InboundSecurity:
         if runtime.mtls == "off":
             strict = listener is not None and listener.config.tls and not listener.config.plaintext
             return CLOSED if strict else OPEN
-        if listener is None:
-            if runtime.mtls == "strict":
-                return STRICT
-            return OPEN if runtime.credentials is None else PERMISSIVE
-        tls, plaintext = listener.config.tls, listener.config.plaintext
         if runtime.mtls == "strict":
+            tls = None if listener is None else listener.config.tls
             return Mode(tls or MUTUAL, plaintext=False)
-        return OPEN if tls is None else Mode(tls, plaintext)
+        return self._of(None if listener is None else listener.config)
+
+    def _of(self, listener: Listener | None) -> Mode:
+        tls = None if listener is None else listener.tls
+        if listener is not None and tls is not None and not listener.plaintext:
+            return Mode(tls, plaintext=False)
+        is_open = listener is None or listener.metadata.get(SOURCE, "mtls") == PERMITTED
+        if tls is None and not is_open:
+            return OPEN
+        # Who has nothing of its own to show lets in plain text where that is let in at all.
+        if self._runtime.credentials is None and is_member(tls or MUTUAL):
+            return OPEN
+        return PERMISSIVE if tls is None else Mode(tls, plaintext=True)
 
     def material(self, tls: DownstreamTls) -> Material:
         """Raises :class:`IdentityError` where there is nothing to show."""
@@ -117,7 +131,7 @@ class InboundSecurity:
             demanded = tls.require_client_certificate and not mode.plaintext
             return STRANGER if demanded else ENCRYPTED
         try:
-            leaf = self._leaf(tls, chain)
+            leaf = self._leaf(tls, chain, server_name)
         except (UntrustedError, IdentityError) as refused:
             return Connection(refusal=f"the certificate is not trusted: {refused}")
         known = self._peers.get((chain, server_name))
@@ -125,16 +139,27 @@ class InboundSecurity:
             return known[1]
         return self._remember(chain, leaf, server_name)
 
-    def _leaf(self, tls: DownstreamTls, chain: bytes) -> Leaf:
+    def _leaf(self, tls: DownstreamTls, chain: bytes, server_name: str) -> Leaf:
         validation = tls.validation
         if validation is None or not is_own(validation.roots):
             raise UntrustedError("only members of the mesh are told apart here")
-        credentials = self._materials.credentials()
-        leaf = check_leaf(chain, credentials, self._wall(), Purpose.CLIENT)
+        leaf = self._believed(chain, server_name)
         matchers = validation.match_subject_alt_names
         if matchers and not allowed(matchers, self._runtime.engine.options.regex)(names_of(leaf)):
             raise UntrustedError(f"{leaf.spiffe_id} is not one of those who are let in")
         return leaf
+
+    def _believed(self, chain: bytes, server_name: str) -> Leaf:
+        """At the handshake it held, so a leaf that has ended is that of a connection that was there
+        before: those live on, as Envoy's do for days, unless somebody is revoked."""
+        credentials, now = self._materials.credentials(), self._wall()
+        try:
+            return check_leaf(chain, credentials, now, Purpose.CLIENT)
+        except UntrustedError:
+            leaf, _ = self._peers.get((chain, server_name), (None, None))
+            if leaf is None or now <= leaf.not_after or not _is_free(chain, credentials):
+                raise
+            return leaf
 
     def _remember(self, chain: bytes, leaf: Leaf, server_name: str) -> Connection:
         peer = Peer(
@@ -156,10 +181,9 @@ class InboundSecurity:
         """Of a call under way. Where the certificate has ended since, what its root is now says
         nothing any more: it may well be gone, too."""
         chain = connection.peer.certificate
-        end, deniable = life_of(chain)
-        if self._wall() <= end:
+        if self._wall() <= life_of(chain)[0]:
             return bool(self.connection(chain).refusal)
-        return not deniable.isdisjoint(self._materials.credentials().revoked)
+        return not _is_free(chain, self._materials.credentials())
 
     def plaintext(self) -> Connection:
         return PLAINTEXT if self.mode.plaintext else STRANGER
@@ -188,6 +212,11 @@ class InboundSecurity:
             return self.plaintext()
         name = auth.get("ssl_requested_server_name")
         return self.connection(_chain(auth), name[0].decode("ascii", "replace") if name else "")
+
+
+def _is_free(chain: bytes, credentials: Credentials) -> bool:
+    """Of revocation."""
+    return life_of(chain)[1].isdisjoint(credentials.revoked)
 
 
 def _chain(auth: Mapping[str, Any]) -> bytes:

@@ -198,3 +198,33 @@ spec:
     scope = Scope("default", (("app", "edge"),), sidecar=Sidecar("0.0.0.0", ""))
     made = compile_snapshot(world_of(SERVICE + gateway + access(rule)), scope)
     assert names(made.listeners["0.0.0.0_8080"])[0] == "envoy.filters.http.rbac.allow"
+
+
+def test_members_are_told_whether_mutual_tls_is_welcome(inbound_of):
+    assert inbound_of(access()).metadata.get("meshlib", "mtls") == "PERMISSIVE"
+    assert inbound_of(peers("DISABLE")).metadata.get("meshlib", "mtls") == "DISABLE"
+
+
+def test_a_listener_for_patches_lets_in_what_the_mode_says(world_of):
+    patch = """---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: patch}
+spec:
+  configPatches:
+    - applyTo: HTTP_FILTER
+      match: {context: SIDECAR_INBOUND}
+      patch:
+        operation: INSERT_FIRST
+        value:
+          name: envoy.filters.http.rbac
+          typed_config: {"@type": a/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {}}
+"""
+    entry = """---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: w, labels: {security.istio.io/tlsMode: istio}}
+spec: {address: 10.0.0.1, labels: {app: reviews}}
+"""
+    listener = compile_snapshot(world_of(SERVICE + patch + entry), ME).listeners["inbound"]
+    assert (listener.tls is not None, listener.plaintext) == (True, True)

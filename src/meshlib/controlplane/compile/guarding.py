@@ -12,6 +12,7 @@ from ..manifests.manifest import Manifest
 from ..manifests.peer_authentication import Mode
 from ..manifests.selection import Targeting
 from .access_filters import RBAC, access_filters
+from .inbound import told
 from .peer_modes import PeerModes, peer_modes
 from .providers import providers_of
 from .securing import TLS_MODE_LABEL
@@ -30,7 +31,6 @@ MUTUAL = DownstreamTls(
     require_client_certificate=True,
     alpn_protocols=("h2", "http/1.1"),
 )
-PORTS = "mtls_ports"
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class Guard:
         do not let in is refused call by call.
         """
         listener, modes = self._filtered(listener), self.modes
+        if self.is_needed:
+            listener = told(listener, mtls=modes.mode)
         if not modes.ports:
             made = self._secured(listener, modes.mode)
         else:
@@ -125,13 +127,9 @@ def _most_lenient(modes: PeerModes) -> Mode:
 def _with_ports(listener: model.Listener, modes: PeerModes) -> model.Listener:
     """The modes in its metadata, and a filter that refuses plain text where it is not let in."""
     said = tuple(sorted((str(number), mode) for number, mode in modes.ports.items()))
-    known = dict(listener.metadata.filter_metadata)
-    own = known.get("meshlib", model.Struct())
-    fields = tuple(sorted((*own.fields, (PORTS, model.Struct(said))), key=lambda field: field[0]))
-    known["meshlib"] = model.Struct(fields)
-    metadata = model.Metadata(tuple(sorted(known.items(), key=lambda item: item[0])))
+    listener = told(listener, mtls_ports=model.Struct(said))
     filters = (*_only_encrypted(modes), *listener.http.http_filters)
-    return replace(listener, metadata=metadata, http=replace(listener.http, http_filters=filters))
+    return replace(listener, http=replace(listener.http, http_filters=filters))
 
 
 def _only_encrypted(modes: PeerModes) -> Iterator[model.HttpFilter]:

@@ -1,6 +1,7 @@
 """What a member of the mesh obeys as a server: the listener called "inbound"."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ... import model
 from ..manifests.service import Service
@@ -33,6 +34,15 @@ def bare_inbound(
     filters: tuple[model.HttpFilter, ...] = (model.ROUTER,),
 ) -> model.Listener:
     return inbound_to(INBOUND, mesh, (*routes, SERVED), filters)
+
+
+def told(listener: model.Listener, **facts: model.Value) -> model.Listener:
+    """With these facts in the metadata for meshlib's own servers."""
+    known = dict(listener.metadata.filter_metadata)
+    fields = dict(known.get(model.SOURCE_FILTER, model.Struct()).fields) | facts
+    known[model.SOURCE_FILTER] = model.Struct(tuple((key, fields[key]) for key in sorted(fields)))
+    metadata = model.Metadata(tuple((name, known[name]) for name in sorted(known)))
+    return replace(listener, metadata=metadata)
 
 
 def inbound_to(

@@ -1,0 +1,74 @@
+"""What manifests say of callers and of connections holds at the servers of a member."""
+
+import pytest
+
+from meshlib.controlplane import Scope, compile_snapshot, load_documents
+
+SCOPE = Scope("default", (("app", "reviews"),))
+
+
+def manifest(kind, spec):
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": kind,
+        "metadata": {"name": "x"},
+        "spec": spec,
+    }
+
+
+def peers(mode):
+    return manifest("PeerAuthentication", {"mtls": {"mode": mode}})
+
+
+@pytest.fixture
+def obeying():
+    """A member that has these manifests."""
+
+    def make(member, *manifests):
+        member.engine.apply(compile_snapshot(load_documents(manifests), SCOPE))
+        return member
+
+    return make
+
+
+@pytest.fixture
+def callers(productpage, words, client):
+    """One with a certificate and one without."""
+
+    def make(port, kind):
+        productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+        plain = words.Member()
+        plain.lead_to(port, tls=None)
+        return client(productpage, kind), client(plain, kind)
+
+    return make
+
+
+async def test_a_policy_by_principal_lets_in_whom_a_certificate_proves(
+    kind, serve, callers, obeying, reviews, words, seen
+):
+    known = words.PRODUCTPAGE.removeprefix("spiffe://")
+    allow = {"rules": [{"from": [{"source": {"principals": [known]}}]}]}
+    obeying(reviews, manifest("AuthorizationPolicy", allow))
+    secure, plain = callers(await serve(reviews, kind), kind)
+    assert await secure.call() == words.PRODUCTPAGE
+    await plain.error()
+    assert seen.callers == [words.PRODUCTPAGE]
+
+
+async def test_strict_peers_have_certificates(kind, serve, callers, obeying, reviews, words, seen):
+    obeying(reviews, peers("STRICT"))
+    secure, plain = callers(await serve(reviews, kind), kind)
+    assert await secure.call() == words.PRODUCTPAGE
+    await plain.error()
+    assert seen.callers == [words.PRODUCTPAGE]
+
+
+async def test_who_has_no_certificate_serves_in_plain_text_where_that_is_let_in(
+    kind, serve, callers, obeying, words
+):
+    allow = {"rules": [{"to": [{"operation": {"methods": ["GET", "POST"]}}]}]}
+    for said in (peers("PERMISSIVE"), peers("DISABLE")):
+        member = obeying(words.Member(), said, manifest("AuthorizationPolicy", allow))
+        _, plain = callers(await serve(member, kind), kind)
+        assert await plain.call() == "nobody"
