@@ -90,5 +90,5 @@ def test_what_was_told_is_not_told_again():
     ],
 )
 def test_what_grpc_core_was_not_told_to_ask_is_refused(request_):
-    with pytest.raises(ValueError):  # noqa: PT011 - whatever it says
+    with pytest.raises(ValueError):
         Conversation("own").answer(request_)
