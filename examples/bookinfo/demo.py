@@ -1,6 +1,6 @@
 """Bookinfo on a mesh without sidecars: seven services, one control plane, six scenes.
 
-    python examples/bookinfo/demo.py [--json] [--keep]
+    python examples/bookinfo/demo.py [--json] [--keep] [--mtls]
 
 Exit status 0 when every scene went as it should, 1 otherwise.
 """
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import mutual
 from fleet import DemoError, Fleet
 from rich.console import Console
 from rich.table import Table
@@ -201,8 +202,21 @@ def show(console: Console, found: Scene) -> None:
     console.print(table)
 
 
-async def play(fleet: Fleet, console: Console) -> list[Scene]:
-    demo = Demo(fleet, console)
+async def play(fleet: Fleet, console: Console, wanted: str) -> list[Scene]:
+    if fleet.ca is None:
+        return await play_scenes(Demo(fleet, console), console, wanted)
+    async with mutual.member(fleet, "visitor") as mesh:
+        demo = Demo(fleet, console)
+        demo.client = mutual.visitor(mesh)
+        scenes = await play_scenes(demo, console, wanted)
+        await demo.settle("by-user", "v1")
+        async for found in mutual.act(fleet, demo.client):
+            scenes.append(found)
+            show(console, found)
+    return scenes
+
+
+async def play_scenes(demo: Demo, console: Console, wanted: str) -> list[Scene]:
     acts = (
         ("one third each", demo.thirds),
         ("by user and browser", demo.by_user),
@@ -212,7 +226,9 @@ async def play(fleet: Fleet, console: Console) -> list[Scene]:
         ("one request's path", demo.one_path),
     )
     scenes = []
-    for title, act in acts:
+    for letter, (title, act) in zip("abcdef", acts, strict=True):
+        if letter not in wanted:
+            continue
         with console.status(f"scene: {title} …"):
             scenes.append(await act())
         show(console, scenes[-1])
@@ -235,6 +251,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and rules")
+    parser.add_argument("--mtls", action="store_true", help="with certificates and policies")
+    parser.add_argument("--scenes", default="abcdef", help="which of the six (default: abcdef)")
     options = parser.parse_args()
     console = Console(stderr=options.json)
     began = time.monotonic()
@@ -242,12 +260,14 @@ def main() -> int:
         fleet = Fleet(Path(folder) / "mesh", Path(folder) / "logs")
         fleet.prepare()
         fleet.scene("thirds")
+        if options.mtls:
+            fleet.secure(mutual.POLICIES)
         try:
             with console.status("starting the control plane and seven services …"):
                 fleet.start_control_plane()
                 fleet.start_workloads()
             console.print(f"control plane and {len(fleet.workloads)} services are up")
-            scenes = asyncio.run(play(fleet, console))
+            scenes = asyncio.run(play(fleet, console, options.scenes))
         except DemoError as error:
             console.print(f"[red]the demo failed:[/] {error}")
             return 1

@@ -3,6 +3,7 @@
 import sys
 
 from aiohttp import web
+from hops import hop
 
 from meshlib import Mesh
 
@@ -10,8 +11,8 @@ mesh = Mesh("details", version="v1")
 
 
 async def details(request: web.Request) -> web.Response:
-    hop = {"service": "details", "version": "v1", "trace": request.headers.get("traceparent")}
-    return web.json_response({"author": "William Shakespeare", "pages": 200, "hops": [hop]})
+    hops = [hop(mesh, "v1", request.headers.get("traceparent"), request)]
+    return web.json_response({"author": "William Shakespeare", "pages": 200, "hops": hops})
 
 
 app = web.Application()

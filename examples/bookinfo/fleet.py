@@ -43,6 +43,7 @@ class Workload:
             "spec:\n  address: 127.0.0.1\n"
             f"  ports: {{{name}: {self.port}}}\n"
             f"  labels: {{app: {self.app}, version: {self.version}}}\n"
+            f"  serviceAccount: {self.app}\n"
         )
 
 
@@ -54,6 +55,8 @@ class Fleet:
     admin_port: int = 0
     workloads: list[Workload] = field(default_factory=list)
     control_plane: subprocess.Popen[bytes] | None = None
+    ca: Path | None = None
+    root: bytes = b""
 
     def prepare(self) -> None:
         """Choose ports and write the mesh's folder."""
@@ -77,6 +80,7 @@ class Fleet:
         arguments = ["-m", "meshlib", "serve", str(self.folder)]
         arguments += ["--listen", f"127.0.0.1:{self.ads_port}"]
         arguments += ["--admin", f"127.0.0.1:{self.admin_port}"]
+        arguments += ["--ca", str(self.ca)] if self.ca is not None else []
         self.control_plane = self._spawn("control-plane", arguments, {})
         self._until_open("control plane", self.ads_port, self.control_plane)
 
@@ -84,16 +88,43 @@ class Fleet:
         for index, workload in enumerate(self.workloads):
             arguments = [str(HERE / f"{workload.app}.py"), str(workload.port)]
             name = f"{workload.app}-{workload.version}-{index}"
-            workload.process = self._spawn(name, arguments, {"MESHLIB_VERSION": workload.version})
+            extra = {"MESHLIB_VERSION": workload.version, **self.membership(workload.app)}
+            workload.process = self._spawn(name, arguments, extra)
         for workload in self.workloads:
             assert workload.process is not None
             self._until_open(workload.app, workload.port, workload.process)
 
+    def secure(self, policies: Path) -> None:
+        """Make a CA, and have everybody go by its certificates."""
+        from meshlib.identity.authority import Authority
+        from meshlib.identity.spiffe import TrustDomain
+        from meshlib.identity.store import FolderStore
+
+        self.ca = self.logs.parent / "ca"
+        store = FolderStore(self.ca)
+        store.create()
+        self.root = Authority.create(store, TrustDomain("cluster.local"), time.time()).bundle().pem
+        (self.logs.parent / "root.pem").write_bytes(self.root)
+        shutil.copy(policies, self.folder)
+
+    def membership(self, account: str) -> dict[str, str]:
+        """What a process needs to become a member: a token that is worth one certificate."""
+        plane = {"MESHLIB_CONTROL_PLANE": f"127.0.0.1:{self.ads_port}"}
+        if self.ca is None:
+            return plane
+        from meshlib.identity.spiffe import SpiffeId
+        from meshlib.identity.store import FolderStore
+        from meshlib.identity.tokens import JoinTokens
+
+        wanted = SpiffeId.parse(f"spiffe://cluster.local/ns/default/sa/{account}")
+        token = JoinTokens(FolderStore(self.ca)).create(wanted, time.time())
+        root = str(self.logs.parent / "root.pem")
+        return {**plane, "MESHLIB_CA_ROOT": root, "MESHLIB_CA_TOKEN": token}
+
     def _spawn(
         self, name: str, arguments: list[str], extra: dict[str, str]
     ) -> subprocess.Popen[bytes]:
-        plane = {"MESHLIB_CONTROL_PLANE": f"127.0.0.1:{self.ads_port}"}
-        environment = {**os.environ, **plane, **extra, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, **extra, "PYTHONUNBUFFERED": "1"}
         with (self.logs / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, *arguments], env=environment, stdout=log, stderr=log
@@ -115,6 +146,9 @@ class Fleet:
         """The end of every log that has one."""
         texts = {log.name: log.read_text(errors="replace")[-800:] for log in self.logs.iterdir()}
         return "\n".join(f"--- {name}\n{text}" for name, text in texts.items() if text)
+
+    def port(self, app: str) -> int:
+        return next(workload.port for workload in self.workloads if workload.app == app)
 
     def replicas(self, app: str, version: str) -> list[Workload]:
         return [w for w in self.workloads if (w.app, w.version) == (app, version)]

@@ -5,6 +5,7 @@ import json
 import sys
 
 from aiohttp import web
+from hops import hop
 
 from meshlib import Mesh
 
@@ -18,8 +19,8 @@ def dumps(message: dict) -> bytes:
 async def page(request: web.Request) -> web.Response:
     app = request.app
     details, reviews = await asyncio.gather(details_of(app), app["reviews"]({"book": 0}))
-    hop = {"service": "productpage", "version": "v1", "trace": request.headers.get("traceparent")}
-    hops = [hop, *details["hops"], *reviews["hops"]]
+    own = hop(mesh, "v1", request.headers.get("traceparent"), request)
+    hops = [own, *details["hops"], *reviews["hops"]]
     return web.json_response({**reviews, "hops": hops})
 
 

@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+from hops import hop
 
 from meshlib import Mesh
 
@@ -14,7 +15,7 @@ mesh = Mesh("ratings", version="v1")
 
 def get(request: dict, context: grpc.ServicerContext) -> dict:
     trace = dict(context.invocation_metadata()).get("traceparent")
-    return {"stars": 5, "hops": [{"service": "ratings", "version": "v1", "trace": trace}]}
+    return {"stars": 5, "hops": [hop(mesh, "v1", trace, context)]}
 
 
 def serve(port: str) -> None:

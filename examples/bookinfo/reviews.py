@@ -7,6 +7,7 @@ import signal
 import sys
 
 import grpc
+from hops import hop
 
 from meshlib import Mesh
 
@@ -25,7 +26,7 @@ class Reviews:
 
     async def get(self, request: dict, context: grpc.aio.ServicerContext) -> dict:
         trace = dict(context.invocation_metadata()).get("traceparent")
-        hops = [{"service": "reviews", "version": VERSION, "trace": trace}]
+        hops = [hop(mesh, VERSION, trace, context)]
         stars = None
         if COLOR:
             ratings = await self.ratings(request)

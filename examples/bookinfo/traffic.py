@@ -46,11 +46,19 @@ class Traffic:
 
 
 class Client:
-    """A user of productpage, outside of the mesh."""
+    """A user of productpage: outside of the mesh, but for sessions of another making."""
 
-    def __init__(self, url: str, concurrency: int = 8) -> None:
+    def __init__(
+        self,
+        url: str,
+        concurrency: int = 8,
+        open_session: Callable[[], aiohttp.ClientSession] = lambda: aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(10)
+        ),
+    ) -> None:
         self._url = url
         self._concurrency = concurrency
+        self._open_session = open_session
 
     async def play(
         self,
@@ -81,7 +89,7 @@ class Client:
         headers: dict[str, str] | None,
         progress: Callable[[int], None],
     ) -> None:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as session:
+        async with self._open_session() as session:
 
             async def worker() -> None:
                 while more():
@@ -104,7 +112,7 @@ class Client:
 
     async def page(self, headers: dict[str, str]) -> dict:
         async with (
-            aiohttp.ClientSession() as session,
+            self._open_session() as session,
             session.get(self._url, headers=headers) as response,
         ):
             response.raise_for_status()
