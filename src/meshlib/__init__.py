@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from .dataplane.upstream.half_open import Breaker
     from .errors import CallError, CallReport, ConfigError, MeshError
     from .mesh import Mesh, explain
+    from .middleware._allow import allow
     from .middleware._override import override
     from .middleware._peer import peer
     from .middleware.decorators import fault, rate_limit
@@ -20,6 +21,7 @@ __all__ = [
     "Mesh",
     "MeshError",
     "__version__",
+    "allow",
     "explain",
     "fault",
     "override",
@@ -35,6 +37,7 @@ _HOMES = {
     "ConfigError": "errors",
     "MeshError": "errors",
     "Breaker": "dataplane.upstream.half_open",
+    "allow": "middleware._allow",
     "override": "middleware._override",
     "peer": "middleware._peer",
     "fault": "middleware.decorators",

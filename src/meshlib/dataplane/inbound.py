@@ -8,6 +8,7 @@ from ..model.rbac import Rbac
 from .events import CallEnded, CallRecord
 from .filters.chain import FACTORIES, Filter, Service, Site, stacked
 from .filters.local_reply import local_reply
+from .filters.rbac import RoleBasedAccessControl
 from .filters.router import Surroundings
 from .inbound_hygiene import BAD_PATH, Unclean, clean, segments_unescaped
 from .message import Cause, Failure, Outcome, Request, Response
@@ -62,17 +63,17 @@ class Inbound:
         "_around",
         "_decorations",
         "_gateways",
-        "_guards",
         "_listener",
         "_site",
         "_stacks",
+        "guards",
         "table",
     )
 
     def __init__(self, around: Surroundings, site: Site, gateways: Container[str] = ()) -> None:
         self.table: RouteTable | None = None
         self._listener: LiveListener | None = None
-        self._guards = False
+        self.guards = False
         self._gateways = gateways
         self._around = around
         self._site = site
@@ -82,7 +83,7 @@ class Inbound:
     def listen(self, listener: LiveListener | None) -> None:
         """Another configuration is in force."""
         self._listener = listener
-        self._guards = listener is not None and _guards(listener.config)
+        self.guards = listener is not None and _guards(listener.config)
         self.table = None if listener is None else listener.router.table
         self._stacks.clear()
 
@@ -114,7 +115,7 @@ class Inbound:
         A path that means nothing, so that nobody can say what holds for the call, is no request.
         """
         listener = self._listener
-        guards = self._guards or any(isinstance(one.config, POLICIES) for one in extra)
+        guards = self.guards or any(isinstance(one.config, POLICIES) for one in extra)
         made = clean(request, self._gateways) if guards else request
         if isinstance(made, Unclean) or listener is None:
             return made
@@ -125,7 +126,7 @@ class Inbound:
 
     def canonical(self, path: str) -> str:
         """The path that a request with this one is taken to have, where it is not refused."""
-        made: str | None = segments_unescaped(path) if self._guards else path
+        made: str | None = segments_unescaped(path) if self.guards else path
         if made is None or self._listener is None:
             return path
         tidied = self._listener.tidy(Request("", "GET", made))
@@ -148,8 +149,8 @@ class Inbound:
 
     def _stack(self, route: LiveRoute | None, extra: Sequence[HttpFilter]) -> Service:
         configured = route.filters if route is not None else ()
-        kinds = {type(made) for made in configured}
-        added = tuple(made for made in self._decorated(extra) if type(made) not in kinds)
+        kinds = {_kind(made) for made in configured}
+        added = tuple(made for made in self._decorated(extra) if _kind(made) not in kinds)
         return stacked((*configured, *added), _innermost(route))
 
     def _decorated(self, extra: Sequence[HttpFilter]) -> tuple[Filter, ...]:
@@ -186,6 +187,11 @@ def _guards(listener: Listener) -> bool:
     """Is anybody turned away here?"""
     filters = listener.http.http_filters
     return listener.tls is not None or any(isinstance(one.config, POLICIES) for one in filters)
+
+
+def _kind(made: Filter) -> object:
+    """What denies does not stand for what allows: without the latter all but those may pass."""
+    return type(made), made.action if isinstance(made, RoleBasedAccessControl) else None
 
 
 def _innermost(route: LiveRoute | None) -> Service:

@@ -70,7 +70,7 @@ def rate_limit(rate: str, *, burst: int | None = None, key: str | None = None) -
         always_consume_default_token_bucket=False,
         max_dynamic_descriptors=CALLERS,
     )
-    return _marking("rate_limit", config if key is None else _by_caller(config, key, bucket))
+    return marking("rate_limit", config if key is None else _by_caller(config, key, bucket))
 
 
 def _by_caller(config: LocalRateLimit, key: str, bucket: TokenBucket) -> LocalRateLimit:
@@ -110,7 +110,7 @@ def fault(
         delay=None if delay is None else FaultDelay(fixed_delay=_seconds(delay), percentage=share),
         abort=None if abort is None else _abort(abort, share),
     )
-    return _marking("fault", config)
+    return marking("fault", config)
 
 
 def _seconds(delay: float | str) -> float:
@@ -135,7 +135,7 @@ def _abort(abort: "int | grpc.StatusCode", share: Percentage) -> FaultAbort:
     return FaultAbort(grpc_status=int(code[0]), percentage=share)
 
 
-def _marking(kind: str, config: FilterConfig) -> Callable[[H], H]:
+def marking(kind: str, config: FilterConfig) -> Callable[[H], H]:
     def mark(handler: H) -> H:
         # A name of its own: two handlers marked alike do not share their tokens.
         named = getattr(handler, "__qualname__", type(handler).__name__)

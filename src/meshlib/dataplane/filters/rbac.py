@@ -29,9 +29,12 @@ class RbacCounts:
 
 
 class RoleBasedAccessControl:
-    __slots__ = ("_counts", "_judge", "_shadow", "_shadow_prefix")
+    """``action``: what its rules are for; ``None`` where they decide nothing."""
+
+    __slots__ = ("_counts", "_judge", "_shadow", "_shadow_prefix", "action")
 
     def __init__(self, config: Rbac, site: Site) -> None:
+        self.action = None if config.rules is None else config.rules.action
         self._judge = _judge(config.rules, site)
         self._shadow = _judge(config.shadow_rules, site)
         self._shadow_prefix = config.shadow_rules_stat_prefix
