@@ -86,4 +86,5 @@ def test_no_row_is_lost_and_each_kind_is_in_the_index(kind: str) -> None:
 
 
 def test_a_kind_without_effect_is_named() -> None:
-    assert "Sidecar" in OTHER_ISTIO and "`Sidecar`" in INDEX
+    assert "Sidecar" in OTHER_ISTIO
+    assert "`Sidecar`" in INDEX

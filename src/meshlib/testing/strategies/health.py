@@ -88,7 +88,7 @@ def health_checks() -> SearchStrategy[HealthCheck]:
         http2=st.booleans(),
     )
     grpc = st.builds(GrpcHealthCheck, service_name=TEXT, authority=TEXT)
-    block = st.binary(min_size=1, max_size=4)
+    block = st.binary(max_size=4)
     tcp = st.builds(TcpHealthCheck, send=st.binary(max_size=4), receive=some(block))
     return st.builds(
         HealthCheck,

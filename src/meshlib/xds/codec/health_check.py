@@ -129,8 +129,8 @@ def _decode_header(option: Reader) -> tuple[str, str]:
 
 
 def _payload(block: bytes) -> Fields:
-    """Hexadecimal, which every Envoy reads."""
-    return {"text": block.hex()}
+    """Hexadecimal, which every Envoy reads; nothing at all cannot be said so."""
+    return {"text": block.hex()} if block else {"binary": b""}
 
 
 def _read_payload(reader: Reader) -> bytes:
