@@ -1,6 +1,7 @@
 """Certificates and roots are exchanged under load, and no call fails of it."""
 
 import asyncio
+import time
 
 import grpc
 import grpc.aio
@@ -215,3 +216,42 @@ async def test_a_closed_channel_ends_the_streams_that_began_with_other_certifica
         with pytest.raises((grpc.RpcError, asyncio.CancelledError)):
             await asyncio.wait_for(more, 10)
     await server.stop(0)
+
+
+@pytest.fixture
+def two_hours_on(reviews):
+    """To the server, certificates of an hour have ended."""
+
+    def pass_by():
+        reviews.runtime.security.inbound._wall = lambda: time.time() + 7200
+
+    return pass_by
+
+
+async def test_a_connection_that_is_there_outlives_its_certificate(
+    kind, serve, client, reviews, productpage, words, two_hours_on
+):
+    """Envoy keeps its connections when it has a new certificate, and so do others."""
+    port = await serve(reviews, kind)
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    caller = client(productpage, kind)
+    assert await caller.call() == words.PRODUCTPAGE
+    two_hours_on()
+    assert await caller.call() == words.PRODUCTPAGE
+    current, new = reviews.source.current(), words.Ca()
+    reviews.rotate(words.replace(current, bundles={"cluster.local": new.bundle}))
+    assert await caller.call() == words.PRODUCTPAGE
+
+
+async def test_who_is_revoked_is_refused_though_his_certificate_has_ended_anyway(
+    kind, serve, client, reviews, productpage, words, two_hours_on, seen
+):
+    port = await serve(reviews, kind)
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    caller = client(productpage, kind)
+    await caller.call()
+    two_hours_on()
+    current = reviews.source.current()
+    reviews.rotate(words.replace(current, revoked=frozenset([words.PRODUCTPAGE])))
+    await caller.error()
+    assert seen.callers == [words.PRODUCTPAGE]
