@@ -6,6 +6,8 @@ from concurrent import futures
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from meshlib.identity.authority import Authority
 from meshlib.identity.credentials import IdentityError
@@ -37,8 +39,6 @@ def ders(pem):
 
 
 def key_der(pem):
-    from cryptography.hazmat.primitives import serialization
-
     return serialization.load_pem_private_key(pem, None).private_bytes(
         serialization.Encoding.DER,
         serialization.PrivateFormat.PKCS8,
@@ -105,6 +105,21 @@ def test_other_fields_are_passed_over(authority):
     svid = authority.issue(REVIEWS, NOW)
     more = b"\x38\x01" + b"\x41" + bytes(8) + b"\x4d" + bytes(4)
     assert read(response(svid, authority.bundle(), more=more), NOW, "here").svid is not None
+
+
+def test_a_weak_key_is_refused(authority):
+    svid = authority.issue(REVIEWS, NOW)
+    weak = ec.generate_private_key(ec.SECP192R1()).private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    message = response(svid, authority.bundle()).replace(
+        field(3, key_der(svid.private_key)), field(3, weak)
+    )
+    inner = message[3:]  # the length of the whole is another one now
+    with pytest.raises(IdentityError, match="a weak private key"):
+        read(field(1, inner), NOW, "here")
 
 
 def test_a_foreign_svid_is_refused(authority, other):
