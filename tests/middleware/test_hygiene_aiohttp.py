@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 
 import meshlib
 from meshlib.dataplane import Connection, Engine, Options, Peer
+from meshlib.middleware import aiohttp as aiohttp_hooks
 from meshlib.middleware import aiohttp_server
 from meshlib.middleware._drive import Runtime
 from meshlib.middleware.aiohttp import AiohttpHooks
@@ -395,6 +396,21 @@ async def test_header_policy_a_listed_gateway_says_for_whom_it_calls(behind, mon
     assert await server.status("/open/x", said) == 403
     came_by[0] = Connection()
     assert await server.status("/open/x", said) == 403
+
+
+async def test_3_1_who_reads_requests_too_leniently_judges_none(behind, monkeypatch, caplog):
+    """CVE-2026-111750, PYSEC-2026-4371: framing by aiohttp's pure Python parser."""
+    monkeypatch.setattr(aiohttp_server, "PARSES_IN_C", False)
+    monkeypatch.setattr(aiohttp_hooks, "PARSES_IN_C", False)
+    server = await behind(listener(RbacAction.DENY))
+    assert await server.status() == 503
+    assert "C extension" in caplog.text
+    server.apply(listener(None))
+    assert await server.status() == 200
+
+
+def test_3_1_requests_are_read_in_c_here():
+    assert aiohttp_server.PARSES_IN_C
 
 
 # --- handlers of their own accord ---

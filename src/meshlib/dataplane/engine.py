@@ -268,6 +268,11 @@ class Engine:
         )
         return Inbound(around, site, options.gateways)
 
+    @property
+    def is_guarded(self) -> bool:
+        """Does a configured policy stand before the handlers?"""
+        return self._inbound.guards
+
     def canonical(self, path: str) -> str:
         """The path by which an inbound request with this one is judged, routed and served."""
         return path if self._inbound.table is None else self._inbound.canonical(path)

@@ -32,6 +32,7 @@ def engine_of(options: Options, observe: Observer) -> Engine:
             on_no_config=_without(options.on_no_config),
             wall=time.time,  # noqa: TID251 - handed on, as a clock
             tokens=tokens_of_a_mesh(),
+            gateways=frozenset(options.trusted_gateways),
         ),
     )
 

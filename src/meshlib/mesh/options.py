@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, Problem
+from ..identity.credentials import IdentityError
+from ..identity.spiffe import SpiffeId
 from ..model import Locality
 from .start_policy import MAX_AGE, start_policy
 
@@ -20,7 +22,10 @@ Bootstrap = str | Path | Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """At most one of ``config``, ``control_plane`` and ``bootstrap`` is set."""
+    """At most one of ``config``, ``control_plane`` and ``bootstrap`` is set.
+
+    ``trusted_gateways``: the SPIFFE ids whose ``x-forwarded-*`` headers are believed.
+    """
 
     service: str = ""
     namespace: str = "default"
@@ -38,6 +43,7 @@ class Options:
     last_known_good_max_age: float = MAX_AGE
     on_no_config: str = "wait"
     runtime_layers: tuple[str, ...] = ()
+    trusted_gateways: tuple[str, ...] = ()
 
     @property
     def all_labels(self) -> dict[str, str]:
@@ -77,6 +83,7 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
     last_known_good_max_age: float | None = None,
     on_no_config: str | None = None,
     runtime_layers: Sequence[str] = (),
+    trusted_gateways: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> Options:
     """Arguments win over environment; an explicit source silences the environment's.
@@ -101,6 +108,7 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
         propagate_deadlines=propagate_deadlines,
         locality=locality_of(locality or environ.get("MESHLIB_LOCALITY") or ""),
         runtime_layers=_layers(runtime_layers, environ),
+        trusted_gateways=_gateways(trusted_gateways, environ),
         **start_policy(last_known_good, last_known_good_max_age, on_no_config, environ),
     )
     _check(chosen)
@@ -159,6 +167,15 @@ def _layers(given: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ...]
             raise ConfigError(Problem("Mesh: runtime_layers", f"{each!r} is not a name"))
     named = given or environ.get("MESHLIB_RUNTIME_LAYERS", "").split(",")
     return tuple(name.strip() for name in named if name.strip())
+
+
+def _gateways(given: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ...]:
+    named = given or environ.get("MESHLIB_TRUSTED_GATEWAYS", "").split(",")
+    try:
+        return tuple(str(SpiffeId.parse(name.strip())) for name in named if name.strip())
+    except IdentityError as error:
+        where = "Mesh: trusted_gateways (MESHLIB_TRUSTED_GATEWAYS)"
+        raise ConfigError(Problem(where, str(error))) from None
 
 
 def _labels(labels: object) -> tuple[tuple[str, str], ...]:

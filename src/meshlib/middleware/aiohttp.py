@@ -1,5 +1,6 @@
 """The door to aiohttp: what ``mesh.aiohttp`` offers."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,9 +13,11 @@ from ._aiohttp_run import run
 from ._aiohttp_site import MeshSite
 from ._drive import Runtime
 from .aiohttp_client import Middleware, client_middleware
-from .aiohttp_server import respond, server_middleware
+from .aiohttp_server import MISREAD, PARSES_IN_C, respond, server_middleware
 
 __all__ = ["AiohttpHooks", "MeshConnectionError", "MeshTimeoutError"]
+
+log = logging.getLogger("meshlib")
 
 PORT = 9080
 Cleanup = Callable[[web.Application], Awaitable[None]]
@@ -56,6 +59,8 @@ class AiohttpHooks:
         if self._server in app.middlewares:
             return
         self._runtime.serve()
+        if not PARSES_IN_C:
+            log.warning("%s: with policies in force it answers 503", MISREAD)
         app.middlewares.insert(0, self._server)
         app.on_startup.append(self._begin)
         app.on_response_prepare.append(respond)

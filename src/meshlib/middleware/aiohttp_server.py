@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs, http_parser, web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
@@ -53,6 +53,8 @@ STATUSES = {
     Cause.RATE_LIMIT_SERVICE: 500,
 }
 UNAVAILABLE = 503
+PARSES_IN_C = http_parser.HttpRequestParser is not http_parser.HttpRequestParserPy
+MISREAD = "aiohttp reads requests without its C extension, too leniently to judge them by policies"
 RECORD = web.RequestKey("meshlib_record", object)
 """Where a request keeps what is known of its call, until its headers are sent."""
 ROUTED = web.RequestKey("meshlib_routed", bool)
@@ -60,8 +62,12 @@ ROUTED = web.RequestKey("meshlib_routed", bool)
 
 
 def server_middleware(runtime: Runtime) -> Middleware:
+    misread = not PARSES_IN_C
+
     @web.middleware
     async def mesh(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if misread and runtime.engine.is_guarded:
+            raise web.HTTPServiceUnavailable(text=MISREAD)
         path = target_of(request)
         canonical = runtime.engine.canonical(path)
         if canonical != path:
