@@ -94,6 +94,11 @@ def test_no_leaf_is_made_for_what_is_no_member(authority, now, text, why):
         authority.issue(SpiffeId.parse(text), now)
 
 
+def test_the_name_that_stands_for_an_id_cannot_be_chosen(authority, reviews, now):
+    with pytest.raises(IdentityError, match="nobody's to choose"):
+        authority.issue(reviews, now, hosts=("localhost", derived_name("spiffe://a/b")))
+
+
 def test_openssl_believes_the_chain_under_its_strictest_rules(authority, reviews, now, tmp_path):
     openssl = shutil.which("openssl")
     assert openssl

@@ -6,7 +6,7 @@ import pytest
 
 from meshlib.identity.authority import Authority
 from meshlib.identity.credentials import IdentityError
-from meshlib.identity.sources import Files, FileSource, StaticSource
+from meshlib.identity.sources import Files, FileSource, StaticSource, svid_of
 from meshlib.identity.spiffe import SpiffeId, TrustDomain
 from meshlib.identity.store import MemoryStore
 
@@ -124,6 +124,12 @@ def test_files_that_do_not_serve_are_refused_at_the_start(
     folder.put(name, path.read_bytes() if content is None else content, mode)
     with pytest.raises(IdentityError, match=what):
         source.start()
+
+
+def test_a_certificate_of_two_is_refused(make_leaf):
+    two = make_leaf(uris=("spiffe://cluster.local/a", "spiffe://cluster.local/b"))
+    with pytest.raises(IdentityError, match="has one URI, not 2"):
+        svid_of(two.pem, b"", "here")
 
 
 def test_an_expired_certificate_is_refused(folder):

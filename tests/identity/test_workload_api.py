@@ -122,6 +122,13 @@ def test_a_weak_key_is_refused(authority):
         read(field(1, inner), NOW, "here")
 
 
+def test_a_list_of_the_revoked_that_is_none_is_refused(authority):
+    svid = authority.issue(REVIEWS, NOW)
+    message = response(svid, authority.bundle(), more=field(2, b"junk"))
+    with pytest.raises(IdentityError):
+        read(message, NOW, "here")
+
+
 def test_a_foreign_svid_is_refused(authority, other):
     svid = other.issue(SpiffeId(TrustDomain("other.example"), "/x"), NOW)
     with pytest.raises(IdentityError, match="no root of its trust domain"):
@@ -247,3 +254,16 @@ def test_a_bad_answer_and_a_broken_stream_leave_the_last_good_ones(agent, source
     assert heard(2) == [first.serial, second.serial]
     assert agent.streams == 2
     assert source.current().svid.serial == second.serial
+
+
+def test_who_never_began_may_end(agent):
+    WorkloadApiSource(agent.target, clock=lambda: NOW, dice=lambda: 0.0).close()
+
+
+def test_a_channel_that_was_closed_is_the_end(agent, source, heard, authority):
+    source.start()
+    agent.send(response(authority.issue(REVIEWS, NOW), authority.bundle()))
+    heard(1)
+    source._channel.close()
+    source._thread.join(20)
+    assert not source._thread.is_alive()
