@@ -10,7 +10,7 @@ from ..scope import Scope
 from ..world import MeshSettings, World
 from .clusters import black_hole, passthrough
 from .gateways import edge_of
-from .guarding import Guard
+from .guarding import Filters, Guard
 from .names import BLACK_HOLE
 from .pieces import Piece, piece_of, same
 from .servers import server_listeners
@@ -34,6 +34,7 @@ class Compiled:
     pieces: Mapping[str, Piece] = field(default_factory=dict)
     ports: Mapping[int, PortTable] = field(default_factory=dict)
     snapshot: model.Snapshot = model.Snapshot()
+    filters: Filters = Filters()
 
 
 class Compiler:
@@ -57,8 +58,9 @@ class Compiler:
         if len(self._made) >= MAX_SCOPES:
             self._made = {}
         tables = [table for _, table in ports.values()]
-        snapshot = _gathered(view, list(pieces.values()), tables, before.snapshot)
-        self._made[scope] = Compiled(world.mesh_config, pieces, ports, snapshot)
+        guard = Guard(view, before.filters)
+        snapshot = _gathered(view, guard, list(pieces.values()), tables, before.snapshot)
+        self._made[scope] = Compiled(world.mesh_config, pieces, ports, snapshot, guard.found)
         return snapshot
 
 
@@ -87,6 +89,7 @@ def _port_tables(pieces: Iterable[Piece], before: Compiled) -> dict[int, PortTab
 
 def _gathered(
     view: View,
+    guard: Guard,
     pieces: list[Piece],
     port_tables: list[model.RouteConfiguration],
     before: model.Snapshot,
@@ -95,7 +98,6 @@ def _gathered(
     for piece in pieces:
         for listener in piece.listeners:
             listeners.setdefault(listener.name, listener)
-    guard = Guard(view)
     listeners.update((one.name, one) for one in server_listeners(view, guard))
     tables = [table for piece in pieces for table in piece.tables] + port_tables
     clusters = [passthrough(view.mesh)]

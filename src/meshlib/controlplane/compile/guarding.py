@@ -1,12 +1,13 @@
 """What stands before a member of the mesh: who may connect in which way, and who may do what."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
 from ... import model
 from ...model import rbac
+from ...model.authn import ExtAuthz
 from ...model.security import CertificateValidation, DownstreamTls
 from ..manifests.manifest import Manifest
 from ..manifests.peer_authentication import Mode
@@ -14,10 +15,11 @@ from ..manifests.selection import Targeting
 from .access_filters import RBAC, access_filters
 from .inbound import told
 from .peer_modes import PeerModes, peer_modes
+from .pieces import same
 from .providers import providers_of
-from .securing import TLS_MODE_LABEL
+from .securing import has_identities
 from .token_filters import token_filters
-from .transport import ISTIO, OWN, ROOTS
+from .transport import OWN, ROOTS
 from .trust_domains import TrustDomains
 from .view import View
 
@@ -33,22 +35,38 @@ MUTUAL = DownstreamTls(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What was made, and of what; in a world of the same settings."""
+
+    read: tuple[object, ...] = ()
+    providers: Mapping[str, ExtAuthz] = field(default_factory=dict)
+    made: tuple[model.HttpFilter, ...] = ()
+
+
 @dataclass(frozen=True)
 class Guard:
-    """Of the member that the view is of."""
+    """Of the member that the view is of. ``before`` is made use of again, where it still holds."""
 
     view: View
+    before: Filters = Filters()
 
     @cached_property
+    def found(self) -> Filters:
+        world, mesh = self.view.world, self.view.mesh
+        tokens = self._held(world.request_authentications)
+        policies = self._held(world.authorization_policies)
+        read, providers = (*tokens, *policies), providers_of(self.view)
+        if same(read, self.before.read) and providers == self.before.providers:
+            return self.before
+        trust = TrustDomains((mesh.trust_domain, *mesh.trust_domain_aliases))
+        access = access_filters(policies, trust, providers)
+        return Filters(read, providers, (*token_filters(tokens), *access))
+
+    @property
     def filters(self) -> tuple[model.HttpFilter, ...]:
         """Who calls, and whether he may; in the order in which calls meet them."""
-        world, mesh = self.view.world, self.view.mesh
-        trust = TrustDomains((mesh.trust_domain, *mesh.trust_domain_aliases))
-        policies = self._held(world.authorization_policies)
-        return (
-            *token_filters(self._held(world.request_authentications)),
-            *access_filters(policies, trust, providers_of(self.view)),
-        )
+        return self.found.made
 
     @cached_property
     def modes(self) -> PeerModes:
@@ -60,8 +78,7 @@ class Guard:
     @property
     def is_needed(self) -> bool:
         """Is anything said that a server has to know?"""
-        modes = {self.modes.mode, *self.modes.ports.values()}
-        return bool(self.filters) or modes != {"PERMISSIVE"}
+        return bool(self.filters) or self.modes.all != {"PERMISSIVE"}
 
     def at(self, listener: model.Listener, port: int) -> model.Listener:
         """One that serves a single port of the member."""
@@ -76,10 +93,10 @@ class Guard:
         listener, modes = self._filtered(listener), self.modes
         if self.is_needed:
             listener = told(listener, mtls=modes.mode)
-        if not modes.ports:
-            made = self._secured(listener, modes.mode)
+        if len(modes.all) == 1:
+            made = self._secured(listener, *modes.all)
         else:
-            made = self._secured(_with_ports(listener, modes), _most_lenient(modes))
+            made = self._secured(_with_ports(listener, modes), "PERMISSIVE")
         return made if made.tls is None or made.address else replace(made, address=ANYWHERE)
 
     def _held(self, manifests: Iterable[Manifest[P]]) -> list[Manifest[P]]:
@@ -105,23 +122,10 @@ class Guard:
         return replace(listener, http=made)
 
     def _secured(self, listener: model.Listener, mode: Mode) -> model.Listener:
-        if mode == "DISABLE" or (mode == "PERMISSIVE" and not self._has_identities):
+        # Where nobody speaks of mutual TLS, nobody may be able to.
+        if mode == "DISABLE" or (mode == "PERMISSIVE" and not has_identities(self.view.world)):
             return listener
         return replace(listener, tls=MUTUAL, plaintext=mode == "PERMISSIVE")
-
-    @cached_property
-    def _has_identities(self) -> bool:
-        """Where nobody speaks of mutual TLS, nobody may be able to."""
-        world = self.view.world
-        return bool(world.peer_authentications) or any(
-            one.spec.labels.get(TLS_MODE_LABEL, one.labels.get(TLS_MODE_LABEL)) == ISTIO
-            for one in world.workload_entries
-        )
-
-
-def _most_lenient(modes: PeerModes) -> Mode:
-    """Encrypted connections and others come in, where any port wants either."""
-    return "DISABLE" if {modes.mode, *modes.ports.values()} == {"DISABLE"} else "PERMISSIVE"
 
 
 def _with_ports(listener: model.Listener, modes: PeerModes) -> model.Listener:

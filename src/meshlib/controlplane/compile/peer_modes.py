@@ -16,6 +16,10 @@ class PeerModes:
     mode: Mode = DEFAULT
     ports: Mapping[int, Mode] = field(default_factory=dict)
 
+    @property
+    def all(self) -> set[Mode]:
+        return {self.mode, *self.ports.values()}
+
     def at(self, port: int) -> Mode:
         return self.ports.get(port, self.mode)
 

@@ -1,5 +1,6 @@
 """How a service is called safely: who answers for it, and who of those takes mutual TLS."""
 
+from collections import deque
 from collections.abc import Iterable
 
 from ... import model
@@ -7,6 +8,7 @@ from ...model.security import TransportSocketMatch, UpstreamTls
 from ..manifests.client_tls import ClientTLSSettings
 from ..manifests.service import Service
 from ..manifests.service_entry import ServiceEntry
+from ..world import World
 from .peer_modes import peer_modes
 from .services import MeshPort, MeshService, Workload
 from .transport import ISTIO, TLS_MODE, Called, automatic, written
@@ -81,6 +83,23 @@ def _takes_mutual_tls(workload: Workload, port: int, service: MeshService, view:
     if label == ISTIO:
         return modes.at(port) != "DISABLE"
     return modes.at(port) == "STRICT" and not _is_outside(service)
+
+
+def has_identities(world: World) -> bool:
+    """Whether anybody speaks of mutual TLS."""
+    for known, found in tuple(_lately):
+        if known is world:
+            return found
+    found = bool(world.peer_authentications) or any(
+        one.spec.labels.get(TLS_MODE_LABEL, one.labels.get(TLS_MODE_LABEL)) == ISTIO
+        for one in world.workload_entries
+    )
+    _lately.appendleft((world, found))
+    return found
+
+
+_lately: deque[tuple[World, bool]] = deque(maxlen=4)
+"""The last first: each world is looked at for many members."""
 
 
 def _is_outside(service: MeshService) -> bool:

@@ -46,6 +46,7 @@ class View:
         rules = tuple(self._visible_virtual_services())
         self._virtual_services = HostIndex(rules)
         self._rules = self._visible_rules()
+        self._peers: dict[str, tuple[Manifest[PeerAuthentication], ...]] = {}
         known = self._visible_services()
         self.services: dict[str, MeshService] = {**_made_up(rules, known), **known}
 
@@ -79,8 +80,12 @@ class View:
 
     def peer_authentications(self, namespace: str) -> tuple[Manifest[PeerAuthentication], ...]:
         """Those that may speak to workloads of the namespace."""
-        heard = {namespace, self.mesh.root_namespace}
-        return tuple(one for one in self.world.peer_authentications if one.namespace in heard)
+        found = self._peers.get(namespace)
+        if found is None:
+            heard = {namespace, self.mesh.root_namespace}
+            said = self.world.peer_authentications
+            found = self._peers[namespace] = tuple(one for one in said if one.namespace in heard)
+        return found
 
     def _visible_services(self) -> dict[str, MeshService]:
         mine = self.scope.namespace
