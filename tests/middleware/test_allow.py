@@ -103,7 +103,12 @@ def test_a_namespace_is_that_of_the_callers_id(namespace: str, wanted: bool) -> 
     assert not passes(by("x/ns/other/sa/ns/shop/sa/x"), namespaces=["shop"])
 
 
-TOKEN: dict[str, Any] = {"iss": "https://issuer/", "sub": "jason", "groups": ("a", "b"), "tier": "gold"}
+TOKEN: dict[str, Any] = {
+    "iss": "https://issuer/",
+    "sub": "jason",
+    "groups": ("a", "b"),
+    "tier": "gold",
+}
 
 
 @pytest.mark.parametrize(

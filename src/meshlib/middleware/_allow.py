@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ..model import Exact, ListMatch, MetadataMatcher, OrMatch, Prefix, SafeRegex, Suffix
 from ..model.rbac import (
@@ -68,7 +68,7 @@ def _nobody(claim: str) -> NoReturn:
     raise ValueError(f"no value of the claim {claim!r} would do")
 
 
-def _either(values: Sequence[str], make: Callable[[str], Rule]) -> list[Rule]:
+def _either(values: Sequence[Any], make: Callable[[str], Rule]) -> list[Rule]:
     if isinstance(values, str):
         raise ValueError(f"a list of names is wanted, not {values!r}")  # noqa: TRY004 - as below
     for value in values:
