@@ -23,7 +23,7 @@ SCOPES = (
     Scope("default", (("app", "a"), ("version", "v1")), sidecar=Sidecar("127.0.0.1", "10.0.0.1")),
 )
 names = st.sampled_from("abc")
-namespaces = st.sampled_from(["default", "default", "shop"])
+namespaces = st.sampled_from(["default", "default", "shop", "istio-system"])
 hosts = st.one_of(names, st.sampled_from(["a.shop", "b.default.svc.cluster.local", "x.example"]))
 export = st.sampled_from([[], ["*"], ["."], ["shop"], ["~"]])
 subsets = st.sampled_from(["", "v1", "v2"])
@@ -126,6 +126,72 @@ documents = st.one_of(
         name=st.just("istio"),
     ),
 )
+modes = st.sampled_from(["STRICT", "PERMISSIVE", "DISABLE", "UNSET"])
+secured = st.one_of(
+    made(
+        "PeerAuthentication",
+        st.builds(lambda mode: {"mtls": {"mode": mode}}, modes),
+        version="security.istio.io/v1",
+    ),
+    made(
+        "PeerAuthentication",
+        st.builds(
+            lambda selected, mode: {
+                "selector": {"matchLabels": selected},
+                "portLevelMtls": {"80": {"mode": mode}},
+            },
+            labels,
+            modes,
+        ),
+        version="security.istio.io/v1",
+    ),
+    made(
+        "AuthorizationPolicy",
+        st.builds(
+            lambda selected, action, method: {
+                "selector": {"matchLabels": selected},
+                "action": action,
+                "rules": [{"to": [{"operation": {"methods": [method]}}]}],
+            },
+            labels,
+            st.sampled_from(["ALLOW", "DENY"]),
+            st.sampled_from(["GET", "PUT"]),
+        ),
+        version="security.istio.io/v1",
+    ),
+    made(
+        "RequestAuthentication",
+        st.builds(lambda name: {"jwtRules": [{"issuer": name, "jwks": "{}"}]}, names),
+        version="security.istio.io/v1",
+    ),
+    made(
+        "DestinationRule",
+        st.builds(
+            lambda host, mode: {"host": host, "trafficPolicy": {"tls": {"mode": mode}}},
+            hosts,
+            st.sampled_from(["DISABLE", "ISTIO_MUTUAL", "SIMPLE"]),
+        ),
+    ),
+    made(
+        "WorkloadEntry",
+        st.builds(
+            lambda label, account: {
+                "address": "10.0.0.3",
+                "labels": {"app": "a", "security.istio.io/tlsMode": label},
+                "serviceAccount": account,
+            },
+            st.sampled_from(["istio", "disabled"]),
+            names,
+        ),
+    ),
+    made(
+        "MeshConfig",
+        st.sampled_from([{"trustDomain": "td.example"}, {"enableAutoMtls": False}]),
+        version="mesh.istio.io/v1alpha1",
+        name=st.just("istio"),
+    ),
+)
+documents = st.one_of(documents, secured)
 edits = st.lists(st.tuples(st.integers(0, 3), documents), min_size=5, max_size=40)
 
 
