@@ -1,5 +1,7 @@
 """What stands before a member: filters of policies, and the way in which connections come in."""
 
+from dataclasses import replace
+
 import pytest
 
 from meshlib.controlplane import Scope, compile_snapshot
@@ -8,6 +10,7 @@ from meshlib.model import Address, Struct
 from meshlib.model.authn import ExtAuthz, JwtAuthn
 from meshlib.model.rbac import Rbac, RbacAction
 from meshlib.model.security import SdsSecret
+from meshlib.xds.codec import decode_snapshot, encode_json
 
 ME = Scope("default", (("app", "reviews"),))
 SERVICE = """\
@@ -228,3 +231,41 @@ spec: {address: 10.0.0.1, labels: {app: reviews}}
 """
     listener = compile_snapshot(world_of(SERVICE + patch + entry), ME).listeners["inbound"]
     assert (listener.tls is not None, listener.plaintext) == (True, True)
+
+
+@pytest.mark.parametrize("mode", ["STRICT", "PERMISSIVE", "DISABLE"])
+def test_what_stands_before_a_member_survives_the_wire(inbound_of, mode):
+    listener = inbound_of(
+        peers(mode), access(), said("RequestAuthentication", TOKENS), entry_of("istio")
+    )
+    (received,) = decode_snapshot([encode_json(listener)]).listeners.values()
+    assert received == unplaced(listener)
+
+
+def test_ports_that_differ_survive_the_wire(inbound_of):
+    listener = inbound_of(peers("STRICT", more=PORTS.replace("8080", "'8080'")))
+    (received,) = decode_snapshot([encode_json(listener)]).listeners.values()
+    assert received == listener
+
+
+def entry_of(mode):
+    return f"""---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: w, labels: {{security.istio.io/tlsMode: {mode}}}}}
+spec: {{address: 10.0.0.1, labels: {{app: reviews}}}}
+"""
+
+
+def unplaced(listener):
+    """Where a policy was written is known at home alone."""
+    filters = tuple(map(unplaced_filter, listener.http.http_filters))
+    return replace(listener, http=replace(listener.http, http_filters=filters))
+
+
+def unplaced_filter(one):
+    if not isinstance(one.config, Rbac):
+        return one
+    rules = one.config.rules
+    policies = tuple(replace(policy, source="") for policy in rules.policies)
+    return replace(one, config=replace(one.config, rules=replace(rules, policies=policies)))
