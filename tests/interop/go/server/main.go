@@ -1,13 +1,15 @@
 // A grpc-go server, whose listener comes by xDS or not; it knows nothing of meshlib.
 //
-// Usage: server plain|xds HOST:PORT ANSWER [DELAY [N]]; the bootstrap stands in
-// GRPC_XDS_BOOTSTRAP_CONFIG. It answers after a delay, if one is given, and each Nth call not at
+// Usage: server plain|tls|xds HOST:PORT ANSWER [DELAY [N]]; the bootstrap stands in
+// GRPC_XDS_BOOTSTRAP_CONFIG, the files of TLS in CHAIN, KEY and ROOTS. It answers after a delay, if one is given, and each Nth call not at
 // all. Its address, and then each change of its serving mode, are printed as a line of JSON. It
 // ends with its standard input.
 package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"log"
@@ -19,6 +21,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	xdscreds "google.golang.org/grpc/credentials/xds"
 	"google.golang.org/grpc/status"
@@ -55,16 +58,38 @@ func main() {
 
 func made(kind string) (servant, error) {
 	codec := grpc.ForceServerCodec(raw.Codec{})
-	if kind == "plain" {
+	switch kind {
+	case "plain":
 		return grpc.NewServer(codec), nil
+	case "tls":
+		config, err := mutual(os.Getenv("CHAIN"), os.Getenv("KEY"), os.Getenv("ROOTS"))
+		return grpc.NewServer(codec, grpc.Creds(credentials.NewTLS(config))), err
 	}
-	credentials, err := xdscreds.NewServerCredentials(
+	byXds, err := xdscreds.NewServerCredentials(
 		xdscreds.ServerOptions{FallbackCreds: insecure.NewCredentials()},
 	)
 	if err != nil {
 		return nil, err
 	}
-	return xds.NewGRPCServer(codec, grpc.Creds(credentials), xds.ServingModeCallback(tell))
+	return xds.NewGRPCServer(codec, grpc.Creds(byXds), xds.ServingModeCallback(tell))
+}
+
+func mutual(chain, key, roots string) (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(chain, key)
+	if err != nil {
+		return nil, err
+	}
+	pem, err := os.ReadFile(roots)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	return &tls.Config{
+		Certificates: []tls.Certificate{pair},
+		ClientCAs:    pool,
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+	}, nil
 }
 
 func tell(_ net.Addr, now xds.ServingModeChangeArgs) {
