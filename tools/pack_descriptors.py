@@ -200,6 +200,17 @@ OURS = (
         type_name: ".meshlib.registration.v1.Workload"
       }
       field { name: "deregister" number: 2 label: LABEL_OPTIONAL type: TYPE_BOOL }
+      field { name: "mtls" number: 3 label: LABEL_OPTIONAL type: TYPE_STRING }
+      field {
+        name: "plaintext_callers" number: 4 label: LABEL_REPEATED type: TYPE_MESSAGE
+        type_name: ".meshlib.registration.v1.RegisterRequest.PlaintextCallersEntry"
+      }
+      nested_type {
+        name: "PlaintextCallersEntry"
+        field { name: "key" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+        field { name: "value" number: 2 label: LABEL_OPTIONAL type: TYPE_UINT64 }
+        options { map_entry: true }
+      }
     }
     message_type {
       name: "RegisterResponse"

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import stat
 import subprocess
@@ -20,7 +21,7 @@ REVIEWS = "spiffe://cluster.local/ns/default/sa/reviews"
 def made(tmp_path, monkeypatch, run):
     """A CA in the folder ``ca``."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MESHLIB_CA", raising=False)
+    monkeypatch.delenv("MESHLIB_CA_DIR", raising=False)
     said = run("ca", "init")
     assert said.exit_code == 0
     return said
@@ -169,7 +170,7 @@ def test_a_folder_that_others_may_read_is_refused(made, run):
 
 def test_the_folder_may_be_named_by_the_environment(made, run, monkeypatch):
     Path("ca").rename("elsewhere")
-    monkeypatch.setenv("MESHLIB_CA", "elsewhere")
+    monkeypatch.setenv("MESHLIB_CA_DIR", "elsewhere")
     assert run("ca", "show").exit_code == 0
 
 
@@ -189,3 +190,9 @@ def test_every_command_of_it_shows_an_example(run, command):
     said = run("ca", command, "--help")
     assert said.exit_code == 0
     assert f"Example:\n    meshlib ca {command}" in said.output
+
+
+def test_the_root_is_printed_as_members_need_it(made, run):
+    pem = run("ca", "root").output
+    der = x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
+    assert run("ca", "root", "--hash").output == f"sha256:{hashlib.sha256(der).hexdigest()}\n"

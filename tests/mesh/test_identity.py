@@ -150,9 +150,9 @@ def peers(mode):
 
 
 @pytest.fixture
-async def plane(tmp_path):
+async def plane(request, tmp_path):
     made = ControlPlane(
-        [SERVICE, peers("STRICT")],
+        [SERVICE, peers(getattr(request, "param", "STRICT"))],
         listen="127.0.0.1:0",
         ca=tmp_path / "ca",
         ca_socket=tmp_path / "ca.sock",
@@ -266,3 +266,16 @@ async def test_a_member_without_credentials_is_not_ready(plane, tmp_path, monkey
     async with mesh:
         assert not await mesh.aready(timeout=0.1)
         assert mesh.status()["identity"]["error"]
+
+
+@pytest.mark.parametrize("plane", ["PERMISSIVE"], indirect=True)
+async def test_a_server_tells_the_control_plane_who_calls_it_in_plain_text(plane, reviews):
+    mesh, port = reviews
+    async with aiohttp.ClientSession() as session:
+        assert (await session.get(f"http://127.0.0.1:{port}/")).status == 200
+    deadline = time.monotonic() + 10
+    while not (told := plane.status["registered"][0])["plaintext_callers"]:
+        assert time.monotonic() < deadline
+        mesh._registered[0].hurry()
+        await asyncio.sleep(0.05)
+    assert (told["mtls"], list(told["plaintext_callers"])) == ("auto", ["127.0.0.1"])

@@ -15,6 +15,7 @@ from .check import check
 from .compile import compile_
 from .config import config
 from .explain import explain
+from .mtls import mtls
 from .serve import serve
 from .status import status
 
@@ -58,5 +59,5 @@ def main() -> None:
     """
 
 
-for command in (serve, analyze, explain, compile_, status, config, ca, check):
+for command in (serve, analyze, explain, compile_, status, config, ca, mtls, check):
     main.add_command(command)

@@ -4,7 +4,9 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
+from ssl import PEM_cert_to_DER_cert
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -42,9 +44,9 @@ def ca_option(command: F) -> F:
         type=click.Path(file_okay=False, path_type=Path),
         default="ca",
         show_default=True,
-        envvar="MESHLIB_CA",
+        envvar="MESHLIB_CA_DIR",
         metavar="DIR",
-        help="The CA's folder; else MESHLIB_CA.",
+        help="The CA's folder; else MESHLIB_CA_DIR.",
     )(command)
 
 
@@ -221,6 +223,20 @@ def show(folder: Path, output: str) -> None:
             click.echo(f"revoked  {name}")
         click.echo(f"Trust domain {authority.trust_domain}, {len(revoked)} revoked.")
     raise SystemExit(0 if active.not_before <= now < active.not_after else 1)
+
+
+@ca.command(epilog=example("meshlib ca root > root.pem", "meshlib ca root --hash"))
+@ca_option
+@click.option("--hash", "pin", is_flag=True, help="Only sha256:… of the root that signs now.")
+def root(folder: Path, *, pin: bool) -> None:
+    """Print the roots, for MESHLIB_CA_ROOT of the members."""
+    authority = _open(folder)
+    if not pin:
+        click.echo(authority.bundle().pem, nl=False)
+        return
+    active = next(n for n, slot in enumerate(authority.slots) if slot.stage == "active")
+    der = PEM_cert_to_DER_cert(authority.bundle().roots[active].decode())
+    click.echo(f"sha256:{sha256(der).hexdigest()}")
 
 
 @ca.command(epilog=example("meshlib ca token --id spiffe://cluster.local/ns/default/sa/reviews"))

@@ -111,7 +111,7 @@ class Registrations:
                 if request.workload is not None:
                     lease = self._register(request.workload, caller)
                 assert lease is not None
-                self._registry.heard(lease)
+                self._registry.heard(lease, request)
                 if request.deregister:
                     self._registry.deregister(lease)
                     LOG.info("%s deregistered", _shown(lease))

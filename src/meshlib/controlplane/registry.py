@@ -10,7 +10,7 @@ from typing import Any
 
 from ..clock import Clock
 from ..errors import MeshError
-from ..xds.registration import Workload
+from ..xds.registration import Request, Workload
 from .compile.services import MeshService, registry
 from .manifests.common import WorkloadEntry
 from .manifests.manifest import Manifest
@@ -24,6 +24,9 @@ LEASES = 10_000
 LEASES_PER_PEER = 1_000
 LABELS = 100
 MAX_LENGTH = 512
+CALLERS = 1100
+MODES = ("auto", "strict", "off")
+NOTHING_NEW = Request()
 
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _PORT_NAME = re.compile(r"[a-zA-Z0-9](?:[-.\w]*[a-zA-Z0-9])?")
@@ -44,6 +47,8 @@ class Lease:
     ends: float
     since: float = 0.0
     connected: bool = True
+    mtls: str = ""
+    plaintext_callers: tuple[tuple[str, int], ...] = ()
 
     @property
     def state(self) -> str:
@@ -81,8 +86,13 @@ class Registry:
         self._list()
         return lease
 
-    def heard(self, lease: Lease) -> None:
+    def heard(self, lease: Lease, request: Request = NOTHING_NEW) -> None:
+        """``request`` tells of itself what is for people alone."""
         lease.ends = self.clock() + SILENCE * self.grace
+        lease.mtls = request.mtls if request.mtls in MODES else ""
+        named = ((name[:MAX_LENGTH], count) for name, count in request.plaintext_callers)
+        shown = ((name, count) for name, count in named if name.isprintable())
+        lease.plaintext_callers = tuple(shown)[:CALLERS]
 
     def broke(self, lease: Lease) -> None:
         """Its stream is gone; it may come back."""
@@ -119,6 +129,8 @@ class Registry:
                 "state": lease.state,
                 "age_seconds": round(now - lease.since, 3),
                 "ends_in_seconds": round(lease.ends - now, 3),
+                "mtls": lease.mtls,
+                "plaintext_callers": dict(lease.plaintext_callers),
             }
             for lease in self.leases.values()
         ]

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, Problem
 from ..identity.credentials import Credentials, CredentialSource, Forget, IdentityError
+from ..middleware._drive import Runtime
 from .options import Options
 from .securing import Fit, fit_for
 
 if TYPE_CHECKING:
     from ..xds.bootstrap import Bootstrap
+    from .registration import Inbound
 
 CA, TOKEN, TOKEN_FILE, ROOT = (
     "MESHLIB_CA",
@@ -53,6 +55,12 @@ class Identity:
     def labels(self) -> dict[str, str]:
         """By which callers know that they may come with a certificate."""
         return {} if self.for_calls is None else {TLS_MODE_LABEL: "istio"}
+
+    def inbound_of(self, runtime: Runtime) -> "Inbound | None":
+        """What is told of calls that come in; ``None``: there is nothing to choose."""
+        if self.for_calls is None:
+            return None
+        return lambda: (self._mtls, dict(runtime.security.inbound.callers))
 
     @property
     def for_calls(self) -> CredentialSource | None:

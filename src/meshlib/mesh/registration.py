@@ -26,6 +26,8 @@ in time."""
 LOCAL = ("127.0.0.1:", "localhost:", "[::1]:", "unix:", "ipv4:127.0.0.1:", "ipv6:[::1]:")
 CLOSING = 5.0
 Port = int | Mapping[str, int]
+Inbound = Callable[[], tuple[str, Mapping[str, int]]]
+"""What the member wants of its callers, and how many came in plain text, by who they were."""
 
 
 class Registration:
@@ -43,7 +45,9 @@ class Registration:
         *,
         token: str | None = None,
         linger: float = 1.0,
+        inbound: Inbound | None = None,
     ) -> None:
+        self._inbound = inbound
         self._workload = workload
         self._server = server
         self._token = token
@@ -150,7 +154,7 @@ class Registration:
 
     def _talk(self, stream: RegisterStream) -> Ended:
         told = self._workload
-        stream.send(Request(workload=told))
+        stream.send(self._request(told))
         while True:
             match self._next():
                 case (of, Acknowledged() as answer) if of is stream:
@@ -162,9 +166,15 @@ class Registration:
                     return Ended("")
                 case None:
                     changed, told = told != self._workload, self._workload
-                    stream.send(Request(workload=told if changed else None))
+                    stream.send(self._request(told if changed else None))
                 case _:
                     pass  # of a stream that was given up
+
+    def _request(self, told: Workload | None) -> Request:
+        if self._inbound is None:
+            return Request(workload=told)
+        mtls, callers = self._inbound()
+        return Request(workload=told, mtls=mtls, plaintext_callers=tuple(callers.items()))
 
     def _leave(self, stream: RegisterStream) -> None:
         """What was said before is answered before."""
@@ -220,7 +230,7 @@ class Registration:
                 return
 
 
-def registration_of(
+def registration_of(  # noqa: PLR0913 - one keyword an option
     options: Options,
     server: Callable[[], Server] | None,
     *,
@@ -230,6 +240,7 @@ def registration_of(
     weight: int,
     token: str | None,
     linger: float,
+    inbound: Inbound | None = None,
 ) -> Registration:
     """Raises :class:`ConfigError` where there is nobody to register with, or for what."""
     if server is None:
@@ -254,4 +265,4 @@ def registration_of(
         uri = server().server_uri
         if not uri.startswith(LOCAL):
             log.warning("the registration token goes to %s in plaintext", uri)
-    return Registration(workload, server, token=token, linger=linger)
+    return Registration(workload, server, token=token, linger=linger, inbound=inbound)

@@ -191,9 +191,8 @@ class Mesh:
         return await self._runtime.await_for(self._known(targets), until - time.monotonic())
 
     def _is_reached(self, timeout: float, *targets: str) -> bool:
-        if not self._identity.is_ready(timeout):
-            return False
-        return bool(targets) or self._source_now().reach(timeout)
+        ready = self._identity.is_ready(timeout)
+        return ready and (bool(targets) or self._source_now().reach(timeout))
 
     def _source_now(self) -> Source:
         assert self._source is not None, "started"
@@ -356,6 +355,7 @@ class Mesh:
             weight=weight,
             token=token,
             linger=linger,
+            inbound=self._identity.inbound_of(self._runtime),
         )
         made.start(timeout)
         self._source_now().on_return(made.hurry)

@@ -45,10 +45,16 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Without ``workload`` it is a heartbeat."""
+    """Without ``workload`` it is a heartbeat.
+
+    ``mtls`` is "auto", "strict" or "off", and "" for a member without an identity;
+    ``plaintext_callers`` are how many calls came in plain text, by who made them.
+    """
 
     workload: Workload | None = None
     deregister: bool = False
+    mtls: str = ""
+    plaintext_callers: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +118,8 @@ def _ended(error: grpc.RpcError) -> Ended:
 
 def encode_request(request: Request) -> bytes:
     message: Any = message_class(f"{PACKAGE}.RegisterRequest")(deregister=request.deregister)
+    message.mtls = request.mtls
+    message.plaintext_callers.update(dict(request.plaintext_callers))
     if request.workload is not None:
         told = request.workload
         message.workload.SetInParent()
@@ -127,8 +135,12 @@ def encode_request(request: Request) -> bytes:
 def decode_request(content: bytes) -> Request:
     """Raises :class:`DecodeError` for bytes that are none."""
     message: Any = message_class(f"{PACKAGE}.RegisterRequest").FromString(content)
+    told_too: dict[str, Any] = {
+        "mtls": message.mtls,
+        "plaintext_callers": tuple(sorted(message.plaintext_callers.items())),
+    }
     if not message.HasField("workload"):
-        return Request(deregister=message.deregister)
+        return Request(deregister=message.deregister, **told_too)
     told = message.workload
     workload = Workload(
         id=told.id,
@@ -141,7 +153,7 @@ def decode_request(content: bytes) -> Request:
         weight=told.weight,
         serving=told.serving,
     )
-    return Request(workload=workload, deregister=message.deregister)
+    return Request(workload=workload, deregister=message.deregister, **told_too)
 
 
 def encode_response(answer: Acknowledged) -> bytes:
