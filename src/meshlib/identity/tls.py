@@ -42,9 +42,13 @@ class CheckedObject(ssl.SSLObject):
 
 
 class CheckedContext(ssl.SSLContext):
-    """Not resumed and not renegotiated: who was let in once is looked at anew the next time."""
+    """Not resumed and not renegotiated: who was let in once is looked at anew the next time.
+
+    ``is_outdated``: another has taken its place.
+    """
 
     check: Check
+    is_outdated = False
     sslobject_class = CheckedObject
 
 

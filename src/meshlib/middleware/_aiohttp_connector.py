@@ -9,6 +9,7 @@ from aiohttp import ClientRequest
 from aiohttp.client_proto import ResponseHandler
 
 from ..dataplane import UpstreamEndpoint
+from ..identity.tls import CheckedContext
 from ..model import Cluster, TcpKeepalive
 from ._drive import Runtime
 from ._terms import Term, cluster_of, term_of
@@ -40,6 +41,7 @@ class MeshConnector(aiohttp.TCPConnector):
         endpoint: UpstreamEndpoint | None = req.__dict__.get(ENDPOINT)
         if endpoint is not None:
             timeout = _hurried(timeout, endpoint.connect_timeout)
+        self._close_outdated()
         protocol = await super()._create_connection(req, traces, timeout)
         self._fresh.add(req)
         if endpoint is not None:
@@ -59,7 +61,14 @@ class MeshConnector(aiohttp.TCPConnector):
         if config.tcp_keepalive is not None and protocol.transport is not None:
             _keep_alive(protocol.transport.get_extra_info("socket"), config.tcp_keepalive)
 
+    def _close_outdated(self) -> None:
+        """No request will use them again: those made with a certificate that was exchanged."""
+        for key in [key for key in self._conns if _is_outdated(key)]:
+            for protocol, _ in self._conns.pop(key):
+                protocol.close()
+
     def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        should_close = should_close or _is_outdated(key)
         if not self._terms and not self._idle:
             super()._release(key, protocol, should_close=should_close)
             return
@@ -83,6 +92,10 @@ class MeshConnector(aiohttp.TCPConnector):
         fresh = req in self._fresh
         self._fresh.discard(req)
         return not fresh
+
+
+def _is_outdated(key: Any) -> bool:
+    return isinstance(key.ssl, CheckedContext) and key.ssl.is_outdated
 
 
 def _hurried(timeout: aiohttp.ClientTimeout, limit: float) -> aiohttp.ClientTimeout:

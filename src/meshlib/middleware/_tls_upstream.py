@@ -175,6 +175,8 @@ class UpstreamSecurity:
         if known is None or known[0] is not material:
             with self._lock:
                 made = material, self._checking(transport, material), server_name(transport)
+                if known is not None:
+                    known[1].is_outdated = True
                 known = self._contexts[transport] = made
         return known[1], known[2] or host
 

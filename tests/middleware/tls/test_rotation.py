@@ -255,3 +255,30 @@ async def test_who_is_revoked_is_refused_though_his_certificate_has_ended_anyway
     reviews.rotate(words.replace(current, revoked=frozenset([words.PRODUCTPAGE])))
     await caller.error()
     assert seen.callers == [words.PRODUCTPAGE]
+
+
+async def test_connections_of_before_are_closed_as_soon_as_nobody_uses_them(
+    serve, ca, reviews, productpage, words
+):
+    """Else each exchange leaves some behind, until they have been idle for long enough."""
+    port = await serve(reviews, "aiohttp")
+    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+    url = f"http://{words.HOST}/"
+    async with productpage.aiohttp.session() as session:
+
+        async def call():
+            async with session.get(url) as response:
+                return await response.read()
+
+        for _ in range(3):
+            await asyncio.gather(call(), call(), call())
+            productpage.rotate(ca.credentials(words.PRODUCTPAGE))
+        await call()
+        held = [one for kept in session.connector._conns.values() for one, _ in kept]
+        assert len(held) == 1
+        async with session.get(url) as response:
+            productpage.rotate(ca.credentials(words.PRODUCTPAGE))
+            await call()
+            await response.read()
+        held = [one for kept in session.connector._conns.values() for one, _ in kept]
+        assert len(held) == 1
