@@ -81,3 +81,35 @@ async def test_a_server_outlives_the_control_plane(caller: Any, plane: Any, fold
     folder.split(0, 100)
     await plane.start()
     assert await caller.ask(50) == {"here": 50}
+
+
+def policy(action: str, rule: str) -> str:
+    return f"""\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: guard}}
+spec: {{action: {action}, rules: [{rule}]}}
+"""
+
+
+@pytest.mark.parametrize("template", ["istio"], indirect=True)
+async def test_a_server_obeys_the_policies_of_the_mesh(
+    caller: Any, folder: Any, until: Any
+) -> None:
+    async def is_denied() -> bool:
+        answers = await caller.ask(1)
+        return all("PermissionDenied" in answer for answer in answers)
+
+    async def is_served() -> bool:
+        return await caller.ask(1) == {"here": 1}
+
+    folder.write("policy.yaml", policy("ALLOW", "{to: [{operation: {paths: [/test.Who/Other]}}]}"))
+    await until(is_denied)
+    folder.write("policy.yaml", policy("ALLOW", "{to: [{operation: {paths: [/test.Who/*]}}]}"))
+    await until(is_served)
+    folder.write("policy.yaml", policy("DENY", "{to: [{operation: {methods: [POST]}}]}"))
+    await until(is_denied)
+    folder.write("policy.yaml", policy("DENY", "{from: [{source: {principals: ['*']}}]}"))
+    await until(is_served)
+    folder.write("policy.yaml", policy("ALLOW", "{from: [{source: {requestPrincipals: ['*']}}]}"))
+    await until(is_denied)
