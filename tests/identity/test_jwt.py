@@ -16,6 +16,7 @@ from meshlib.identity.jwt import (
     BAD_ALGORITHM,
     BAD_HEADER,
     BAD_PAYLOAD,
+    BAD_SIGNATURE,
     EXPIRED,
     MALFORMED,
     MAX_TOKEN,
@@ -280,3 +281,11 @@ def test_a_key_that_is_of_no_use_spoils_no_other_and_is_named() -> None:
     found = parse_keys(keys_of({"kty": "oct"}, jwk(RSA)))
     assert len(found.keys) == 1
     assert found.unused == ("keys[0]: keys of kind 'oct' verify no tokens",)
+
+
+@pytest.mark.parametrize("signature", ["a+b", "a/b", "ab=", "a b", "\udcff", "é"])
+def test_a_signature_in_another_alphabet_is_refused(signature: str) -> None:
+    """Found by bending tokens: bytes of a header that are no text ended in an error of ours."""
+    good = next(iter(VECTORS["istio"]["tokens"].values()))["token"]
+    head = good.rpartition(".")[0]
+    assert verdict(f"{head}.{signature}", VECTORS["istio"]["jwks"]) == BAD_SIGNATURE

@@ -308,6 +308,20 @@ async def test_the_connection_goes_to_the_very_address_that_was_looked_at(
     assert asked == ["localhost"]
 
 
+async def test_whoever_is_elsewhere_is_asked(
+    fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address of the documentation: nobody answers there, but it was tried."""
+
+    async def resolved(host: str, port: int, **_: Any) -> list[Any]:
+        return [(2, 1, 6, "", ("192.0.2.1", port)), (10, 1, 6, "", ("2001:db8::1", port, 0, 0))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolved)
+    with pytest.raises(FetchError, match=r"https://issuer\.example/keys") as failed:
+        await fetcher.fetch("https://issuer.example/keys", ISSUER, 0.2)
+    assert "stands for" not in str(failed.value)
+
+
 async def test_a_host_that_nobody_knows_is_an_error(fetcher: Fetcher) -> None:
     with pytest.raises(FetchError, match="cannot be resolved"):
         await fetcher.fetch("https://nobody.invalid/", ISSUER, 10)
@@ -487,6 +501,22 @@ def test_who_waits_is_told_when_the_mesh_closes(keys_by: Any) -> None:
     remote.close()
     assert over.wait(10)
     remote.close()
+
+
+def test_whoever_is_told_may_close_it(keys_by: Any) -> None:
+    script = Script(SET)
+    script.gate = threading.Event()
+    remote = keys_by(script)
+    remote.current(SOURCE, ISSUER)
+    over = threading.Event()
+
+    def close() -> None:
+        remote.close()
+        over.set()
+
+    assert remote.when_fetched(SOURCE, ISSUER, close)
+    script.gate.set()
+    assert over.wait(10)
 
 
 def test_a_forked_child_fetches_by_a_thread_of_its_own(keys_by: Any) -> None:

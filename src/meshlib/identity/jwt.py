@@ -7,6 +7,7 @@ key that the token brings along, one issuer known beforehand, an expiry, and a b
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -17,6 +18,7 @@ from ..errors import MeshError
 MAX_TOKEN = 16 * 1024
 MAX_DEPTH = 64
 MAX_SKEW = 60
+BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 BRINGS_KEYS = ("jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc")
 """Headers by which a token would choose how it is judged."""
 
@@ -28,6 +30,7 @@ SIGNED = frozenset(
 MALFORMED = "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"
 BAD_HEADER = "Jwt header is not valid"
 BAD_PAYLOAD = "Jwt payload is not valid"
+BAD_SIGNATURE = "Jwt signature is an invalid Base64url encoded"
 BAD_ALGORITHM = "Jwt header [alg] is not supported"
 NO_KEY = "Jwks doesn't have key to match kid or alg from Jwt"
 NOT_VERIFIED = "Jwt verification fails"
@@ -64,6 +67,8 @@ def parse(text: str) -> Token:
     parts = text.split(".")
     if len(text) > MAX_TOKEN or len(parts) != 3 or not all(parts):
         raise TokenError(MALFORMED)
+    if BASE64URL.fullmatch(parts[2]) is None:
+        raise TokenError(BAD_SIGNATURE)
     header = _object(parts[0], BAD_HEADER)
     claims = _object(parts[1], BAD_PAYLOAD)
     algorithm, key_id = header.get("alg"), header.get("kid")

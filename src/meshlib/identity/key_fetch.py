@@ -185,4 +185,4 @@ class _Known:
         ]
 
     async def close(self) -> None:
-        pass
+        """Nothing is open."""

@@ -23,7 +23,7 @@ from ..identity.jwt import (
 )
 from ..identity.remote_keys import RemoteKeys
 from ..model import Struct, Value
-from ..model.authn import JwtProvider, LocalJwks, RemoteJwks
+from ..model.authn import JwtProvider, LocalJwks
 
 KEPT = 100
 """Tokens at most that are remembered to be good, as in Envoy."""
@@ -84,11 +84,9 @@ class VerifiedTokens:
             return Refused(words, forbidden=words == WRONG_AUDIENCE)
 
     def _keys(self, provider: JwtProvider) -> KeySet | None:
-        match provider.jwks:
-            case LocalJwks(text):
-                return _local(text)
-            case RemoteJwks() as source:
-                return self._remote.current(source, provider.issuer)
+        if isinstance(provider.jwks, LocalJwks):
+            return _local(provider.jwks.inline_string)
+        return self._remote.current(provider.jwks, provider.issuer)
 
     def _wanted(self, provider: JwtProvider, *, unknown_key: bool = False) -> KeysWanted | None:
         if isinstance(provider.jwks, LocalJwks):

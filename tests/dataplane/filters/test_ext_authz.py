@@ -254,6 +254,13 @@ def test_headers_of_the_service_take_the_place_of_the_callers(server: Any) -> No
     assert member.told == (("x-from", "authz"),)
 
 
+def test_a_value_is_appended_where_there_is_one(server: Any) -> None:
+    more = (option("x-a", "2", "append_if_exists"), option("x-b", "2", "append_if_exists"))
+    verdict = AuthorizationVerdict(True, request_headers=more)
+    _, seen = server()(get("reviews:9080", headers=(("x-a", "1"), ("x-a", "0"))), verdict)
+    assert seen.headers == (("x-a", "1,2"), ("x-a", "0"))
+
+
 @pytest.mark.parametrize(
     ("path", "to_set", "to_remove", "wanted"),
     [

@@ -367,3 +367,8 @@ def test_audiences_of_a_requirement_stand_for_those_of_the_provider() -> None:
         (RequireAll((bank, shop)), 401),
     ):
         assert status(served(Choosy(), required), bearing("issuer-a/1")) == wanted
+
+
+def test_another_kind_of_authorization_is_no_token(tokens: Known) -> None:
+    basic = get("reviews:9080", headers=(("authorization", "Basic issuer-a/1"),))
+    assert status(served(tokens, NEEDS_A), basic) == 401

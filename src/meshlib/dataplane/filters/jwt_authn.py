@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl, urlencode
 from ...model import Struct
 from ...model.authn import (
     AllowMissing,
-    AllowMissingOrFailed,
     JwtAuthn,
     JwtProvider,
     JwtRequirement,
@@ -182,7 +181,7 @@ def _named(required: JwtRequirement) -> Iterator[tuple[str, Audiences]]:
         case RequireAny(requirements) | RequireAll(requirements):
             for each in requirements:
                 yield from _named(each)
-        case AllowMissing() | AllowMissingOrFailed():
+        case _:
             return
 
 
@@ -197,7 +196,7 @@ def _is_met(required: JwtRequirement, good: Good | None, *, missing: bool = Fals
             return all(_is_met(each, good, missing=missing) for each in requirements)
         case AllowMissing():
             return missing
-        case AllowMissingOrFailed():
+        case _:
             return True
 
 
