@@ -379,6 +379,35 @@ async def test_3_2_metadata_has_a_limit_though_settings_were_never_acknowledged(
     assert world.service.calls == []
 
 
+async def test_cve_2023_44487_calls_that_are_reset_at_once_leave_nothing_behind(world):
+    """Rapid reset, also CVE-2023-35945 and CVE-2021-32778."""
+    guarded(world)
+    await asyncio.to_thread(reset_many, world.port, 90)
+    assert await world.call("/test.Service/Unary") == (0, "x")
+    assert sum(type(event.outcome).__name__ == "Response" for event in world.ended) >= 1
+
+
+def reset_many(port: int, calls: int) -> None:
+    connection = h2.connection.H2Connection()
+    connection.initiate_connection()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        for stream in range(1, 2 * calls, 2):
+            connection.send_headers(
+                stream,
+                [
+                    (":method", "POST"),
+                    (":scheme", "http"),
+                    (":path", "/test.Service/Both"),
+                    (":authority", "a"),
+                    ("te", "trailers"),
+                    ("content-type", "application/grpc"),
+                ],
+            )
+            connection.reset_stream(stream)
+        sock.sendall(connection.data_to_send())
+        sock.recv(65536)
+
+
 # --- no side effects, and changed metadata ---
 
 
