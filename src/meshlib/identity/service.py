@@ -101,19 +101,18 @@ class CaService:
     async def _tick(self) -> None:
         told = self._now()
         while True:
+            before = told
             try:
-                await asyncio.to_thread(self._advance)
+                wall, heard = self._wall(), self.acknowledged
+                await asyncio.to_thread(self._authority.advance, wall, heard)
+                told = self._now()
             except (IdentityError, OSError) as error:
                 log.error("the CA cannot go on: %s", error)  # noqa: TRY400 - its words say it all
-            before, told = told, self._now()
             if before != told:
                 self._wake()
                 for watch in self._watches:
                     watch()
             await asyncio.sleep(PAUSE)
-
-    def _advance(self) -> None:
-        self._authority.advance(self._wall(), self.acknowledged)
 
     def _now(self) -> Trust:
         return Trust(self._authority.bundle(), self._authority.revoked)
