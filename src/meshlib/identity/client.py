@@ -147,7 +147,6 @@ class CaSource(Feed):
             told = isinstance(error, grpc.Call)
             self._fail(f"{error.code().name}: {error.details()}" if told else str(error))
         else:
-            self._error = ""
             self._listen()
 
     def _ask(self) -> "tuple[tuple[bytes, ...], bytes]":
@@ -179,7 +178,7 @@ class CaSource(Feed):
                 bundles = {**current.bundles, domain: bundle}
                 made = replace(made, bundles=bundles, revoked=current.revoked)
             self._renewal.renewed(svid.not_before, svid.not_after, self._wall())
-            self._believed = True
+            self._believed, self._error = True, ""
             self.put(made)
         log.info("%s until %d, of %s", svid.spiffe_id, svid.not_after, where)
 
