@@ -8,6 +8,8 @@ caller is taken from everybody who is not known as a gateway.
 import re
 from collections.abc import Container
 from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
 from string import ascii_letters, digits
 
 from .message import Headers, Request
@@ -17,6 +19,8 @@ METADATA_SIZE = 16 << 10
 METADATA_COUNT = 128
 ENTRY = 32
 
+AUTHORIZATION = "authorization"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 INTERNAL = ("x-envoy-", "x-forwarded-", "x-meshlib-")
 HARMLESS = frozenset(
     {
@@ -72,37 +76,36 @@ def clean(request: Request, gateways: Container[str]) -> Request | Unclean:
     """
     peer = request.connection.peer
     vouched = peer.secure and peer.spiffe_id in gateways
-    headers = request.headers if vouched else without_internal(request.headers)
-    made = (_grpc if request.is_grpc else _http)(request, headers)
+    made = (_grpc if request.is_grpc else _http)(request, vouched)
     if vouched and isinstance(made, Request):
         called_for = (made.header("x-forwarded-for") or "").rpartition(",")[2].strip()
         return made.on_behalf_of(_with_port(called_for)) if called_for else made
     return made
 
 
-def _grpc(request: Request, headers: Headers) -> Request | Unclean:
+def _grpc(request: Request, vouched: bool) -> Request | Unclean:
     if _GRPC_PATH.fullmatch(request.path) is None:
         return BAD_PATH
-    size, credentials, untidy = request.binary_size, 0, False
-    for name, value in request.headers:
-        size += len(name) + len(value) + ENTRY
-        if not (value.isascii() and value.isprintable()):
-            return BAD_VALUE
-        if name == "authorization":
-            credentials += 1
-        elif name in NOT_METADATA:
-            untidy = True
-    if size > METADATA_SIZE or len(request.headers) > METADATA_COUNT:
+    headers = request.headers
+    values = "".join([value for _, value in headers])
+    if not (values.isascii() and values.isprintable()):
+        return BAD_VALUE
+    names = [name for name, _ in headers]
+    size = request.binary_size + len(values) + sum(map(len, names)) + len(names) * ENTRY
+    if size > METADATA_SIZE or len(names) > METADATA_COUNT:
         return TOO_MUCH
-    if credentials > 1:
+    kinds = {_kind(name) for name in names}
+    if Kind.CREDENTIALS in kinds and names.count(AUTHORIZATION) > 1:
         return SEVERAL
-    if untidy:
+    if Kind.HOP in kinds or Kind.CODING in kinds:
         headers = tuple([pair for pair in headers if pair[0] not in NOT_METADATA])
+    if Kind.INTERNAL in kinds and not vouched:
+        headers = without_internal(headers)
     return _with(request, request.path, request.authority, headers)
 
 
-def _http(request: Request, headers: Headers) -> Request | Unclean:
-    if _METHOD.fullmatch(request.method) is None:
+def _http(request: Request, vouched: bool) -> Request | Unclean:
+    if request.method not in METHODS and _METHOD.fullmatch(request.method) is None:
         return BAD_METHOD
     path = segments_unescaped(request.path)
     if path is None:
@@ -110,19 +113,47 @@ def _http(request: Request, headers: Headers) -> Request | Unclean:
     authority = canonical_host(request.authority)
     if authority is None:
         return BAD_HOST
-    credentials = 0
-    for name, value in request.headers:
-        if "_" in name:
-            return BAD_NAME
-        if name == "authorization":
-            credentials += 1
-        elif name == "transfer-encoding" and value.lower() != "chunked":
-            return BAD_CODING
-    if credentials > 1:
+    headers = request.headers
+    kinds = {_kind(name) for name, _ in headers}
+    if Kind.UNDERSCORE in kinds:
+        return BAD_NAME
+    if Kind.CODING in kinds and any(coding.lower() != "chunked" for coding in _codings(headers)):
+        return BAD_CODING
+    if Kind.CREDENTIALS in kinds and [name for name, _ in headers].count(AUTHORIZATION) > 1:
         return SEVERAL
+    if Kind.INTERNAL in kinds and not vouched:
+        headers = without_internal(headers)
     if authority != request.authority:
         headers = tuple([(n, authority if n == "host" else v) for n, v in headers])
     return _with(request, path, authority, headers)
+
+
+def _codings(headers: Headers) -> list[str]:
+    return [value for name, value in headers if name == "transfer-encoding"]
+
+
+class Kind(IntEnum):
+    """What there is to know of a header by its name."""
+
+    PLAIN = 0
+    CREDENTIALS = 1
+    CODING = 2
+    HOP = 3
+    INTERNAL = 4
+    UNDERSCORE = 5
+
+
+@lru_cache(maxsize=4096)
+def _kind(name: str) -> Kind:
+    if name == AUTHORIZATION:
+        return Kind.CREDENTIALS
+    if is_internal(name):
+        return Kind.INTERNAL
+    if "_" in name:
+        return Kind.UNDERSCORE
+    if name == "transfer-encoding":
+        return Kind.CODING
+    return Kind.HOP if name in NOT_METADATA else Kind.PLAIN
 
 
 def _with(request: Request, path: str, authority: str, headers: Headers) -> Request:
@@ -145,13 +176,10 @@ def is_internal(name: str) -> bool:
 
 
 def without_internal(headers: Headers) -> Headers:
-    """The very headers where there is nothing to take away."""
-    for name, _ in headers:
-        if name[:2] == "x-" and is_internal(name):
-            return tuple([pair for pair in headers if not is_internal(pair[0])])
-    return headers
+    return tuple([pair for pair in headers if not is_internal(pair[0])])
 
 
+@lru_cache(maxsize=1024)
 def canonical_host(authority: str) -> str | None:
     """In lower case and without a dot at the end; ``None`` where it is no host. "" is no host."""
     if not authority:
