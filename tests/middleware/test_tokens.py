@@ -485,3 +485,12 @@ async def test_a_call_goes_on_when_the_keys_have_come(mesh: meshlib.Mesh, site: 
 async def _status(session: aiohttp.ClientSession, site: str, headers: Any) -> int:
     async with session.get(site, headers=headers) as answer:
         return answer.status
+
+
+def test_a_member_tells_how_old_its_issuers_keys_are(mesh: meshlib.Mesh) -> None:
+    assert mesh.status()["issuers"] == {}
+    tokens: Any = mesh._engine.options.tokens
+    tokens._remote._fetch = Keys(FetchError("the issuer is down"))
+    judged(tokens, REMOTE, GOOD)
+    wanted = {"uri": SOURCE.uri, "age": None, "error": "the issuer is down"}
+    assert mesh.status()["issuers"] == {ISSUER: wanted}

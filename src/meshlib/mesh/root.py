@@ -381,16 +381,16 @@ class Mesh:
 
     def status(self) -> dict[str, Any]:
         """Version, source, counters: what this member knows and did."""
-        source = self._source
         return {
             "service": self.options.service,
             "namespace": self.options.namespace,
             "version": self._engine.snapshot.version,
             "listeners": sorted(self._engine.snapshot.listeners),
-            "source": source.status() if source is not None else {"kind": "not started"},
+            "source": self._source.status() if self._source else {"kind": "not started"},
             "calls": self.recorder.snapshot(),
             "access": self._engine.access,
             "identity": self._identity.status(),
+            "issuers": self._services.status(),
         }
 
     def ignored(self) -> tuple[str, ...]:
