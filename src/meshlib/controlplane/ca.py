@@ -1,5 +1,6 @@
 """The control plane's own CA: as a service, and as what it shows of itself."""
 
+import asyncio
 import logging
 import os
 import random  # noqa: TID251 - when to renew
@@ -41,6 +42,7 @@ ACCOUNT = "meshlib-control-plane"
 NAMESPACE = "istio-system"
 HOSTS = ("localhost", "127.0.0.1", "::1")
 DEFAULT_DOMAIN = "cluster.local"
+HEARS_FOR = 1.0
 
 
 class Ca(MembersOnly):
@@ -73,7 +75,7 @@ class Ca(MembersOnly):
         self.front = Front(context, self.believe, local)
         known = _authenticators(self.authority, store, wall, is_local=local is not None)
         self.service = CaService(self.authority, known, self.caller, wall=wall, clock=clock)
-        self.service.watch(self.front.look_again)
+        self.service.watch(self._look_again_soon)
 
     @property
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -84,6 +86,11 @@ class Ca(MembersOnly):
 
     def believe(self, chain: bytes) -> Leaf:
         return check_leaf(chain, self.authority.credentials(), self._wall(), Purpose.CLIENT)
+
+    def _look_again_soon(self) -> None:
+        """Those who are believed no more may hear why, before they are cut: after an emergency
+        they have to get another certificate."""
+        asyncio.get_running_loop().call_later(HEARS_FOR, self.front.look_again)
 
     def left(self, caller: Caller) -> float | None:
         return None if caller.leaf is None else max(0.0, caller.leaf.not_after - self._wall())

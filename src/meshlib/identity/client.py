@@ -222,7 +222,7 @@ class CaSource(Feed):
         return grpc.secure_channel(address.target, made, options)
 
     def _roots(self) -> bytes | None:
-        """Those that were told last, and with them those that were there at the beginning."""
+        """Those that were told last; those of the beginning may have been taken back since."""
         current = self.current()
         known = b"" if current is None else b"".join(b.pem for b in current.bundles.values())
         if known:

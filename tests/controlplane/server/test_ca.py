@@ -271,6 +271,20 @@ async def test_members_hear_of_the_next_root_before_it_signs(plane, tmp_path):
         await heard.until(lambda found: len(found.bundles["cluster.local"].roots) == 2)
 
 
+async def test_after_an_emergency_who_can_prove_it_has_another_certificate(plane, tmp_path):
+    address = CaAddress(target=f"unix:{tmp_path}/ca.sock", spiffe_id=str(spiffe_id("reviews")))
+    async with source_of(address) as heard:
+        first = await heard.until(lambda found: found.bundles["cluster.local"].sequence > 0)
+        plane.ca.authority.rotate(time.time(), emergency=True)
+        second = await heard.until(lambda found: found.svid.serial != first.svid.serial)
+        (root,) = second.bundles["cluster.local"].roots
+        assert root not in first.bundles["cluster.local"].roots
+        async with channel_of(plane, second.svid) as channel:
+            assert (await asked(channel, request(SECRET, "ROOTCA"))).type_url == SECRET
+        async with channel_of(plane, first.svid) as channel:
+            assert await refused(channel, request()) is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_on_this_machine_a_user_needs_no_token(plane, tmp_path):
     address = CaAddress(target=f"unix:{tmp_path}/ca.sock", spiffe_id=str(spiffe_id("reviews")))
     async with source_of(address) as heard:
