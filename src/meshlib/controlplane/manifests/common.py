@@ -9,6 +9,7 @@ import msgspec
 
 from .piece import Count, Flaw, Piece, Port, Text, not_yet
 
+_NAME = re.compile(r"[-._A-Za-z0-9]+")
 _PORT_NAME = re.compile(r"[a-zA-Z0-9](?:[-.\w]*[a-zA-Z0-9])?")
 
 
@@ -24,6 +25,12 @@ class Metadata(Piece, frozen=True):
         | {"finalizers", "ownerReferences", "creationTimestamp", "deletionTimestamp"}
         | {"deletionGracePeriodSeconds"}
     )
+
+    def rules(self) -> Iterator[Flaw]:
+        """Hosts, ids and references are made of both."""
+        for field, name in (("name", self.name), ("namespace", self.namespace)):
+            if not _NAME.fullmatch(name):
+                yield Flaw((field,), f"{name!r} is no name", "letters, digits, '-', '.' and '_'")
 
 
 class WorkloadSelector(Piece, frozen=True):
