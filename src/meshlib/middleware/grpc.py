@@ -97,12 +97,15 @@ class GrpcHooks:
         return self.aio_channel(target, options=options)
 
     def server_interceptors(self) -> list[grpc.ServerInterceptor]:
-        """For ``grpc.server(…, interceptors=)``; put it first."""
+        """For ``grpc.server(…, interceptors=)``; put it first: others before it would see bytes.
+
+        Messages of calls with a single one are read when the call was let in, and not before.
+        """
         self._runtime.serve()
         return [ServerInterceptor(self._runtime, self._loads)]
 
     def aio_server_interceptors(self) -> list[grpc.aio.ServerInterceptor]:
-        """For ``grpc.aio.server(interceptors=)``; put it first."""
+        """For ``grpc.aio.server(interceptors=)``; put it first, as :meth:`server_interceptors`."""
         self._runtime.serve()
         return [AioServerInterceptor(self._runtime, self._loads)]
 

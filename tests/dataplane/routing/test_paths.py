@@ -8,7 +8,12 @@ import pytest
 
 from meshlib.dataplane import CallEnded, Response
 from meshlib.dataplane.routing.matchers import path_of
-from meshlib.dataplane.routing.paths import canonical_path, merge_slashes
+from meshlib.dataplane.routing.paths import (
+    canonical_path,
+    has_escaped_slashes,
+    merge_slashes,
+    unescape_slashes,
+)
 from meshlib.model import (
     HttpConnectionManager,
     Listener,
@@ -57,6 +62,23 @@ def test_nothing_is_escaped_but_what_has_to_be(path: str, expected: str) -> None
 )
 def test_dots_at_the_end_leave_a_folder_and_a_query_alone(path: str, expected: str) -> None:
     assert canonical_path(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("/a%2Fb%5cc%5C", "/a/b\\c\\"), ("/a%252Fb", "/a%252Fb"), ("/a?b=%2F", "/a?b=%2F")],
+)
+def test_escaped_slashes_are_unescaped_once_and_in_the_path_alone(path: str, expected: str) -> None:
+    assert unescape_slashes(path) == expected
+    assert has_escaped_slashes(path) is (path != expected)
+
+
+@pytest.mark.parametrize("path", ["/%2%46", "/%%32%46", "/%%300%30", "/%2%65%2%65/a"])
+def test_no_escape_comes_of_unescaping(path: str) -> None:
+    made = canonical_path(path)
+    assert made is not None
+    assert canonical_path(made) == made
+    assert "%25" in made
 
 
 def tidy_mesh(*, merge_slashes: bool = False) -> VirtualMesh:
