@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from ...model.uri_template import TemplateError, parse_template
 from .decode import did_you_mean
 from .piece import Flaw, Piece, Text
 from .selection import Targeting, no_empty
@@ -179,6 +180,11 @@ def _template(path: str, name: str, index: int) -> Iterator[Flaw]:
         yield Flaw((name, index), f"{path!r}: only {{*}} and {{**}} stand for whole segments")
     elif segments.count("{**}") > 1 or "{*}" in segments[_after(segments, "{**}") :]:
         yield Flaw((name, index), f"{path!r}: {{**}} stands once, and no {{*}} after it")
+    else:
+        try:
+            parse_template(path.replace("{*}", "*").replace("{**}", "**"))
+        except TemplateError as refused:
+            yield Flaw((name, index), f"{path!r} {refused}")
 
 
 def _after(segments: list[str], segment: str) -> int:
