@@ -76,8 +76,7 @@ class Shim:
 
     def __init__(self, resources: NativeResources) -> None:
         self.resources = resources
-        folder = private_folder(self)
-        self.address = f"unix:{folder}/ads"
+        self.address = self._place()
         threads: Any = Threads()  # gRPC asks no more of a pool than to run things
         self._server = grpc.server(threads, handlers=[_Ads(resources)])
         try:
@@ -85,6 +84,14 @@ class Shim:
         except RuntimeError as error:
             raise IdentityError(f"gRPC cannot be told whom to believe: {error}") from error
         self._server.start()
+
+    def _place(self) -> str:
+        """Where no folder can be made, a socket has a name all the same. Others could ask there
+        whom this process calls, but nobody else can answer."""
+        try:
+            return f"unix:{private_folder(self)}/ads"
+        except OSError:
+            return f"unix-abstract:meshlib-{os.urandom(16).hex()}"
 
     def native(
         self, material: Material, roots: Mapping[str, bytes], ids: Sequence[str]

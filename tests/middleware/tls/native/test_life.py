@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 
 import grpc
 import pytest
@@ -170,6 +171,28 @@ async def test_who_forbids_roots_by_trust_domain_gets_no_connection(
     listening = words.Listening()
     caller.lead_to(listening.port, tls=words.mutual(words.REVIEWS))
     assert "only where GRPC_EXPERIMENTAL_XDS" in await client(caller, library).error()
+    listening.close()
+    assert listening.heard == b""
+
+
+async def test_it_goes_without_a_folder_of_its_own(
+    library, stock, ca, caller, client, words, monkeypatch
+):
+    """As in a container whose file system is read-only."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    caller.lead_to(stock(ca.svid(words.REVIEWS, dns=()), ca), tls=words.mutual(words.REVIEWS))
+    assert await client(caller, library).call()
+
+
+async def test_where_no_socket_can_be_made_there_is_no_connection(
+    library, caller, client, words, monkeypatch, tmp_path
+):
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    listening = words.Listening()
+    caller.lead_to(listening.port, tls=words.mutual(words.REVIEWS))
+    assert "gRPC cannot be told whom to believe" in await client(caller, library).error()
     listening.close()
     assert listening.heard == b""
 
