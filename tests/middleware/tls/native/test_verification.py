@@ -1,9 +1,10 @@
 """Servers whose certificates have a SPIFFE id and no other name: gRPC core verifies them itself."""
 
 import grpc
+import grpc.aio
 import pytest
 
-from meshlib.model import Exact, Prefix
+from meshlib.model import Address, Exact, Prefix
 from meshlib.model.security import (
     CertificateFiles,
     CertificateValidation,
@@ -208,3 +209,25 @@ async def test_the_server_hears_the_name_that_was_called(library, stock, ca, cal
     caller.lead_to(port, tls=words.mutual(words.REVIEWS))
     await played(caller, library)
     assert stock.asked == [words.HOST]
+
+
+async def test_an_endpoint_that_has_a_name_is_resolved_and_verified_alike(
+    stock, ca, foreign, caller, words
+):
+    port = stock(ca.svid(words.REVIEWS, dns=()), ca)
+    caller.lead_to(port, tls=words.mutual(words.REVIEWS))
+    [endpoint] = caller.engine.clusters["reviews"].balance.endpoints.values()
+    security = caller.runtime.security.upstream
+    for wanted, goes in ((words.REVIEWS, True), (words.RATINGS, False)):
+        transport = words.replace(
+            security.wanted_for(endpoint), tls=words.mutual(wanted), spiffe_id=wanted
+        )
+        dial = security.dial(transport, words.HOST)
+        target = dial.target(Address("localhost", port))
+        async with grpc.aio.secure_channel(target, dial.credentials, dial.options) as channel:
+            call = channel.unary_unary("/test.Echo/Say")(b"", timeout=20)
+            if goes:
+                assert await call
+            else:
+                with pytest.raises(grpc.aio.AioRpcError, match="did not match SANs"):
+                    await call
