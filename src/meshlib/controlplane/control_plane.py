@@ -29,7 +29,6 @@ from .profiles import Downgrade
 from .registration import Registrations
 from .registry import GRACE, Registry, hosts_of
 from .scope import Scope, Sidecar
-from .sds import Secrets
 from .server import AdsServer
 from .sources import Folder
 from .status import Status
@@ -101,17 +100,13 @@ class ControlPlane:
         ca_socket: str | Path | None = None,
     ) -> None:
         self._folder, self._documents = _source(config)
-        _check_address("listen", listen)
-        if admin is not None:
-            _check_address("admin", admin)
+        _check_addresses(listen=listen, admin=admin)
         self._cache = SnapshotCache(_group_of, missing=self._admit, check=False)
         self._status = Status(clock)
         self._registry = self._status.registry = Registry(clock, registration_grace)
-        if ca is not None and credentials is not None:
-            raise ConfigError(Problem("ControlPlane", "give ca or credentials, not both"))
-        self.ca = _ca(ca, ca_hosts, ca_socket) if ca is not None else None
+        self.ca = _ca(ca, ca_hosts, ca_socket, credentials)
         self._registrations = self._made_registrations(registration_token)
-        self._settled, self._is_refreshing = 0.0, False
+        self._settled, self._is_refreshing, self._rollback_on_nack = 0.0, False, rollback_on_nack
         self._settling: asyncio.TimerHandle | None = None
         self._server = AdsServer(
             self._cache,
@@ -124,23 +119,22 @@ class ControlPlane:
             credentials=credentials,
             settling=lambda: clock() < self._settled,
             beside=(self._registrations.handler, *(self.ca.handlers if self.ca else ())),
-            gate=self.ca,
-            front=self.ca.front if self.ca is not None else None,
-            secrets=Secrets(self.ca) if self.ca is not None else None,
+            ca=self.ca,
         )
-        token = admin_token or os.environ.get("MESHLIB_ADMIN_TOKEN")
-        self._admin = Admin(self._status, admin, token=token) if admin is not None else None
+        self._admin = self._made_admin(admin, admin_token)
         self._world = World()
         self._memory, self._offers = Memory(), Offers(self._registry)
         self._world_before: World | None = None
-        self._rollback_on_nack = rollback_on_nack
         self._findings: frozenset[Finding] = frozenset()
         self._server_listeners: dict[Hashable, frozenset[str]] = {}
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[None]] = set()
         self.errors: tuple[Problem, ...] = ()
-        self.address = listen
-        self.admin_address = admin
+        self.address, self.admin_address = listen, admin
+
+    def _made_admin(self, listen: str | None, token: str | None) -> Admin | None:
+        token = token or os.environ.get("MESHLIB_ADMIN_TOKEN")
+        return Admin(self._status, listen, token=token) if listen is not None else None
 
     def _made_registrations(self, token: str | None) -> Registrations:
         return Registrations(
@@ -372,16 +366,24 @@ class ControlPlane:
             LOG.info("downgraded %s", downgrade)
 
 
-def _ca(folder: str | Path, hosts: Sequence[str], socket_file: str | Path | None) -> "Ca":
+def _ca(
+    folder: str | Path | None,
+    hosts: Sequence[str],
+    socket_file: str | Path | None,
+    credentials: grpc.ServerCredentials | None,
+) -> "Ca | None":
     from .ca import Ca
 
-    return Ca(folder, hosts=hosts, socket_file=socket_file)
+    if folder is not None and credentials is not None:
+        raise ConfigError(Problem("ControlPlane", "give ca or credentials, not both"))
+    return None if folder is None else Ca(folder, hosts=hosts, socket_file=socket_file)
 
 
-def _check_address(name: str, address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise ConfigError(Problem(f"ControlPlane: {name}", f"{address!r} is not host:port"))
+def _check_addresses(**named: str | None) -> None:
+    for name, address in named.items():
+        host, _, port = ("any:0" if address is None else address).rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise ConfigError(Problem(f"ControlPlane: {name}", f"{address!r} is not host:port"))
 
 
 def _group_of(node: Node) -> Group:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
@@ -17,7 +17,6 @@ from .admin import LOOPBACK, Admin
 from .cache import SnapshotCache
 from .discovery import ExcessError, RequestError
 from .fetch import fetched
-from .front import Front
 from .gate import DeniedError, Gate
 from .limits import Limits, TokenBucket
 from .load_reports import LoadReports
@@ -27,6 +26,9 @@ from .sds import Secrets
 from .services import handlers
 from .status import Client, Status
 from .stream import Ears, OnListeners, OnNack, Stream, Wire
+
+if TYPE_CHECKING:
+    from .ca import Ca
 
 LOG = logging.getLogger("meshlib.controlplane")
 OPTIONS = (
@@ -49,8 +51,8 @@ class AdsServer:
     hears of every refusal (default: the cache, which may roll back), ``on_listeners`` of listeners
     that are asked for by name; ``wire`` is shown every message. While ``settling``, clients that
     knew endpoints of a cluster are not told that it has none; :meth:`wake` looks again.
-    ``beside`` are other services on the same port. ``gate`` says who calls, and who may; ``front``
-    stands before the port, and ``secrets`` has what is for each caller alone.
+    ``beside`` are other services on the same port. With a ``ca`` only its members
+    are let in, by its front.
 
     Belongs to the loop that started it.
     """
@@ -68,9 +70,7 @@ class AdsServer:
         wire: Wire | None = None,
         settling: Callable[[], bool] = lambda: False,
         beside: Sequence[grpc.GenericRpcHandler] = (),
-        gate: Gate | None = None,
-        front: Front | None = None,
-        secrets: Secrets | None = None,
+        ca: "Ca | None" = None,
     ) -> None:
         self.status = status or Status(time.monotonic)
         self.address = listen
@@ -81,9 +81,9 @@ class AdsServer:
         self._ears = Ears(on_nack or cache.refused, on_listeners, wire)
         self._settling = settling
         self._beside = tuple(beside)
-        self._gate = gate or Gate()
-        self._front = front
-        self._secrets = secrets
+        self._gate: Gate = ca or Gate()
+        self._front = None if ca is None else ca.front
+        self._secrets = None if ca is None else Secrets(ca)
         self._server: grpc.aio.Server | None = None
         self._streams: set[Stream] = set()
         self._open = 0

@@ -1,7 +1,6 @@
 """The composition root: options become an engine, a source of configuration, and hooks."""
 
 import asyncio
-import random  # noqa: TID251 - the one floor where luck comes in
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -109,17 +108,12 @@ class Mesh:
             on_no_config=on_no_config,
             runtime_layers=runtime_layers,
         )
-        self.recorder = Recorder()
+        self.recorder, self._identity = Recorder(), identity_of(self.options)
         self._engine = engine_of(self.options, self.recorder)
-        self._identity = identity_of(self.options)
         self._runtime = self._made_runtime()
         self._services = Services(self._runtime)
         self._upkeep = Upkeep(
-            self._engine,
-            self._runtime,
-            dice=random.random,
-            traffic=lambda name: self.recorder.has_called(name),  # noqa: PLW0108 - another's after a fork
-            fit=self._identity.fit,
+            self._engine, self._runtime, fit=self._identity.fit, traffic=self._has_called
         )
         self._source: Source | None = None
         self._started, self._starting, self._registered = False, threading.Lock(), Registered()
@@ -146,6 +140,9 @@ class Mesh:
 
     def _watched(self) -> "tuple[Entry, ...] | None":
         return None if self._source is None else self._source.watched()
+
+    def _has_called(self, cluster: str) -> bool:
+        return self.recorder.has_called(cluster)
 
     # --- life ---
 
