@@ -83,6 +83,8 @@ class Own:
             self._timer.cancel()
 
     def _renew(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if OWN_CERTIFICATE not in self._names:
             return
         try:
