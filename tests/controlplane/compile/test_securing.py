@@ -136,6 +136,33 @@ def test_what_a_rule_says_holds_for_all(cluster_of):
     assert san == SanMatcher(match=Exact("spiffe://a/b"), san_type=SanType.URI)
 
 
+def test_who_a_service_entry_names_answers_for_it_unless_a_workload_has_an_account(snapshot_of):
+    entry = """---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: named}
+spec:
+  hosts: [named.example]
+  location: MESH_INTERNAL
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  subjectAltNames: [spiffe://other/them]
+  endpoints:
+    - {address: 1.1.1.1}
+    - {address: 1.1.1.2, serviceAccount: me}
+"""
+    made = snapshot_of(entry, strict())
+    name = "outbound|80||named.example"
+    mutual = made.clusters[name].transport_socket_matches[0].tls
+    assert mutual.validation.match_subject_alt_names == (
+        uri("me"),
+        SanMatcher(match=Exact("spiffe://other/them"), san_type=SanType.URI),
+    )
+    (group,) = made.endpoints[name].endpoints
+    told = [one.metadata.get("meshlib", "spiffe_id") for one in group.lb_endpoints]
+    assert told == [None, "spiffe://cluster.local/ns/default/sa/me"]
+
+
 def test_a_port_or_subset_may_say_another(cluster_of):
     policy = "tls: {mode: DISABLE}\nportLevelSettings: [{port: {number: 81}, tls: {mode: SIMPLE}}]"
     assert cluster_of(policy).tls is None

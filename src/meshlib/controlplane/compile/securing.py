@@ -53,9 +53,10 @@ class Securing:
         """What callers are told of an endpoint: where it is said, what it takes, who it is."""
         place = ("source", str(workload.manifest.place_of(*workload.path)))
         takes = _takes_mutual_tls(workload, port, self._service, self._view)
-        if not (takes or self._is_named or workload.entry.service_account):
-            return model.Metadata((("meshlib", model.Struct((place,))),))
-        own = "meshlib", model.Struct((place, ("spiffe_id", self._id(workload))))
+        account = workload.entry.service_account
+        is_told = account or ((takes or self._is_named) and not self._said())
+        facts = (place, ("spiffe_id", self._id(workload))) if is_told else (place,)
+        own = "meshlib", model.Struct(facts)
         criteria = MATCH_FILTER, model.Struct(((TLS_MODE, ISTIO),))
         return model.Metadata((criteria, own) if takes else (own,))
 
@@ -64,12 +65,19 @@ class Securing:
         return spiffe_id(domain, home, workload.entry.service_account)
 
     def _names(self) -> tuple[str, ...]:
-        """Who may answer: what the ServiceEntry says, and the ids of all members who serve it."""
-        spec = self._service.manifest.spec
-        said = spec.subject_alt_names if isinstance(spec, ServiceEntry) else ()
+        """Who may answer: what the ServiceEntry says, and the ids of all members who serve it.
+
+        Where it says something, who names no account of his own is no member of the mesh.
+        """
+        said = self._said()
         if self._tls is not None and not self._is_mutual:
             return said
-        return tuple(sorted({*said, *map(self._id, self._service.workloads)}))
+        known = [w for w in self._service.workloads if w.entry.service_account or not said]
+        return tuple(sorted({*said, *map(self._id, known)}))
+
+    def _said(self) -> tuple[str, ...]:
+        spec = self._service.manifest.spec
+        return spec.subject_alt_names if isinstance(spec, ServiceEntry) else ()
 
 
 def _takes_mutual_tls(workload: Workload, port: int, service: MeshService, view: View) -> bool:

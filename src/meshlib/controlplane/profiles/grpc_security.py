@@ -3,16 +3,27 @@
 What cannot be had by those is no reason for plain text: there is nobody to call then.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ...model import Cluster, ClusterLoadAssignment, Endpoint, Listener, Static
+from ...model import (
+    Cluster,
+    ClusterLoadAssignment,
+    Endpoint,
+    Exact,
+    Listener,
+    SafeRegex,
+    Static,
+    StringMatcher,
+)
 from ...model.security import (
     CertificateProviderInstance,
     CertificateSource,
     CertificateValidation,
     DownstreamTls,
     RootSource,
+    SanMatcher,
     SdsSecret,
     SystemRoots,
     UpstreamTls,
@@ -102,12 +113,21 @@ def _certificate(source: CertificateSource | None) -> CertificateProviderInstanc
 
 
 def _validation(said: CertificateValidation | None) -> CertificateValidation | None:
-    """The kinds of names are not told apart: gRPC knows the older field alone."""
+    """The kinds of names are not told apart: gRPC knows the older field alone.
+
+    A name is told as a pattern: what is exact to gRPC core may be written in other letter case.
+    """
     roots = None if said is None else _roots(said.roots)
     if said is None or roots is None or said.crl:
         return None
-    names = tuple(replace(one, san_type=None) for one in said.match_subject_alt_names)
+    names = tuple(SanMatcher(match=_as_written(one.match)) for one in said.match_subject_alt_names)
     return CertificateValidation(roots=roots, match_subject_alt_names=names)
+
+
+def _as_written(name: StringMatcher) -> StringMatcher:
+    if isinstance(name, Exact) and not name.ignore_case:
+        return SafeRegex(re.escape(name.value))
+    return name
 
 
 def _roots(source: RootSource) -> RootSource | None:
