@@ -2,23 +2,22 @@
 
 from collections.abc import Container, Sequence
 
-from ..model import FilterDiscovery, HttpFilter, Listener, NonForwardingAction
+from ..model import FilterDiscovery, HttpFilter, Listener
 from ..model.authn import ExtAuthz, JwtAuthn
 from ..model.rbac import Rbac
 from .events import CallEnded, CallRecord
-from .filters.chain import FACTORIES, Filter, Service, Site, stacked
+from .filters.chain import FACTORIES, Filter, Site
 from .filters.local_reply import local_reply
-from .filters.rbac import RoleBasedAccessControl
 from .filters.router import Surroundings
 from .inbound_hygiene import BAD_PATH, Unclean, clean, segments_unescaped
+from .inbound_stacks import Stacks
 from .message import Cause, Failure, Outcome, Request, Response
 from .outbound import LiveListener
-from .routing.table import LiveRoute, RouteTable
+from .routing.table import RouteTable
 from .steps import Deliver, Serve, Steps, deliver
 
 LISTENER = "inbound"
 GONE = Failure(Cause.CANCELLED, "the caller went away")
-NO_ROUTE = 404
 FORBIDDEN = 403
 UNAUTHENTICATED = 16
 POLICIES = (Rbac, JwtAuthn, ExtAuthz, FilterDiscovery)
@@ -67,25 +66,26 @@ class Inbound:
         "_site",
         "_stacks",
         "guards",
-        "table",
     )
 
     def __init__(self, around: Surroundings, site: Site, gateways: Container[str] = ()) -> None:
-        self.table: RouteTable | None = None
         self._listener: LiveListener | None = None
         self.guards = False
         self._gateways = gateways
         self._around = around
         self._site = site
-        self._stacks: dict[tuple[LiveRoute | None, int], Service] = {}
         self._decorations: dict[int, tuple[Sequence[HttpFilter], tuple[Filter, ...]]] = {}
+        self._stacks = Stacks(None, self._decorated)
+
+    @property
+    def table(self) -> RouteTable | None:
+        return self._stacks.table
 
     def listen(self, listener: LiveListener | None) -> None:
         """Another configuration is in force."""
         self._listener = listener
         self.guards = listener is not None and _guards(listener.config)
-        self.table = None if listener is None else listener.router.table
-        self._stacks.clear()
+        self._stacks = Stacks(listener, self._decorated)
 
     def __call__(self, request: Request, extra: Sequence[HttpFilter]) -> Steps[Outcome]:
         around, tidied = self._around, self._tidied(request, extra)
@@ -101,7 +101,7 @@ class Inbound:
                 case Response():
                     outcome = yield from deliver(record, tidied)
                 case _:
-                    service = self._service(request, record, extra)
+                    service = self._stacks.find(request, record, extra)
                     outcome = yield from service(request, record)
             return outcome
         finally:
@@ -131,27 +131,6 @@ class Inbound:
             return path
         tidied = self._listener.tidy(Request("", "GET", made))
         return tidied.path if isinstance(tidied, Request) else path
-
-    def _service(
-        self, request: Request, record: CallRecord, extra: Sequence[HttpFilter]
-    ) -> Service:
-        route = None
-        if self.table is not None:
-            route = record.route = self.table.find(request)
-            if route is None:
-                return _lost
-        # Each handler has one and the same tuple for all of its calls.
-        key = route, id(extra)
-        found = self._stacks.get(key)
-        if found is None:
-            found = self._stacks[key] = self._stack(route, extra)
-        return found
-
-    def _stack(self, route: LiveRoute | None, extra: Sequence[HttpFilter]) -> Service:
-        configured = route.filters if route is not None else ()
-        kinds = {_kind(made) for made in configured}
-        added = tuple(made for made in self._decorated(extra) if _kind(made) not in kinds)
-        return stacked((*configured, *added), _innermost(route))
 
     def _decorated(self, extra: Sequence[HttpFilter]) -> tuple[Filter, ...]:
         if not extra:
@@ -187,31 +166,3 @@ def _guards(listener: Listener) -> bool:
     """Is anybody turned away here?"""
     filters = listener.http.http_filters
     return listener.tls is not None or any(isinstance(one.config, POLICIES) for one in filters)
-
-
-def _kind(made: Filter) -> object:
-    """What denies does not stand for what allows: without the latter all but those may pass."""
-    return type(made), made.action if isinstance(made, RoleBasedAccessControl) else None
-
-
-def _innermost(route: LiveRoute | None) -> Service:
-    if route is None or isinstance(route.config.action, NonForwardingAction):
-        return _served
-    return _answered
-
-
-def _served(request: Request, record: CallRecord) -> Steps[Outcome]:
-    answer: Outcome = yield Serve(request, record)
-    return (yield from deliver(record, answer))
-
-
-def _answered(request: Request, record: CallRecord) -> Steps[Outcome]:
-    """The route redirects or answers by itself; one that forwards leads nowhere (gRFC A36)."""
-    route = record.route
-    assert route is not None
-    return deliver(record, route.answer(request, record))
-
-
-def _lost(request: Request, record: CallRecord) -> Steps[Outcome]:
-    words = f"no inbound route for {request.method} {request.path}"
-    return local_reply(request, record, Cause.NO_ROUTE, NO_ROUTE, words, grpc_status=14)

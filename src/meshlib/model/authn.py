@@ -45,6 +45,8 @@ class JwtProvider:
 
     Without ``from_headers``, ``from_params`` and ``from_cookies``: ``Authorization: Bearer`` and
     the parameter ``access_token``. ``audiences`` empty: any. ``clock_skew_seconds`` for exp/nbf.
+    ``clear_route_cache``: a call with such a token is routed once more on its way in, for routes
+    may ask for its claims.
     """
 
     name: str
@@ -60,6 +62,7 @@ class JwtProvider:
     claim_to_headers: tuple[ClaimToHeader, ...] = ()
     clock_skew_seconds: int = 60
     normalize_space_delimited_claims: tuple[str, ...] = ()
+    clear_route_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """A route table, compiled: from a request to a live route."""
 
-from ...model import RedirectAction, Route, RouteConfiguration, VirtualHost
+from ...model import NonForwardingAction, RedirectAction, Route, RouteConfiguration, VirtualHost
 from ..message import Request
 from .conditions import VirtualClusters
 from .destination import Destination, LiveMirror
@@ -16,6 +16,7 @@ __all__ = ["Destination", "LiveHost", "LiveMirror", "LiveRoute", "Parts", "Route
 MEMO_SIZE = 1024
 MEMO_HEADERS = 8
 TLS_HEADERS = ("x-forwarded-proto", "x-envoy-internal")
+NOWHERE = Route(name="nowhere", action=NonForwardingAction())
 TO_HTTPS = Route(name="require_tls", action=RedirectAction(https_redirect=True))
 
 
@@ -71,7 +72,7 @@ class LiveHost:
 class Questions:
     """What a table asks of a request besides its host and path."""
 
-    __slots__ = ("_headers", "_is_constant", "_metadata", "_query", "_scheme", "of_luck")
+    __slots__ = ("_headers", "_is_constant", "_query", "_scheme", "of_facts", "of_luck")
 
     def __init__(self, config: RouteConfiguration) -> None:
         matches = [route.match for host in config.virtual_hosts for route in host.routes]
@@ -83,9 +84,13 @@ class Questions:
             names.update(TLS_HEADERS)
         self._headers = tuple(sorted(names))
         self._query = any(match.query_parameters for match in matches) or ":path" in names
-        self._metadata = any(match.dynamic_metadata for match in matches)
+        self.of_facts = any(match.dynamic_metadata for match in matches)
         self.of_luck = any(match.runtime_fraction is not None for match in matches)
-        self._is_constant = not (self.of_luck or self._metadata) and len(names) <= MEMO_HEADERS
+        self._is_constant = not (self.of_luck or self.of_facts) and len(names) <= MEMO_HEADERS
+
+    @property
+    def of_headers(self) -> bool:
+        return bool(self._headers)
 
     def answers(self, request: Request) -> tuple[object, ...] | None:
         """``None``: the next request alike may go elsewhere, or there is too much to ask."""
@@ -103,6 +108,9 @@ class Questions:
 
 
 class RouteTable:
+    """``nowhere`` stands for the route of a call while there is none: filters may find out what
+    routes ask for."""
+
     def __init__(self, config: RouteConfiguration, parts: Parts) -> None:
         self.config = config
         self._hosts = VirtualHosts(
@@ -111,7 +119,16 @@ class RouteTable:
         )
         self._asks = Questions(config)
         self._luck = parts.luck
+        self.nowhere: LiveRoute | None = None
+        if self._asks.of_facts:
+            bare = VirtualHost(name="", domains=("*",), routes=(NOWHERE,))
+            self.nowhere = LiveRoute(NOWHERE, bare, config, parts)
         self._memo: dict[tuple[object, ...], LiveRoute | None] = {}
+
+    @property
+    def asks(self) -> bool:
+        """May what a filter says of a request lead it elsewhere?"""
+        return self._asks.of_facts or self._asks.of_headers
 
     def host(self, request: Request) -> LiveHost | None:
         return self._hosts.find(request.authority or request.target)

@@ -56,6 +56,7 @@ def _provider(name: str) -> SearchStrategy[JwtProvider]:
         claim_to_headers=some(st.builds(ClaimToHeader, header_name=HEADER_NAME, claim_name=NAME)),
         clock_skew_seconds=st.integers(1, 100),
         normalize_space_delimited_claims=some(TEXT),
+        clear_route_cache=st.booleans(),
     )
 
 

@@ -162,6 +162,7 @@ def _encode_provider(provider: JwtProvider) -> Fields:
         ],
         "clock_skew_seconds": provider.clock_skew_seconds,
         "normalize_payload_in_metadata": _encode_normalized(provider),
+        "clear_route_cache": provider.clear_route_cache,
     }
 
 
@@ -173,7 +174,7 @@ def _encode_normalized(provider: JwtProvider) -> Fields | None:
 def _decode_provider(name: str, reader: Reader) -> JwtProvider:
     reader.refuse_set(*REFUSED)
     reader.skip("require_expiration")  # here every token must have one
-    for field in ("jwt_cache_config", "clear_route_cache", "pad_forward_payload_header"):
+    for field in ("jwt_cache_config", "pad_forward_payload_header"):
         if reader.has(field):
             reader.drop(field)
     return JwtProvider(
@@ -203,6 +204,7 @@ def _decode_provider(name: str, reader: Reader) -> JwtProvider:
         normalize_space_delimited_claims=reader.child("normalize_payload_in_metadata").texts(
             "space_delimited_claims"
         ),
+        clear_route_cache=reader.flag("clear_route_cache"),
     )
 
 
