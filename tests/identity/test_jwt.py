@@ -271,6 +271,14 @@ def test_a_key_set_that_verifies_nothing_is_refused_and_says_why(text: str, why:
         parse_keys(text)
 
 
+@pytest.mark.parametrize("said", [{"kty": "oct/" * 400}, jwk(RSA, alg="HS\n" * 400)])
+def test_a_useless_key_set_is_told_of_in_one_short_line(said: dict[str, Any]) -> None:
+    with pytest.raises(KeySetError, match="and 97 more") as refused:
+        parse_keys(keys_of(*[said] * 100))
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 400
+
+
 def test_a_short_rsa_key_is_not_used() -> None:
     short = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     with pytest.raises(KeySetError, match="less than 2048 bits"):

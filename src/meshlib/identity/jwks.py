@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from reprlib import repr as brief
 from typing import Any
 
 from ..errors import MeshError
@@ -17,6 +18,8 @@ from .jwt import (
 MAX_SIZE = 1024 * 1024
 MAX_KEYS = 100
 MIN_RSA_BITS = 2048
+MOST_REASONS = 3
+"""So many keys that are of no use are told of in one line."""
 
 CURVES = {
     "P-256": frozenset({"ES256"}),
@@ -90,8 +93,13 @@ def parse_keys(text: str | bytes) -> KeySet:
         except KeySetError as why:
             unused.append(f"keys[{index}]: {why}")
     if not keys:
-        raise KeySetError(f"no key of the set can be used: {'; '.join(unused)}")
+        raise KeySetError(f"no key of the set can be used: {_in_one_line(unused)}")
     return KeySet(tuple(keys), tuple(unused))
+
+
+def _in_one_line(reasons: list[str]) -> str:
+    more = len(reasons) - MOST_REASONS
+    return "; ".join(reasons[:MOST_REASONS]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _key(entry: object) -> Key:
@@ -107,7 +115,7 @@ def _key(entry: object) -> Key:
     if said is not None:
         allowed &= {said} if isinstance(said, str) else frozenset()
     if not allowed:
-        raise KeySetError(f"algorithm {said!r} is not one of this kind of key")
+        raise KeySetError(f"algorithm {brief(said)} is not one of this kind of key")
     return Key(key_id, allowed, _public(entry))
 
 
@@ -118,7 +126,7 @@ def _algorithms(entry: Mapping[str, object]) -> frozenset[str]:
         case "EC":
             return CURVES.get(str(entry.get("crv")), frozenset())
         case other:
-            raise KeySetError(f"keys of kind {other!r} verify no tokens")
+            raise KeySetError(f"keys of kind {brief(other)} verify no tokens")
 
 
 def _public(entry: Mapping[str, Any]) -> Any:
