@@ -323,7 +323,7 @@ class LockstepThatDrops(Lockstep):
     features = ("fail_on_data_errors",)
 
 
-SETTINGS = settings(max_examples=150, stateful_step_count=30, deadline=None, derandomize=True)
+SETTINGS = settings(max_examples=90, stateful_step_count=30, deadline=None, derandomize=True)
 Lockstep.TestCase.settings = LockstepThatDrops.TestCase.settings = SETTINGS
 TestLockstep = Lockstep.TestCase
 TestLockstepThatDrops = LockstepThatDrops.TestCase
