@@ -31,6 +31,7 @@ from .routing.regex_rewrite import Finditer, python_finditer
 from .routing.table import Parts, RouteTable
 from .snapshots import TableKey, assignment_of, routes_of, table_key, wildcards
 from .steps import AwaitConfig, Effect, Send, Steps, deliver
+from .unjudged import is_judged, unjudged
 from .upstream.cluster import UpstreamCluster
 from .upstream.dns import Addresses
 from .upstream.upstreams import Balances, prepare_clusters
@@ -121,6 +122,7 @@ class Engine:
         self._kept = Kept()
         self._runtime = _shares(self.options.runtime)
         self._addresses: dict[str, Addresses] = {}
+        self.awaits_policies = False  # to be known before anybody is served
         self._inbound = self._doorway()
 
     def apply(self, snapshot: Snapshot, absent: Collection[str] = ()) -> None:
@@ -248,10 +250,20 @@ class Engine:
         """
         if request.connection.refusal:
             return unwelcome(request, self.around)
+        if self.awaits_policies and not self.knows(LISTENER):
+            return unjudged(request, self.around, self._may_judge, self._inbound_of, extra)
+        return self._inbound_of(request, extra)
+
+    def _inbound_of(self, request: Request, extra: Sequence[HttpFilter]) -> Steps[Outcome]:
         doorway = self._inbound
         if doorway.table is None and not extra:
             return inbound(request, self.around)
         return doorway(request, extra)
+
+    def _may_judge(self, record: CallRecord) -> Generator[Effect, Any, bool]:
+        settled = (yield from self._wait(record, LISTENER)) or self.goes_direct
+        found = self.listeners.get(LISTENER)
+        return settled and is_judged(record.request, found.config if found else None)
 
     def _doorway(self) -> Inbound:
         around, options = self.around, self.options
@@ -332,7 +344,7 @@ class Engine:
         outcome: Outcome = Failure(Cause.CANCELLED, "the caller went away")
         listener = None
         try:
-            settled = self.knows(request.target) or (yield from self._wait(record))
+            settled = self.knows(request.target) or (yield from self._wait(record, request.target))
             listener = self.listener(request.target)
             if listener is None:
                 outcome = yield from self._unlisted(record, settled=settled)
@@ -342,17 +354,17 @@ class Engine:
                 around.observe(CallEnded(record, outcome, around.clock() - record.started))
         return (yield from listener.service(request))
 
-    def _wait(self, record: CallRecord) -> Generator[Effect, Any, bool]:
-        """Until it is settled whether the target is of the mesh, or for too long."""
+    def _wait(self, record: CallRecord, listener: str) -> Generator[Effect, Any, bool]:
+        """Until it is settled whether there is this listener, or for too long."""
         request, clock = record.request, self.around.clock
         limit = record.started + self.options.config_timeout
         deadline = asked_for(request, record.started)
         if deadline is not None:
             limit = min(limit, deadline)
-        while not self.knows(request.target):
+        while not self.knows(listener):
             left = limit - clock()
-            if left <= 0 or self.is_cut_off or not (yield AwaitConfig(request.target, left)):
-                return self.knows(request.target)
+            if left <= 0 or self.is_cut_off or not (yield AwaitConfig(listener, left)):
+                return self.knows(listener)
         return True
 
     def _unlisted(self, record: CallRecord, *, settled: bool) -> Steps[Outcome]:

@@ -122,8 +122,11 @@ class Identity:
         if found is None or found.svid is None:
             said = f"no certificate yet: {self.source.status().get('error')}"
             raise ConfigError(Problem("Mesh: identity", said))
-        roots = b"".join(bundle.pem for bundle in found.bundles.values())
-        return roots, found.svid.private_key, found.svid.certificate_chain
+        from ..identity.spiffe import TrustDomain
+
+        # Of no federated domain: its CA could claim the control plane's name as well.
+        own = found.bundles[str(TrustDomain.parse(found.svid.spiffe_id))]
+        return own.pem, found.svid.private_key, found.svid.certificate_chain
 
     def status(self) -> dict[str, Any]:
         """No secrets."""

@@ -65,6 +65,8 @@ class Remote:
             told = _identity(options, bootstrap)
             self._store = Store(options.last_known_good, told, wall=_wall)
             self._keeper = Keeper(self._store)
+        proven = identity is not None and identity.source is not None
+        engine.awaits_policies = proven and self._asks_inbound
         engine.around.blame = self._blame
         engine.around.why = self._why
         self._client = XdsClient(
@@ -77,6 +79,7 @@ class Remote:
             dice=random.random,
             runtime_layers=options.runtime_layers,
             is_called=self._is_called,
+            keeper=None if identity is None else identity.secrets,
         )
         self._load_reports = LoadReports(
             lambda: self._client.server,

@@ -1,0 +1,127 @@
+"""A member with an identity serves nobody before it knows who may call it."""
+
+import socket
+import time
+from concurrent import futures
+
+import aiohttp
+import grpc
+import pytest
+from aiohttp import web
+
+from meshlib import Mesh
+from meshlib.identity.authority import Authority
+from meshlib.identity.credentials import Bundle, Credentials
+from meshlib.identity.sources import StaticSource
+from meshlib.identity.spiffe import SpiffeId, TrustDomain
+from meshlib.identity.store import MemoryStore
+from meshlib.mesh.identity import Identity
+from meshlib.model import HttpConnectionManager, Listener, RouteConfiguration, gather
+from meshlib.testing.ads_server import AdsServer
+
+METHOD = "/test.Echo/Say"
+
+
+@pytest.fixture
+def nowhere():
+    """A port at which nobody listens, and nobody else may."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The certificate of a member, as files."""
+    ca = Authority.create(MemoryStore(), TrustDomain("cluster.local"), time.time())
+    svid = ca.issue(SpiffeId.parse("spiffe://cluster.local/ns/default/sa/reviews"), time.time())
+    (tmp_path / "svid.pem").write_bytes(svid.certificate_chain)
+    (tmp_path / "key.pem").write_bytes(svid.private_key)
+    (tmp_path / "key.pem").chmod(0o600)
+    (tmp_path / "bundle.pem").write_bytes(ca.bundle().pem)
+    monkeypatch.setenv("MESHLIB_CERT_DIR", str(tmp_path))
+    monkeypatch.setenv("MESHLIB_CONTROL_PLANE_TLS", "off")
+    return tmp_path
+
+
+async def status_of(mesh, patience=0.3):
+    """What a caller gets of it by aiohttp, who waits so long and no longer."""
+
+    async def served(_request):
+        return web.Response(text="served")
+
+    app = web.Application()
+    app.router.add_get("/", served)
+    mesh.aiohttp.setup(app)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    headers = {"x-envoy-expected-rq-timeout-ms": str(int(patience * 1000))}
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}/", headers=headers) as answer,
+        ):
+            return answer.status
+    finally:
+        await runner.cleanup()
+        await mesh.aclose()
+
+
+@pytest.mark.parametrize("on_no_config", ["wait", "fail", "last_good"])
+async def test_nobody_is_served_before_policies_are_known(folder, nowhere, on_no_config, tmp_path):
+    kept = tmp_path / "kept" if on_no_config == "last_good" else None
+    mesh = Mesh("me", control_plane=nowhere, on_no_config=on_no_config, last_known_good=kept)
+    assert await status_of(mesh) == 503
+
+
+async def test_who_says_direct_is_served_without_policies(folder, nowhere):
+    mesh = Mesh("me", control_plane=nowhere, on_no_config="direct")
+    assert await status_of(mesh, patience=20) == 200
+
+
+def test_no_grpc_call_is_served_before_policies_are_known(folder, nowhere):
+    mesh = Mesh("me", control_plane=nowhere, on_no_config="fail")
+    server = grpc.server(
+        futures.ThreadPoolExecutor(1), interceptors=mesh.grpc.server_interceptors()
+    )
+    echo = grpc.unary_unary_rpc_method_handler(lambda message, _call: message)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("test.Echo", {"Say": echo}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with (
+            grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+            pytest.raises(grpc.RpcError) as refused,
+        ):
+            channel.unary_unary(METHOD)(b"hello", timeout=20)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    finally:
+        server.stop(0).wait()
+        mesh.close()
+
+
+async def test_a_call_waits_for_the_first_word(folder):
+    inbound = Listener(
+        name="inbound", http=HttpConnectionManager(routes=RouteConfiguration(name="inside"))
+    )
+    plane = AdsServer(snapshot=gather(listeners=[inbound]))
+    try:
+        mesh = Mesh("me", control_plane=f"127.0.0.1:{plane.port}")
+        assert await status_of(mesh, patience=20) == 404  # no route leads to a handler
+    finally:
+        plane.stop()
+
+
+def test_a_federated_domain_does_not_vouch_for_the_control_plane():
+    ours = Authority.create(MemoryStore(), TrustDomain("cluster.local"), time.time())
+    theirs = Authority.create(MemoryStore(), TrustDomain("other.example"), time.time())
+    svid = ours.issue(SpiffeId.parse("spiffe://cluster.local/ns/default/sa/me"), time.time())
+    bundles: dict[str, Bundle] = {b.trust_domain: b for b in (theirs.bundle(), ours.bundle())}
+    source = StaticSource(Credentials(svid=svid, bundles=bundles))
+    roots, _, _ = Identity(source, "auto").shown_to_plane()
+    assert roots == ours.bundle().pem
