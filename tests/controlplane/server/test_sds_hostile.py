@@ -1,4 +1,4 @@
-"""What a member may try to get hold of another's secret, or to keep the CA busy (CVE-2021-34824)."""
+"""What a member may try to have of others' secrets, or to keep the CA busy (CVE-2021-34824)."""
 
 import asyncio
 import time
