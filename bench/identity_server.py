@@ -24,8 +24,9 @@ from meshlib.identity.sources import StaticSource
 from meshlib.identity.spiffe import SpiffeId, TrustDomain
 from meshlib.identity.store import MemoryStore
 from meshlib.middleware._drive import Runtime
+from meshlib.middleware._grpc_place import places_under
 from meshlib.middleware._grpc_serve import arriving
-from meshlib.middleware._tls_inbound import MUTUAL
+from meshlib.middleware._tls_modes import MUTUAL
 from meshlib.middleware.grpc import GrpcHooks
 from meshlib.model import (
     Address,
@@ -142,7 +143,7 @@ def caller(runtime: Runtime, context: Any, *, anew: bool) -> Callable[[int], Non
     def calls(number: int) -> None:
         for _ in range(number):
             path = f"/bench.Echo/Say{next(numbers)}" if anew else "/bench.Echo/Say"
-            request = arriving(runtime, path, handler)(b"", context)
+            request = arriving(runtime, path, handler, places_under)(b"", context)
             steps = runtime.inbound(request)
             effect = runtime.step(steps, None)
             assert type(effect).__name__ == "Serve", effect

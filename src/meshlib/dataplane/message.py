@@ -63,7 +63,7 @@ NOBODY = Peer()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """What a request came by. ``local_address`` is ``ip:port`` where it is known.
+    """What a request came by. ``local_address`` is ``ip:port`` where it is known, or ``:port``.
 
     ``refusal``: why nothing that comes by it is let in, "" where that is not so.
     """

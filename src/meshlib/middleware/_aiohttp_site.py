@@ -10,15 +10,11 @@ from aiohttp import web
 
 from ..identity.credentials import IdentityError
 from ._drive import Runtime
-from ._tls_peek import first_byte, is_tls
+from ._tls_peek import WHILE_FULL, Undecided, first_byte, is_tls
 
 log = logging.getLogger("meshlib")
 
 HANDSHAKE_TIMEOUT = 10.0
-UNDER_WAY = 1024
-"""Connections at most of which it is not yet known what they are."""
-WHILE_FULL = 1.0
-"""Seconds to wait when there are no descriptors left, as asyncio does."""
 
 
 class MeshSite(web.BaseSite):
@@ -37,18 +33,18 @@ class MeshSite(web.BaseSite):
         super().__init__(runner, backlog=backlog)
         self._runtime = runtime
         self._inbound = runtime.security.inbound
-        self._context = self._inbound.context()
+        self._context: ssl.SSLContext | None = None
         self._host = host
         self._reuse_port = bool(reuse_port)
         self.port = port
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._free = asyncio.Semaphore(UNDER_WAY)
+        self._undecided = Undecided()
 
     @property
     def name(self) -> str:
         host = self._host or "0.0.0.0"  # noqa: S104 - as aiohttp calls it
-        scheme = "http" if self._inbound.mode.plaintext else "https"
+        scheme = "http" if self._inbound.modes.at(self.port).plaintext else "https"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def start(self) -> None:
@@ -61,6 +57,7 @@ class MeshSite(web.BaseSite):
         )
         for family, _, _, _, address in dict.fromkeys(found):
             self._sockets.append(self._bound(family, address))
+        self._context = self._inbound.context(self.port)
         for listening in self._sockets:
             self._spawn(self._accept(listening))
 
@@ -84,26 +81,22 @@ class MeshSite(web.BaseSite):
         self._sockets.clear()
         await super().stop()
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Any) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._free.acquire()
             try:
                 connection, _ = await loop.sock_accept(listening)
             except OSError:
-                self._free.release()
                 log.exception("a connection could not be accepted")
                 await asyncio.sleep(WHILE_FULL)
                 continue
-            except BaseException:
-                self._free.release()
-                raise
-            self._spawn(self._admit(connection))
+            self._undecided.add(self._spawn(self._admit(connection)), connection)
 
     async def _admit(self, connection: socket.socket) -> None:
         """Hand it to aiohttp, or close it."""
@@ -122,14 +115,12 @@ class MeshSite(web.BaseSite):
         except asyncio.CancelledError:
             connection.close()
             raise
-        finally:
-            self._free.release()
 
     async def _context_for(self, connection: socket.socket) -> ssl.SSLContext | None:
-        mode = self._inbound.mode
-        if mode.tls is None:
+        modes, port = self._inbound.modes, self.port
+        if modes.at(port).tls is None:
             return None  # who may not come in is told so when he says what he wants
         secure = is_tls(await first_byte(asyncio.get_running_loop(), connection))
-        if not secure and not self._inbound.mode.plaintext:
+        if not secure and not modes.at(port).plaintext:
             raise ConnectionError("plain text is not let in")
         return self._context if secure else None

@@ -10,7 +10,6 @@ import itertools
 import logging
 import shutil
 import socket
-import sys
 import tempfile
 import threading
 import weakref
@@ -18,15 +17,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ._grpc_place import HANDED_ON, NAMES
 from ._tls_inbound import InboundSecurity
-from ._tls_peek import first_byte, is_tls
+from ._tls_peek import WHILE_FULL, Undecided, first_byte, is_tls
 
 log = logging.getLogger("meshlib")
 
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 BACKLOG = 1024
-SOURCE = "meshlib/"
-"""The name of our end of a handed on connection begins so; then follows whose it is."""
 
 
 class Front:
@@ -36,17 +34,17 @@ class Front:
         self.secure = self._folder / "tls"
         self.plain = self._folder / "plain"
         self._listening = _listening(address)
+        self.port: int = self._listening.getsockname()[1]
         self._numbers = itertools.count()
         self._loop = asyncio.SelectorEventLoop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._undecided = Undecided()
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
-    def start(self, server: Any) -> int:
+    def start(self, server: Any) -> None:
         """Until the server is gone."""
         threading.Thread(target=self._run, name="meshlib-grpc-front", daemon=True).start()
         weakref.finalize(server, _stop, self._loop)
-        port: int = self._listening.getsockname()[1]
-        return port
 
     def _run(self) -> None:
         loop = self._loop
@@ -64,33 +62,40 @@ class Front:
     async def _accept(self) -> None:
         loop = self._loop
         while True:
-            connection, address = await loop.sock_accept(self._listening)
+            try:
+                connection, address = await loop.sock_accept(self._listening)
+            except OSError:
+                log.exception("a connection could not be accepted")
+                await asyncio.sleep(WHILE_FULL)
+                continue
             task = loop.create_task(self._serve(connection, address))
             self._tasks.add(task)
+            self._undecided.add(task, connection)
             task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, connection: socket.socket, address: Any) -> None:
         with connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            modes = self._inbound.modes
             try:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 begins = await first_byte(self._loop, connection)
+                self._undecided.settle(asyncio.current_task())
                 secure = is_tls(begins)
-                if not begins or not (secure or self._inbound.mode.plaintext):
+                if not begins or not (secure or modes.at(self.port).plaintext):
                     return
                 with socket.socket(socket.AF_UNIX) as onward:
                     onward.setblocking(False)
-                    self._name(onward, address)
+                    self._name(onward, connection, address)
                     await self._connect(onward, self.secure if secure else self.plain)
                     await self._exchange(connection, onward)
             except (OSError, TimeoutError) as error:
                 log.debug("a connection from %s broke: %s", address, error)
 
-    def _name(self, onward: socket.socket, address: Any) -> None:
-        """The server reads the caller's address off the name of our socket."""
-        if sys.platform == "linux":
-            host, port = address[:2]
-            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            onward.bind(f"\0{SOURCE}{shown}/{next(self._numbers)}-{id(self):x}")
+    def _name(self, onward: socket.socket, connection: socket.socket, address: Any) -> None:
+        """The server reads off the name of our socket whence and where the caller came."""
+        if NAMES:
+            caller, here = _shown(address), _shown(connection.getsockname())
+            onward.bind(f"\0{HANDED_ON}{caller}/{here}/{next(self._numbers)}-{id(self):x}")
 
     async def _connect(self, onward: socket.socket, path: Path) -> None:
         while True:
@@ -113,11 +118,16 @@ class Front:
                 way.cancel()
 
     async def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        buffer = memoryview(bytearray(CHUNK))
-        while count := await self._loop.sock_recv_into(source, buffer):
-            await self._loop.sock_sendall(sink, buffer[:count])
+        # Who says nothing costs no memory: there is none before there is something to read.
+        while chunk := await self._loop.sock_recv(source, CHUNK):
+            await self._loop.sock_sendall(sink, chunk)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+
+
+def _shown(name: Any) -> str:
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _stop(loop: asyncio.AbstractEventLoop) -> None:

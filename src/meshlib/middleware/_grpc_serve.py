@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import grpc
 
 from ..dataplane import (
+    NOBODY,
     PLAINTEXT,
     Cause,
     Connection,
@@ -22,15 +23,18 @@ from ..dataplane import (
     Serve,
     Spawn,
 )
+from ..dataplane.inbound import LISTENER
 from ..dataplane.inbound_hygiene import ENTRY
 from ..dataplane.message import joined
+from ..dataplane.routing.ip_ranges import place_of
 from ..model import HttpFilter
 from ._deadline import receive, release
 from ._drive import Runtime
-from ._grpc_front import SOURCE
+from ._grpc_place import ABSTRACT, HANDED_ON, Places
 from ._grpc_status import CODES, grpc_status, report
 from ._peer import NAMED_BY, SERVED, served
 from ._tls_held import Cut
+from ._tls_inbound import is_encrypted
 
 Admission = Serve | Deliver
 """A call stands before its handler, or the mesh answers in the handler's place."""
@@ -41,32 +45,44 @@ HANDLERS_KEPT = 1024
 UNKNOWN = 2
 IP = ("ipv4", "ipv6")
 OF_HTTP = frozenset({"content-length", "content-type"})
+FindPlaces = Callable[[Any], Places | None]
+"""By the context of a call: where the server listens that it came to."""
 FOREVER = 1e9
 """Seconds that a synchronous server says when there is no deadline are more than these."""
 
 
-def arriving(runtime: Runtime, path: str, handler: Any) -> Callable[[Any, Any], Request]:
+def arriving(
+    runtime: Runtime, path: str, handler: Any, places: FindPlaces
+) -> Callable[[Any, Any], Request]:
     """Makes a request of each call of a method."""
     several = bool(handler.request_streaming)
     streaming = several or bool(handler.response_streaming)
 
     def arrive(message: Any, context: Any) -> Request:
         body = None if several else message
-        return inbound_request(runtime, path, context, streaming=streaming, body=body)
+        return inbound_request(runtime, path, context, places, streaming=streaming, body=body)
 
     return arrive
 
 
 def inbound_request(
-    runtime: Runtime, path: str, context: Any, *, streaming: bool, body: bytes | None = None
+    runtime: Runtime,
+    path: str,
+    context: Any,
+    places: FindPlaces,
+    *,
+    streaming: bool,
+    body: bytes | None = None,
 ) -> Request:
     """A call as it came in. What host it was sent to, grpcio does not say."""
     metadata = context.invocation_metadata()
     headers = tuple(pair for pair in metadata if type(pair[1]) is str) if metadata else ()
     left = context.time_remaining()
     deadline = None if left is None or left > FOREVER else runtime.clock() + left
-    source = source_of(context.peer())
-    connection = _connection(runtime, context, headers, source) if runtime.guards else PLAINTEXT
+    peer = context.peer()
+    source, connection = source_of(peer), PLAINTEXT
+    if runtime.guards or LISTENER in runtime.engine.listeners:
+        connection = _connection(runtime, context, headers, peer, places(context))
     return Request(
         "",
         "POST",
@@ -91,19 +107,24 @@ def _binary_size(metadata: Any) -> int:
     return sum(len(name) + len(value) + ENTRY for name, value in metadata if type(value) is bytes)
 
 
-def _connection(runtime: Runtime, context: Any, headers: Headers, source: str) -> Connection:
-    inbound = runtime.security.inbound
-    found = inbound.of_grpc(context.auth_context())
+def _connection(
+    runtime: Runtime, context: Any, headers: Headers, peer: str, places: Places | None
+) -> Connection:
+    auth, inbound = context.auth_context(), runtime.security.inbound
+    local = "" if places is None else places.at(peer, secure=is_encrypted(auth))
+    if not runtime.guards:
+        return inbound.placed.at(PLAINTEXT, local)
+    found = inbound.of_grpc(auth, place_of(local).port)
     if found is PLAINTEXT:
-        inbound.count(joined(headers, NAMED_BY) or "", source)
-    return found
+        inbound.count(joined(headers, NAMED_BY) or "", source_of(peer))
+    return inbound.placed.at(found, local)
 
 
 def source_of(peer: str) -> str:
     """``ipv6:%5B::1%5D:5`` is gRPC's word for ``[::1]:5``; sockets of files have no address."""
+    if peer.startswith(ABSTRACT + HANDED_ON):
+        return peer.split("/", 2)[1]
     kind, _, address = peer.partition(":")
-    if kind == "unix-abstract" and address.startswith(SOURCE):
-        return address.removeprefix(SOURCE).rpartition("/")[0]
     if kind not in IP:
         return ""
     return unquote(address) if "%" in address else address
@@ -151,7 +172,7 @@ class Enter:
         self._token = runtime.propagation.receive(admitted.headers)
         self._receipt = receive(runtime, inbound.deadline)
         connection = served(admitted)
-        self._served = None if connection is PLAINTEXT else SERVED.set(connection)
+        self._served = None if connection.peer is NOBODY else SERVED.set(connection)
         self._held: object = None
         if cut is not None and inbound.streaming and inbound.connection.peer.secure:
             self._held = runtime.security.inbound.held.hold(inbound.connection, cut)
@@ -191,19 +212,21 @@ def added(effect: object) -> Headers:
 
 
 class Handlers:
-    """Each method's handler, wrapped once."""
+    """Each method's handler, wrapped once; anew for another server that has it, too."""
 
     def __init__(self) -> None:
-        self._wrapped: dict[str, tuple[Any, Any]] = {}
+        self._wrapped: dict[str, tuple[Any, Any, Places | None]] = {}
 
-    def get(self, path: str, handler: Any) -> Any:
+    def get(self, path: str, handler: Any, places: Places | None = None) -> Any:
         known = self._wrapped.get(path)
-        return known[1] if known is not None and known[0] is handler else None
+        if known is None or known[0] is not handler or known[2] is not places:
+            return None
+        return known[1]
 
-    def keep(self, path: str, handler: Any, wrapped: Any) -> Any:
+    def keep(self, path: str, handler: Any, wrapped: Any, places: Places | None = None) -> Any:
         if len(self._wrapped) >= HANDLERS_KEPT:
             self._wrapped.clear()
-        self._wrapped[path] = (handler, wrapped)
+        self._wrapped[path] = (handler, wrapped, places)
         return wrapped
 
 

@@ -3,14 +3,13 @@
 import ssl
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..dataplane import PLAINTEXT, Connection, Peer
-from ..dataplane.inbound import LISTENER
 from ..identity.credentials import Credentials, IdentityError, UntrustedError
 from ..identity.leaf import Leaf, Purpose, check_leaf, life_of
-from ..identity.material import OWN_CERTIFICATE, OWN_ROOTS, Material, Materials, is_own
+from ..identity.material import Material, Materials, is_own
 from ..identity.tls import (
     CheckedContext,
     CheckedObject,
@@ -19,44 +18,20 @@ from ..identity.tls import (
     shown_chain,
     swapped,
 )
-from ..model import Listener
-from ..model.security import CertificateValidation, DownstreamTls, SdsSecret
+from ..model.security import DownstreamTls
+from ._placed import Placed
 from ._tls_held import Held
+from ._tls_modes import MUTUAL, Modes
 from ._tls_names import allowed, names_of
 
 if TYPE_CHECKING:
     from ._drive import Runtime
 
-MUTUAL = DownstreamTls(
-    certificate=SdsSecret(OWN_CERTIFICATE),
-    validation=CertificateValidation(roots=SdsSecret(OWN_ROOTS)),
-    require_client_certificate=True,
-)
-"""How members of the mesh are let in as long as nothing else is said."""
 STRANGER = Connection(refusal="a verified certificate is required")
 ENCRYPTED = Connection()
 COUNTED = 1024
 """Names of plaintext callers that are told apart."""
 OTHERS = "(others)"
-
-
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """``tls`` ``None``: connections are not encrypted. ``plaintext``: others are let in, too."""
-
-    tls: DownstreamTls | None
-    plaintext: bool
-
-
-SOURCE, PERMITTED = "meshlib", "PERMISSIVE"
-"""Where our control plane says that mutual TLS is as welcome as plain text, and how."""
-OPEN = Mode(None, plaintext=True)
-CLOSED = Mode(None, plaintext=False)
-PERMISSIVE = Mode(MUTUAL, plaintext=True)
-
-
-def is_member(tls: DownstreamTls) -> bool:
-    return tls.certificate == MUTUAL.certificate
 
 
 class InboundSecurity:
@@ -66,35 +41,12 @@ class InboundSecurity:
         self._runtime = runtime
         self._materials = materials
         self._wall = runtime.engine.options.wall
-        self._made: tuple[DownstreamTls, Material, CheckedContext] | None = None
+        self._made: dict[int | None, tuple[DownstreamTls, Material, CheckedContext]] = {}
         self._peers: OrderedDict[tuple[bytes, str], tuple[Leaf, Connection]] = OrderedDict()
+        self.modes = Modes(runtime)
+        self.placed = Placed()
         self.callers: Counter[str] = Counter()
         self.held = Held(runtime, self._is_refused)
-
-    @property
-    def mode(self) -> Mode:
-        """By the listener; where nothing is known of it, by the member's own option."""
-        runtime = self._runtime
-        listener = runtime.engine.listeners.get(LISTENER)
-        if runtime.mtls == "off":
-            strict = listener is not None and listener.config.tls and not listener.config.plaintext
-            return CLOSED if strict else OPEN
-        if runtime.mtls == "strict":
-            tls = None if listener is None else listener.config.tls
-            return Mode(tls or MUTUAL, plaintext=False)
-        return self._of(None if listener is None else listener.config)
-
-    def _of(self, listener: Listener | None) -> Mode:
-        tls = None if listener is None else listener.tls
-        if listener is not None and tls is not None and not listener.plaintext:
-            return Mode(tls, plaintext=False)
-        is_open = listener is None or listener.metadata.get(SOURCE, "mtls") == PERMITTED
-        if tls is None and not is_open:
-            return OPEN
-        # Who has nothing of its own to show lets in plain text where that is let in at all.
-        if self._runtime.credentials is None and is_member(tls or MUTUAL):
-            return OPEN
-        return PERMISSIVE if tls is None else Mode(tls, plaintext=True)
 
     def material(self, tls: DownstreamTls) -> Material:
         """Raises :class:`IdentityError` where there is nothing to show."""
@@ -103,29 +55,31 @@ class InboundSecurity:
             return self._materials.of(tls.certificate, None)
         return self._materials.of(tls.certificate, validation.roots, validation.crl)
 
-    def context(self) -> ssl.SSLContext:
+    def context(self, port: int | None = None) -> ssl.SSLContext:
         """Of the mode in force at each handshake."""
-        return swapped(self._current, server_side=True)
+        return swapped(partial(self._current, port), server_side=True)
 
-    def _current(self) -> ssl.SSLContext:
-        tls = self.mode.tls
+    def _current(self, port: int | None) -> ssl.SSLContext:
+        tls = self.modes.at(port).tls
         if tls is None:
             raise IdentityError("connections are not encrypted here any more")
-        material, known = self.material(tls), self._made
+        material, known = self.material(tls), self._made.get(port)
         if known is None or known[0] != tls or known[1] is not material:
             required = tls.require_client_certificate
-            context = server_context(material, self._check, required=required)
-            known = self._made = tls, material, context
+            context = server_context(material, partial(self._check, port), required=required)
+            known = self._made[port] = tls, material, context
         return known[2]
 
-    def _check(self, connection: CheckedObject) -> None:
-        refusal = self.connection(connection.shown).refusal
+    def _check(self, port: int | None, connection: CheckedObject) -> None:
+        refusal = self.connection(connection.shown, port=port).refusal
         if refusal:
             raise PeerRefusedError(refusal)
 
-    def connection(self, chain: bytes, server_name: str = "") -> Connection:
+    def connection(
+        self, chain: bytes, server_name: str = "", port: int | None = None
+    ) -> Connection:
         """Of an encrypted connection, by what the peer showed (PEM, the leaf first)."""
-        mode = self.mode
+        mode = self.modes.at(port)
         tls = mode.tls or MUTUAL
         if not chain:
             demanded = tls.require_client_certificate and not mode.plaintext
@@ -185,8 +139,8 @@ class InboundSecurity:
             return bool(self.connection(chain).refusal)
         return not _is_free(chain, self._materials.credentials())
 
-    def plaintext(self) -> Connection:
-        return PLAINTEXT if self.mode.plaintext else STRANGER
+    def plaintext(self, port: int | None) -> Connection:
+        return PLAINTEXT if self.modes.at(port).plaintext else STRANGER
 
     def count(self, name: str, source: str) -> None:
         """A call in plain text was let in."""
@@ -195,23 +149,28 @@ class InboundSecurity:
             caller = OTHERS
         self.callers[caller] += 1
 
-    def of_ssl(self, secured: ssl.SSLObject | None) -> Connection:
+    def of_ssl(self, secured: ssl.SSLObject | None, port: int | None) -> Connection:
         """``None``: it is in plain text."""
         if secured is None:
-            return self.plaintext()
+            return self.plaintext(port)
         if isinstance(secured, CheckedObject):
-            return self.connection(secured.shown, secured.asked)
-        return self.connection(shown_chain(secured))
+            return self.connection(secured.shown, secured.asked, port)
+        return self.connection(shown_chain(secured), port=port)
 
     # -- gRPC -----------------------------------------------------------------------------------
 
-    def of_grpc(self, auth: Mapping[str, Sequence[bytes]]) -> Connection:
+    def of_grpc(self, auth: Mapping[str, Sequence[bytes]], port: int | None) -> Connection:
         """By what gRPC core says of the connection that a call came by."""
-        kind = auth.get("transport_security_type")
-        if not kind or bytes(kind[0]) not in (b"ssl", b"tls"):
-            return self.plaintext()
+        if not is_encrypted(auth):
+            return self.plaintext(port)
         name = auth.get("ssl_requested_server_name")
-        return self.connection(_chain(auth), name[0].decode("ascii", "replace") if name else "")
+        asked = name[0].decode("ascii", "replace") if name else ""
+        return self.connection(_chain(auth), asked, port)
+
+
+def is_encrypted(auth: Mapping[str, Sequence[bytes]]) -> bool:
+    kind = auth.get("transport_security_type")
+    return kind is not None and bytes(kind[0]) in (b"ssl", b"tls")
 
 
 def _is_free(chain: bytes, credentials: Credentials) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 
 from aiohttp import hdrs, http_parser, web
@@ -146,15 +145,15 @@ async def respond(request: web.Request, response: web.StreamResponse) -> None:
 
 def _connection(runtime: Runtime, request: web.Request) -> Connection:
     """What is known of it; the address only where there is a configuration that may ask for it."""
-    transport, found = request.transport, PLAINTEXT
+    transport, found, inbound = request.transport, PLAINTEXT, runtime.security.inbound
+    name = None if transport is None else transport.get_extra_info("sockname")
+    local, port = (address_of(name), name[1]) if isinstance(name, tuple) else ("", None)
     if runtime.guards:
-        inbound = runtime.security.inbound
         secured = None if transport is None else transport.get_extra_info("ssl_object")
-        found = inbound.of_ssl(secured)
+        found = inbound.of_ssl(secured, port)
         if found is PLAINTEXT:
             inbound.count(request.headers.get(NAMED_BY, ""), source_of(request))
-    local = None if transport is None else transport.get_extra_info("sockname")
-    return replace(found, local_address=address_of(local)) if isinstance(local, tuple) else found
+    return inbound.placed.at(found, local)
 
 
 async def _served(

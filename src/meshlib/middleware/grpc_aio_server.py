@@ -12,6 +12,7 @@ from ..dataplane import Deliver, Headers, Outcome, Race, Request, Send, Serve, S
 from . import grpc_server
 from ._drive import Runtime
 from ._grpc_message import reading, shown
+from ._grpc_place import Places, places_under
 from ._grpc_serve import (
     Admission,
     Enter,
@@ -57,15 +58,19 @@ def wrapped(runtime: Runtime, path: str, handler: Any, loads: Loads) -> Any:
         return rewrapped(handler, generating(runtime, path, handler, loads))
     if inspect.iscoroutinefunction(behaviour):
         return rewrapped(handler, awaited(runtime, path, handler, loads))
-    served = behaviour_of(grpc_server.wrapped(runtime, path, handler, loads))
+    served = behaviour_of(grpc_server.wrapped(runtime, path, handler, loads, _places))
     return rewrapped(handler, lambda request, context: served(request, ThreadContext(context)))
+
+
+def _places(context: Any) -> Places | None:
+    return places_under(context.native)
 
 
 class ThreadContext:
     """What a synchronous handler on an asyncio server is given: it knows the status it set."""
 
     def __init__(self, context: Any) -> None:
-        self._context = context
+        self._context = self.native = context
         self._code: Any = None
         self._ended = False
         context.add_callback(self._end)
@@ -97,7 +102,7 @@ def awaited(
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     """Around a coroutine: it returns its response, or writes its responses to the context."""
     behaviour, read = behaviour_of(handler), reading(handler)
-    arrive = arriving(runtime, path, handler)
+    arrive = arriving(runtime, path, handler, places_under)
     extra = filters_of(behaviour)
 
     async def serve(request: Any, context: Any) -> Any:
@@ -134,7 +139,7 @@ def generating(
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     """Around an asynchronous generator of responses."""
     behaviour, read = behaviour_of(handler), reading(handler)
-    arrive = arriving(runtime, path, handler)
+    arrive = arriving(runtime, path, handler, places_under)
     extra = filters_of(behaviour)
 
     async def serve(request: Any, context: Any) -> AsyncIterator[Any]:

@@ -10,9 +10,11 @@ from ..dataplane import Deliver, Headers, Outcome, Race, Send, Serve, Spawn, Ste
 from ._drive import Runtime
 from ._grpc_load import trailers_of
 from ._grpc_message import deserialized, reading, shown
+from ._grpc_place import places_behind
 from ._grpc_serve import (
     Admission,
     Enter,
+    FindPlaces,
     Handlers,
     added,
     arriving,
@@ -40,20 +42,25 @@ class ServerInterceptor(grpc.ServerInterceptor):
         if handler is None:
             return None
         path: str = handler_call_details.method
-        return self._handlers.get(path, handler) or self._handlers.keep(
-            path, handler, wrapped(self._runtime, path, handler, self._loads)
-        )
+        places = places_behind(continuation)
+        made = self._handlers.get(path, handler, places)
+        if made is None:
+            made = wrapped(self._runtime, path, handler, self._loads, lambda _context: places)
+            self._handlers.keep(path, handler, made, places)
+        return made
 
 
-def wrapped(runtime: Runtime, path: str, handler: Any, loads: Loads) -> Any:
+def wrapped(runtime: Runtime, path: str, handler: Any, loads: Loads, places: FindPlaces) -> Any:
     make = streaming if handler.response_streaming else unary
-    return rewrapped(handler, make(runtime, path, handler, loads))
+    return rewrapped(handler, make(runtime, path, handler, loads, places))
 
 
-def unary(runtime: Runtime, path: str, handler: Any, loads: Loads) -> Callable[[Any, Any], Any]:
+def unary(
+    runtime: Runtime, path: str, handler: Any, loads: Loads, places: FindPlaces
+) -> Callable[[Any, Any], Any]:
     """Around a handler with one response."""
     behaviour, read = behaviour_of(handler), reading(handler)
-    arrive = arriving(runtime, path, handler)
+    arrive = arriving(runtime, path, handler, places)
     extra = filters_of(behaviour)
 
     def serve(request: Any, context: Any) -> Any:
@@ -85,11 +92,11 @@ def unary(runtime: Runtime, path: str, handler: Any, loads: Loads) -> Callable[[
 
 
 def streaming(
-    runtime: Runtime, path: str, handler: Any, loads: Loads
+    runtime: Runtime, path: str, handler: Any, loads: Loads, places: FindPlaces
 ) -> Callable[[Any, Any], Iterator[Any]]:
     """Around a handler with a stream of responses."""
     behaviour, read = behaviour_of(handler), reading(handler)
-    arrive = arriving(runtime, path, handler)
+    arrive = arriving(runtime, path, handler, places)
     extra = filters_of(behaviour)
 
     def serve(request: Any, context: Any) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from meshlib.model.rbac import CidrRange
         ("[2001:db8::1]:443", 6, 443),
         ("[fe80::1%eth0]:443", 6, 443),
         ("[::ffff:10.1.2.3]:80", 4, 80),
+        (":80", 0, 80),
         ("10.1.2.3:", 4, None),
         ("10.1.2.3:http", 4, None),
         ("10.1.2.3:999999", 4, None),
@@ -23,7 +24,9 @@ def test_an_address_is_read_with_its_port(address: str, version: int, port: int 
     assert (place.version, place.port) == (version, port)
 
 
-@pytest.mark.parametrize("address", ["", "unix:/run/x", "reviews:80", "10.1.2.3", "[::1]", ":80"])
+@pytest.mark.parametrize(
+    "address", ["", "unix:/run/x", "reviews:80", "10.1.2.3", "[::1]", "80", ":http"]
+)
 def test_what_is_no_address_is_nowhere(address: str) -> None:
     assert place_of(address) == NOWHERE
 

@@ -488,6 +488,7 @@ def words():
     found.__dict__.update(
         Ca=Ca,
         Client=Client,
+        Echo=Echo,
         Listening=Listening,
         Member=Member,
         MUTUAL=MUTUAL,

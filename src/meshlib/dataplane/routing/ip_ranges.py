@@ -25,13 +25,15 @@ NOWHERE = Place()
 
 @lru_cache(maxsize=4096)
 def place_of(address: str) -> Place:
-    """``ip:port`` or ``[ip]:port`` read; whatever else is nowhere."""
+    """``ip:port``, ``[ip]:port`` or, of an unknown address, ``:port`` read; else it is nowhere."""
     host, _, port = address.rpartition(":")
+    known = port.isascii() and port.isdigit() and len(port) <= 5
+    if not host:
+        return Place(port=int(port)) if known and address[:1] == ":" else NOWHERE
     try:
         ip = _plain(ip_address(host.removeprefix("[").removesuffix("]").partition("%")[0]))
     except ValueError:
         return NOWHERE
-    known = port.isascii() and port.isdigit() and len(port) <= 5
     return Place(ip.version, int(ip), int(port) if known else None)
 
 
