@@ -28,7 +28,7 @@ from ..manifests.virtual_service import (
 )
 from ..scope import Scope
 from ..world import World
-from . import http_rules, unbalanced
+from . import claims, http_rules, unbalanced
 
 Rules = Manifest[VirtualService]
 
@@ -51,6 +51,7 @@ def check(world: World) -> Iterator[Finding]:
         for index, route in enumerate(manifest.spec.http):
             yield from _weights(manifest, index, route)
             yield from http_rules.check(manifest, index, route)
+            yield from claims.check(manifest, index, route)
             if _is_for_grpc_only(manifest, view(manifest.namespace)):
                 yield from http_rules.check_for_grpc(manifest, index, route)
             yield from _in_vain(manifest, index, route, view(manifest.namespace))

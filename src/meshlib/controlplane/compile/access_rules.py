@@ -8,10 +8,9 @@ from ... import model
 from ...model import rbac
 from ..manifests.authorization_policy import AuthorizationPolicy, Condition, Operation, Rule, Source
 from ..manifests.manifest import Manifest
+from .claims import JWT, PAYLOAD, claim_matcher
 from .trust_domains import TrustDomains
 
-JWT = "envoy.filters.http.jwt_authn"
-PAYLOAD = "payload"
 ANYTHING = model.SafeRegex(".+")
 EXPERIMENTAL = "experimental."
 _KEYED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]+\])+)")
@@ -244,8 +243,9 @@ def _claim(key: str) -> Callable[[Sequence[str]], rbac.Rule]:
 
     def make(values: Sequence[str]) -> rbac.Rule:
         texts = tuple(map(_text, values))
-        match: model.ValueMatch = texts[0] if len(texts) == 1 else model.OrMatch(texts)
-        return _metadata(JWT, (PAYLOAD, *path), model.OrMatch((model.ListMatch(match), match)))
+        return rbac.MetadataRule(
+            claim_matcher(path, texts[0] if len(texts) == 1 else model.OrMatch(texts))
+        )
 
     return make
 

@@ -1,12 +1,14 @@
 """HTTPMatchRequests → RouteMatches; what only the control plane knows is resolved here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ... import model
+from ..manifests.claims import claim_path, is_claim
 from ..manifests.http_match import HTTPMatchRequest, StringMatch
 from ..manifests.virtual_service import MESH, HTTPRoute
 from ..scope import Scope
+from .claims import claim_matcher
 
 ANY_PATH = model.RouteMatch(path=model.PathPrefix("/"))
 
@@ -56,13 +58,34 @@ def route_match(match: HTTPMatchRequest) -> model.RouteMatch:
             model.QueryParameterMatcher(name=name, match=_text(wanted))
             for name, wanted in sorted(match.query_params.items())
         ),
+        dynamic_metadata=(
+            *_claims(match.headers),
+            *_claims(match.without_headers, invert=True),
+        ),
     )
 
 
+def _claims(
+    said: Mapping[str, StringMatch], *, invert: bool = False
+) -> Iterator[model.MetadataMatcher]:
+    """Of a token that is not there, or not believed, nothing is known."""
+    for name, wanted in sorted(said.items()):
+        if is_claim(name):
+            path = claim_path(name)
+            assert path is not None, "checked when it was read"
+            yield claim_matcher(path, _text(wanted), invert=invert)
+
+
+def _named(said: Mapping[str, StringMatch]) -> Iterator[tuple[str, StringMatch]]:
+    for name, wanted in sorted(said.items()):
+        if not is_claim(name):
+            yield name, wanted
+
+
 def _headers(match: HTTPMatchRequest) -> Iterator[model.HeaderMatcher]:
-    for name, wanted in sorted(match.headers.items()):
+    for name, wanted in _named(match.headers):
         yield model.HeaderMatcher(name=name.lower(), match=_text(wanted))
-    for name, unwanted in sorted(match.without_headers.items()):
+    for name, unwanted in _named(match.without_headers):
         yield model.HeaderMatcher(
             name=name.lower(),
             match=_text(unwanted),

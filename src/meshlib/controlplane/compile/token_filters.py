@@ -17,7 +17,7 @@ from ...model.authn import (
 )
 from ..manifests.manifest import Manifest
 from ..manifests.request_authentication import JWTRule, RequestAuthentication
-from .access_rules import JWT, PAYLOAD
+from .claims import JWT, PAYLOAD
 from .matches import ANY_PATH
 
 DISCOVERY = "/.well-known/openid-configuration"
@@ -61,6 +61,7 @@ def _provider(name: str, rule: JWTRule) -> JwtProvider:
         payload_in_metadata=PAYLOAD,
         claim_to_headers=tuple(_claims(rule)),
         normalize_space_delimited_claims=(*SPACE_DELIMITED, *rule.space_delimited_claims),
+        clear_route_cache=True,
     )
 
 

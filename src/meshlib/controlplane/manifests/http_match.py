@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from .claims import claim_path, is_claim
 from .piece import Flaw, Piece, Port, Regex
 
 
@@ -45,3 +46,9 @@ class HTTPMatchRequest(Piece, frozen=True):
                 yield Flaw((field,), "one of exact, prefix or regex is missing")
         if self.uri is not None and self.uri.prefix == "":
             yield Flaw(("uri", "prefix"), "prefix must not be empty")
+        for field, names in (("headers", self.headers), ("withoutHeaders", self.without_headers)):
+            for name in names:
+                if is_claim(name) and claim_path(name) is None:
+                    said = f"{name!r} is neither a header nor a claim"
+                    hint = "@request.auth.claims.<name>, or @request.auth.claims[a][b]"
+                    yield Flaw((field, name), said, hint, at_key=True)
