@@ -6,7 +6,7 @@ import pytest
 
 from meshlib.controlplane import Scope, compile_snapshot
 from meshlib.controlplane.scope import Sidecar
-from meshlib.model import Address, Struct
+from meshlib.model import Address, SafeRegex, Struct
 from meshlib.model.authn import ExtAuthz, JwtAuthn
 from meshlib.model.rbac import Rbac, RbacAction
 from meshlib.model.security import SdsSecret
@@ -21,6 +21,14 @@ spec: {selector: {app: reviews}, ports: [{name: http, port: 80, targetPort: 8080
 """
 RULE = "{rules: [{to: [{operation: {methods: [GET]}}]}]}"
 TOKENS = "{jwtRules: [{issuer: issuer.example, jwks: '{}'}]}"
+CUSTOM = RULE.replace("{rules", "{action: CUSTOM, provider: {name: p}, rules", 1)
+PROVIDER = """\
+---
+kind: MeshConfig
+extensionProviders:
+  - name: p
+    envoyExtAuthzHttp: {service: reviews.default.svc.cluster.local, port: 80}
+"""
 
 
 def said(kind, spec, name="x", namespace="default"):
@@ -87,20 +95,12 @@ def test_a_policy_for_waypoints_holds_for_nobody(inbound_of):
 
 
 def test_filters_stand_in_the_order_of_their_meaning(inbound_of):
-    mesh = """\
----
-kind: MeshConfig
-extensionProviders:
-  - name: p
-    envoyExtAuthzHttp: {service: reviews.default.svc.cluster.local, port: 80}
-"""
-    custom = RULE.replace("{rules", "{action: CUSTOM, provider: {name: p}, rules", 1)
     listener = inbound_of(
-        mesh,
+        PROVIDER,
         access(RULE.replace("{rules", "{action: AUDIT, rules", 1), "audit"),
         access(name="allow"),
         access(RULE.replace("{rules", "{action: DENY, rules", 1), "deny"),
-        access(custom, "custom"),
+        access(CUSTOM, "custom"),
         said("RequestAuthentication", TOKENS, "tokens"),
     )
     assert [type(one.config) for one in listener.http.http_filters[:3]] == [
@@ -240,6 +240,23 @@ def test_what_stands_before_a_member_survives_the_wire(inbound_of, mode):
     )
     (received,) = decode_snapshot([encode_json(listener)]).listeners.values()
     assert received == unplaced(listener)
+
+
+def test_all_headers_by_a_star_survive_the_wire(inbound_of):
+    """An empty suffix would be one that protocol buffers cannot tell from none."""
+    fields = (
+        "includeRequestHeadersInCheck",
+        "headersToUpstreamOnAllow",
+        "headersToDownstreamOnDeny",
+        "headersToDownstreamOnAllow",
+    )
+    every = ", ".join(f'{field}: ["*"]' for field in fields)
+    provider = PROVIDER.replace("port: 80}", f"port: 80, {every}}}")
+    listener = inbound_of(provider, access(CUSTOM))
+    (asked,) = (one.config for one in listener.http.http_filters if type(one.config) is ExtAuthz)
+    assert asked.allowed_headers == (SafeRegex(".*"),)
+    (received,) = decode_snapshot([encode_json(listener)]).listeners.values()
+    assert asked in [one.config for one in received.http.http_filters]
 
 
 def test_ports_that_differ_survive_the_wire(inbound_of):

@@ -16,6 +16,7 @@ from .view import View
 
 TIMEOUT = 0.2
 FORBIDDEN = "403"
+ANY_NAME = model.SafeRegex(".*")
 
 
 def providers_of(view: View) -> Mapping[str, ExtAuthz]:
@@ -71,6 +72,8 @@ def _names(patterns: Iterable[str]) -> tuple[model.StringMatcher, ...]:
 
 
 def _name(pattern: str) -> model.StringMatcher:
+    if pattern == "*":
+        return ANY_NAME
     if pattern.startswith("*"):
         return model.Suffix(pattern[1:], ignore_case=True)
     if pattern.endswith("*"):
