@@ -34,7 +34,9 @@ def few(monkeypatch):
     monkeypatch.setattr(_tls_peek.Undecided.__init__, "__defaults__", (FEW,))
 
 
-async def test_those_who_say_nothing_keep_nobody_out(few, kind, port_of, client, productpage, words):
+async def test_those_who_say_nothing_keep_nobody_out(
+    few, kind, port_of, client, productpage, words
+):
     port = await port_of(kind)
     with contextlib.ExitStack() as held:
         silent = [held.enter_context(one) for one in connected(port, 3 * FEW)]
