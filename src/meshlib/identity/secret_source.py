@@ -40,8 +40,8 @@ class SecretSource(Feed):
     def named(self, name: str) -> Secret | None:
         return self._secrets.get(name)
 
-    def hear(self, secret: Secret) -> None:
-        """Raises :class:`IdentityError` for one that cannot be used, and keeps the one before."""
+    def check(self, secret: Secret) -> None:
+        """Raises :class:`IdentityError` for one that cannot be used."""
         roots = secret.name == OWN_ROOTS or secret.name.startswith(f"{SCHEME}:")
         if roots and not split(secret.trusted_ca):
             raise IdentityError(f"the secret {secret.name!r} has no roots in PEM")
@@ -49,6 +49,10 @@ class SecretSource(Feed):
             raise IdentityError(f"the secret {secret.name!r} is no certificate with its key")
         if roots and secret.name != OWN_ROOTS:
             TrustDomain.parse(secret.name)
+
+    def hear(self, secret: Secret) -> None:
+        """Raises :class:`IdentityError` for one that cannot be used, and keeps the one before."""
+        self.check(secret)
         with self._putting:
             self._secrets = {**self._secrets, secret.name: secret}
             self._settle()

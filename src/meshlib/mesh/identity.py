@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, Problem
 from ..identity.credentials import Credentials, CredentialSource, Forget, IdentityError
+from ..identity.material import Secrets, no_secrets
 from ..middleware._drive import Runtime
+from .discovered import Discovered
 from .options import Options
 from .securing import Fit, fit_for
 
 if TYPE_CHECKING:
+    from ..identity.spiffe import TrustDomain
     from ..xds.bootstrap import Bootstrap
     from .registration import Inbound
 
@@ -29,6 +32,7 @@ TRUST_DOMAIN = "MESHLIB_TRUST_DOMAIN"
 WORKLOAD_API = "SPIFFE_ENDPOINT_SOCKET"
 FOLDER = "MESHLIB_CERT_DIR"
 PLANE_TLS = "MESHLIB_CONTROL_PLANE_TLS"
+SDS = "MESHLIB_SDS"
 TLS_MODE_LABEL = "security.istio.io/tlsMode"
 FILE_WATCHER = "file_watcher"
 PINNED = "sha256:"
@@ -38,12 +42,21 @@ it cannot be, and what is done in that case begins."""
 
 
 class Identity:
-    """``source`` ``None``: nothing proves who this is. Safe from any thread."""
+    """``source`` ``None``: nothing proves who this is. Safe from any thread.
+
+    ``secrets`` are those of the control plane; ``None``: there is no control plane.
+    """
 
     def __init__(
-        self, source: CredentialSource | None, mtls: str, *, secures_plane: bool = True
+        self,
+        source: CredentialSource | None,
+        mtls: str,
+        *,
+        secures_plane: bool = True,
+        secrets: Discovered | None = None,
     ) -> None:
         self.source = source
+        self.secrets = secrets
         self._mtls = mtls
         self._secures_plane = source is not None and secures_plane
 
@@ -61,6 +74,11 @@ class Identity:
         if self.for_calls is None:
             return None
         return lambda: (self._mtls, dict(runtime.security.inbound.callers))
+
+    @property
+    def named(self) -> Secrets:
+        """Secrets of other names than the member's own."""
+        return no_secrets if self.secrets is None else self.secrets.source.named
 
     @property
     def for_calls(self) -> CredentialSource | None:
@@ -137,13 +155,49 @@ class Identity:
 def identity_of(options: Options, environ: Mapping[str, str] = os.environ) -> Identity:
     """No I/O. Raises :class:`ConfigError` for what contradicts itself or is half said."""
     made = _source(options, environ)
+    secrets = _discovered(options, environ, has_source=made is not None)
+    is_discovered = secrets is not None and secrets.is_identity
+    if secrets is not None and is_discovered:
+        made = secrets.source
     if made is None and options.mtls == "strict":
         said = f"'strict' needs an identity: {CA}, {WORKLOAD_API}, {FOLDER} or a bootstrap's files"
         raise ConfigError(Problem("Mesh: mtls", said))
-    word = environ.get(PLANE_TLS, "on")
+    secures = _is_on(environ, PLANE_TLS, "on") and not is_discovered
+    return Identity(made, options.mtls, secures_plane=secures, secrets=secrets)
+
+
+def _discovered(
+    options: Options, environ: Mapping[str, str], *, has_source: bool
+) -> Discovered | None:
+    """The own name is taken from the control plane where that is wanted, or nothing else could
+    make good on ``strict``: who only might be somebody would wait for it in vain."""
+    is_wanted = _is_on(environ, SDS, "off")
+    has_plane = options.control_plane is not None or options.bootstrap is not None
+    if is_wanted and (has_source or not has_plane):
+        why = "something else says who this is" if has_source else "there is no control plane"
+        raise ConfigError(Problem(SDS, f"'on', and {why}"))
+    if not has_plane:
+        return None
+    from ..identity.secret_source import SecretSource
+
+    made = SecretSource(_trust_domain(environ), clock=_wall)
+    return Discovered(made, is_wanted or (options.mtls == "strict" and not has_source))
+
+
+def _is_on(environ: Mapping[str, str], name: str, usual: str) -> bool:
+    word = environ.get(name, usual)
     if word not in ("on", "off"):
-        raise ConfigError(Problem(PLANE_TLS, f"{word!r} is neither 'on' nor 'off'"))
-    return Identity(made, options.mtls, secures_plane=word == "on")
+        raise ConfigError(Problem(name, f"{word!r} is neither 'on' nor 'off'"))
+    return word == "on"
+
+
+def _trust_domain(environ: Mapping[str, str]) -> "TrustDomain":
+    from ..identity.spiffe import TrustDomain
+
+    try:
+        return TrustDomain(environ.get(TRUST_DOMAIN) or "cluster.local")
+    except IdentityError as error:
+        raise ConfigError(Problem(TRUST_DOMAIN, str(error))) from error
 
 
 def _source(options: Options, environ: Mapping[str, str]) -> CredentialSource | None:
@@ -177,10 +231,10 @@ def _of_ca(options: Options, environ: Mapping[str, str]) -> CredentialSource:
 
 def _named(options: Options, environ: Mapping[str, str]) -> str:
     """Who this is, where nobody has to prove it."""
-    from ..identity.spiffe import SpiffeId, TrustDomain
+    from ..identity.spiffe import SpiffeId
 
+    domain = _trust_domain(environ)
     try:
-        domain = TrustDomain(environ.get(TRUST_DOMAIN) or "cluster.local")
         account = options.service or "default"
         return str(SpiffeId.of_workload(domain, options.namespace, account))
     except IdentityError as error:

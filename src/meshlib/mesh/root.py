@@ -133,6 +133,7 @@ class Mesh:
         )
         made.native, made.propagate_deadlines = NativeResources(), self.options.propagate_deadlines
         made.credentials, made.mtls = self._identity.for_calls, self.options.mtls
+        made.security.secrets = self._identity.named
         return made
 
     def _want(self, listener: str) -> None:

@@ -16,6 +16,7 @@ from ..xds.encodings import Request, SendDelta, SendRequest
 from ..xds.lines import shown_request, shown_response
 from ..xds.resolver import Update
 from ..xds.responses import RawResource, ResourceError, ResponseReceived
+from ..xds.secrets import Keeper, SecretChanged
 from ..xds.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
 from ..xds.watches import NOT_FOUND
 from .ads_law import AdsLaw
@@ -174,6 +175,7 @@ class AdsPair:
         delta: bool = False,
         servers: Mapping[str | None, tuple[Server, ...]] | None = None,
         is_called: Callable[[str], bool] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.now = 0.0
         self.tokens = Tokens()
@@ -181,9 +183,14 @@ class AdsPair:
         only = Server(server_uri="control-plane", server_features=features, delta=delta)
         self.servers: Mapping[str | None, tuple[Server, ...]] = servers or {None: (only,)}
         self.discovery = Discovery(
-            self.tokens.decode, dice=lambda: luck, servers=self.servers, is_called=is_called
+            self.tokens.decode,
+            dice=lambda: luck,
+            servers=self.servers,
+            is_called=is_called,
+            keeper=keeper,
         )
         self.updates: list[Update] = []
+        self.secrets: list[SecretChanged] = []
         self.reports: list[str] = []
         self.notes: list[str] = []
         every = dict.fromkeys(each for group in self.servers.values() for each in group)
@@ -242,6 +249,8 @@ class AdsPair:
                     self._planes[server.server_uri].perform(effect)
                 case Report(text, routine):
                     (self.notes if routine else self.reports).append(text)
+                case SecretChanged():
+                    self.secrets.append(effect)
                 case Update():
                     self.updates.append(effect)
         for plane in self._planes.values():

@@ -152,7 +152,9 @@ class Ads:
         return any(state.names for state in self._types.values())
 
     def _subscription_changed(self, event: SubscriptionChanged) -> tuple[Action, ...]:
-        state = self._types[event.type_url]
+        state = self._types.get(event.type_url)
+        if state is None:
+            return self._not_asked(event)
         new = tuple(dict.fromkeys(n for n in event.subscribe if n not in state.names))
         state.names.update(dict.fromkeys(new))
         gone = tuple(dict.fromkeys(n for n in event.unsubscribe if n in state.names))
@@ -165,6 +167,15 @@ class Ads:
         if not state.names:
             state.version = state.error = ""
         return actions
+
+    def _not_asked(self, event: SubscriptionChanged) -> tuple[Action, ...]:
+        """Not of this server: what it says of such could be read and forged on the way."""
+        actions: list[Action] = []
+        for name in event.subscribe:
+            error = f"{self._source} is not asked for secrets: it is reached in plain text"
+            actions += self._watches.disown(event.type_url, name, error)
+            actions += self._report(f"{event.type_url} {name}", f"{name}: {error}")
+        return tuple(actions)
 
     def _ask(self, type_url: str, change: Change) -> tuple[Action, ...]:
         """Say the names of a type, on a stream that is opened when there is none."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 from ._fields import Fields
@@ -52,6 +53,11 @@ class Server:
     @property
     def is_secure(self) -> bool:
         return self.shown is not None or self.channel_creds.type != "insecure"
+
+    @property
+    def keeps_secrets(self) -> bool:
+        """May keys come from it: is nobody between?"""
+        return self.is_secure or is_local(self.server_uri)
 
     @property
     def speaks_delta(self) -> bool:
@@ -146,3 +152,17 @@ def _certificates(config: Fields) -> dict[str, Any]:
         config.blame(missing, "certificate_file and private_key_file go together")
     config.seconds("refresh_interval", 600.0)
     return files
+
+
+def is_local(target: str) -> bool:
+    """Does it stay on this machine? A name that is to be resolved is somebody else's word."""
+    if target.startswith(("unix:", "unix-abstract:")):
+        return True
+    address = target.removeprefix("dns:///").removeprefix("ipv4:").removeprefix("ipv6:")
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

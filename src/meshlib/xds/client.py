@@ -23,6 +23,7 @@ from .lines import CONNECT_TIMEOUT, Connect, Line, Lines, Wire
 from .messages import GarbageError, decode_response
 from .resolver import Update
 from .responses import Decode
+from .secrets import Keeper, SecretChanged, shown
 from .status import status_of
 from .transport import Ended, News, Received, Sent, Stream, can_connect
 from .watches import Entry
@@ -32,7 +33,7 @@ NOT_ACTED_ON = "is accepted but not acted on"
 
 @dataclass(frozen=True, slots=True)
 class _Wake:
-    """Look again: there are new names, or it is over."""
+    """Look again: there may be new names, or it is over."""
 
 
 class XdsClient:
@@ -42,7 +43,7 @@ class XdsClient:
     ``wire`` hears all that is said, on the client's thread. ``on_contact`` hears why no server
     answers, and "" when one does again; ``on_note`` what is no problem. ``reconnects`` makes the
     one who says how long to wait between two streams to a server. ``is_called``: are calls to this
-    cluster under way?
+    cluster under way? ``keeper`` is given the secrets that resources name; nobody else is.
     """
 
     def __init__(  # noqa: PLR0913 - what it hears with, and what it is made of
@@ -61,6 +62,7 @@ class XdsClient:
         reconnects: Callable[[Dice], Reconnects] = Reconnects,
         runtime_layers: Iterable[str] = (),
         is_called: Callable[[str], bool] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._bootstrap = bootstrap
         self._on_update = on_update
@@ -76,7 +78,9 @@ class XdsClient:
             runtime_layers=runtime_layers,
             reconnects=reconnects,
             is_called=is_called,
+            keeper=keeper,
         )
+        self._keeper = keeper
         self._mailbox: queue.SimpleQueue[News | _Wake] = queue.SimpleQueue()
         self._lines = Lines(bootstrap.node, self._mailbox.put, connect, wire)
         self._watched: dict[str, str] = {}  # targets, by the names of their listeners
@@ -88,13 +92,15 @@ class XdsClient:
         self._last = Update(Snapshot(), frozenset())
 
     def start(self) -> None:
-        """Idempotent; the stream opens when the first listener is watched."""
+        """Idempotent; the stream opens when there is something to ask for."""
         with self._lock:
             if self._thread is not None or self._closed:
                 return
             self._thread = threading.Thread(target=self._run, name="meshlib-ads", daemon=True)
             self._pid = os.getpid()
             self._thread.start()
+        if self._keeper is not None and self._keeper.always:
+            self._mailbox.put(_Wake())
 
     def watch(self, target: str) -> None:
         """Ask for the listener of a target and all that it leads to; cheap when done before.
@@ -151,7 +157,7 @@ class XdsClient:
 
     def entries(self) -> tuple[Entry, ...]:
         """Everything that is watched, as it is known now."""
-        return self._discovery.watches.entries()
+        return tuple(map(shown, self._discovery.watches.entries()))
 
     def ignored(self) -> tuple[str, ...]:
         """``room/resource: field path: is accepted but not acted on``."""
@@ -264,8 +270,17 @@ class XdsClient:
                     self._run_errand(effect)
                 case Report(text, routine):
                     self._report(text, self._on_note if routine else self._on_problem)
+                case SecretChanged():
+                    self._hand_on(effect)
                 case Update():
                     self._publish(effect)
+
+    def _hand_on(self, change: SecretChanged) -> None:
+        assert self._keeper is not None, "else none is asked for"
+        if change.secret is None:
+            self._keeper.lose(change.name)
+        else:
+            self._keeper.hear(change.secret)
 
     def _run_errand(self, errand: Errand) -> None:
         match errand.action:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..clock import Dice
 from ..errors import Problem
+from ..model.security import Secret
 from .ads import Ads, Event, Report, SubscriptionChanged
 from .authority import Authorities, Errand, Servers
 from .backoff import Reconnects
@@ -13,13 +14,14 @@ from .codec import InvalidResourceError
 from .names import canonical
 from .resolver import Resolver, Update
 from .responses import Decode, Decoded
+from .secrets import Deliveries, Keeper, SecretChanged, checked
 from .trust import distrusted
-from .types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
+from .types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SECRET
 from .watches import Entry, Watches
 
 TYPES = (LISTENER, EXTENSION, ROUTE, CLUSTER, ENDPOINT, RUNTIME)
 
-Effect = Errand | Report | Update
+Effect = Errand | Report | SecretChanged | Update
 
 CALLS_END = 1.0
 """Seconds between two looks whether the last call has left a cluster."""
@@ -64,20 +66,24 @@ class Discovery:
         runtime_layers: Iterable[str] = (),
         reconnects: Callable[[Dice], Reconnects] = Reconnects,
         is_called: Callable[[str], bool] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._decode = decode
         self._dice = dice
         self._reconnects = reconnects
         self.watches = Watches()
         self._authorities = Authorities(servers, self.watches, self._converse)
-        self._resolver = Resolver(self.watches, runtime_layers, is_called)
+        self._resolver = Resolver(self.watches, runtime_layers, is_called, keeper)
+        self._keeper = keeper
+        self._types = TYPES if keeper is None else (*TYPES, SECRET)
+        self._deliveries = Deliveries()
         self._let_go_at: float | None = None
 
     def _converse(self, server: Server) -> Ads:
         return Ads(
             self.watches,
             self._decoded if server.is_trusted else self._distrusted,
-            types=TYPES,
+            types=self._types if server.keeps_secrets else TYPES,
             reconnects=self._reconnects(self._dice),
             server_features=server.server_features,
             source=server.server_uri,
@@ -93,6 +99,8 @@ class Discovery:
             what = "is of a type that no filter asked for (type_urls)"
             problem = Problem(f"extensions/{decoded.name}: typed_config", what)
             raise InvalidResourceError(type_url, decoded.name, problem)
+        if isinstance(decoded.resource, Secret):
+            checked(self._keeper, decoded.resource)
         return decoded
 
     def watch(self, listeners: Iterable[str], now: float) -> tuple[Effect, ...]:
@@ -152,7 +160,7 @@ class Discovery:
                 error=error,
                 resources=tuple(entry for entry in entries if entry.type_url == url),
             )
-            for url in TYPES
+            for url in self._types
             for version, nonce, error in [self._said(url)]
         )
 
@@ -172,7 +180,8 @@ class Discovery:
 
     def _said(self, type_url: str) -> tuple[str, str, str]:
         """Version, nonce and error of a type; of several servers, all that they say."""
-        states = [ads.types[type_url] for ads in self._authorities.conversations.values()]
+        every = [ads.types for ads in self._authorities.conversations.values()]
+        states = [types[type_url] for types in every if type_url in types]
         return (
             _joined(state.version for state in states),
             _joined(state.nonce for state in states),
@@ -183,6 +192,8 @@ class Discovery:
         effects: list[Effect] = list(news)
         while changes := self._resolver.resolve():
             effects += self._apply(changes, now)
+        if self._keeper is not None:  # before the clusters that have use for them
+            effects += self._deliveries.due(self._resolver.secrets())
         if self._resolver.holds and self._let_go_at is None:
             self._let_go_at = now + CALLS_END
         update = self._resolver.update(self.version)

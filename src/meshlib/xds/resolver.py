@@ -18,7 +18,9 @@ from ..model import (
 )
 from .ads import SubscriptionChanged
 from .extensions import found, goes_without
-from .types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME
+from .secrets import Keeper, of_cluster
+from .secrets import wanted as wanted_secrets
+from .types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SECRET
 from .watches import Entry, Watches
 
 MAX_AGGREGATION = 16
@@ -72,7 +74,7 @@ class Resolver:
     """Make before break: what is complete replaces what serves, and not a moment earlier.
 
     ``is_called`` says of a cluster whether calls to it are under way: what routes have left is kept
-    up to date until they end (gRFC A31).
+    up to date until they end (gRFC A31). ``keeper`` says which secrets are discovered.
     """
 
     def __init__(
@@ -80,8 +82,10 @@ class Resolver:
         watches: Watches,
         runtime_layers: Iterable[str] = (),
         is_called: Callable[[str], bool] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._watches = watches
+        self._keeper = keeper
         self._is_called = is_called
         self._held: dict[str, None] = {}
         self._layers = dict.fromkeys(runtime_layers)
@@ -99,6 +103,10 @@ class Resolver:
         """Is it of a kind that none of the filters takes that are to use it?"""
         asking = [d for x in self._known_listeners() if (d := x.discoveries.get(config.name))]
         return bool(asking) and not any(isinstance(config.config, d.types) for d in asking)
+
+    def secrets(self) -> list[Entry]:
+        """All that are asked for."""
+        return [self._entry(SECRET, name) for name in self._subscribed.get(SECRET, ())]
 
     def resolve(self) -> tuple[SubscriptionChanged, ...]:
         """Take in what the watches know; what must be asked or forgotten for it."""
@@ -211,10 +219,12 @@ class Resolver:
         return all(self._is_ready(child, made, depth - 1) for child in children)
 
     def _branch(self, name: str) -> Branch | None:
-        """The cluster as it may serve: a new one once its endpoints are known (warming)."""
+        """The cluster as it may serve: a new one once its endpoints and secrets are known."""
         entry, old = self._entry(CLUSTER, name), self._branches.get(name)
         if entry.resource is None:
             return None if entry.is_known_failed else self._refreshed(old)
+        if not self._has_secrets(entry.resource):
+            return self._refreshed(old)
         service = entry.resource.load_assignment_name
         if service is None:
             return Branch(entry.resource, None)
@@ -222,6 +232,14 @@ class Resolver:
         if endpoints.resource is not None or endpoints.is_known_failed:
             return Branch(entry.resource, endpoints.resource)
         return self._refreshed(old)
+
+    def _has_secrets(self, cluster: Cluster) -> bool:
+        """Or is known to have to do without: then it is not connected to."""
+        entries = [self._entry(SECRET, n) for n in of_cluster(cluster) if self._is_asked_for(n)]
+        return all(entry.resource is not None or entry.error for entry in entries)
+
+    def _is_asked_for(self, secret: str) -> bool:
+        return self._keeper is not None and self._keeper.wants(secret)
 
     def _refreshed(self, branch: Branch | None) -> Branch | None:
         """The old cluster with the newest of its own endpoints."""
@@ -287,6 +305,7 @@ class Resolver:
             ENDPOINT: dict.fromkeys(n for x in known if (n := x.load_assignment_name)),
             EXTENSION: {name: None for x in listeners for name in x.discoveries},
             RUNTIME: self._layers,
+            SECRET: wanted_secrets(self._keeper, known, listeners),
         }
         changes = []
         for type_url, names in wanted.items():
