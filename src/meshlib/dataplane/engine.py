@@ -17,8 +17,8 @@ from ..model import (
 from ..model.snapshot import asked_by, referenced_clusters
 from .deadline import asked_for
 from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
+from .filters.access_counts import counts
 from .filters.chain import Kept, Site
-from .filters.rbac import counts
 from .filters.router import Router, Surroundings, too_late
 from .filters.tokens import Tokens
 from .inbound import LISTENER, Inbound, inbound, unwelcome

@@ -441,3 +441,18 @@ def test_a_refusal_over_http_tells_the_caller_what_is_allowed(
 def test_a_service_that_breaks_gives_no_verdict(server: Any) -> None:
     assert server(HTTP)(get("reviews:9080"), http_answer(503))[0].status == 403
     assert server(HTTP)(get("reviews:9080"), NOBODY)[0].status == 403
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (YES, {"ok": 1}),
+        (AuthorizationVerdict(False), {"denied": 1}),
+        (AuthorizationVerdict(None), {"error": 1}),
+    ],
+)
+def test_verdicts_are_counted_by_place(server: Any, verdict: Any, said: dict[str, int]) -> None:
+    member = server()
+    member(get("reviews:9080"), verdict)
+    none = dict.fromkeys(("ok", "denied", "error", "disabled", "failure_mode_allowed"), 0)
+    assert member.engine.access == {f"inbound/{FILTER}": none | said}

@@ -3,21 +3,16 @@
 Nobody to ask, no answer in time, an answer that cannot be obeyed: the request goes no further.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from ...model import Exact
 from ...model.authn import ExtAuthz, HttpAuthorization
 from ..events import CallRecord
 from ..message import Cause, Headers, Outcome, Request
 from ..routing.matchers import metadata_condition, text_test
 from ..steps import AskAuthorization, AuthorizationVerdict, BodyRead, ReadBody, Steps
+from .access_counts import AuthorizationCounts
 from .authorized import Answers, checked, headers_told, mutation, one_of, with_parameters
 from .chain import FACTORIES, Filter, Service, Site
 from .local_reply import local_reply
-
-if TYPE_CHECKING:
-    pass
 
 FILTER = "envoy.filters.http.ext_authz"
 PARTIAL_BODY = "x-envoy-auth-partial-body"
@@ -25,17 +20,6 @@ FORBIDDEN, TOO_LARGE = 403, 413
 DENIED, ERROR = "ext_authz_denied", "ext_authz_error"
 FOR_HTTP = ("authorization", ":authority", ":method", ":path")
 """What a service that is asked over HTTP is shown in any case."""
-
-
-@dataclass(slots=True)
-class AuthorizationCounts:
-    """Requests by what the service said of them; ``disabled`` were not asked about."""
-
-    ok: int = 0
-    denied: int = 0
-    error: int = 0
-    disabled: int = 0
-    failure_mode_allowed: int = 0
 
 
 class ExternalAuthorizer:

@@ -1,14 +1,14 @@
 """Who may do what: access by policies, before anything else happens to a call."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 
 from ...model import Struct
 from ...model.rbac import Rbac, RbacRules
 from ..events import CallRecord
 from ..message import Cause, Outcome, Request
 from ..steps import Steps
-from .chain import FACTORIES, Filter, Kept, Service, Site
+from .access_counts import RbacCounts
+from .chain import FACTORIES, Filter, Service, Site
 from .local_reply import local_reply
 from .rbac_rules import Judge
 
@@ -16,16 +16,6 @@ NAMESPACE = "envoy.filters.http.rbac"
 LOGGED = "envoy.common"
 DENIED = "RBAC: access denied"
 FORBIDDEN = 403
-
-
-@dataclass(slots=True)
-class RbacCounts:
-    """Calls by what became of them, and by what shadow rules would have made of them."""
-
-    allowed: int = 0
-    denied: int = 0
-    shadow_allowed: int = 0
-    shadow_denied: int = 0
 
 
 class RoleBasedAccessControl:
@@ -70,15 +60,6 @@ class RoleBasedAccessControl:
         if policy is not None:
             found[f"{self._shadow_prefix}shadow_effective_policy_id"] = policy
         return _with(request, NAMESPACE, found)
-
-
-def counts(kept: Kept) -> dict[str, dict[str, int]]:
-    """Of each place where access is controlled; its last word is the filter's name."""
-    return {
-        "/".join(map(str, key[: key.index(RbacCounts)])): asdict(found)
-        for key, found in kept.everything().items()
-        if isinstance(found, RbacCounts)
-    }
 
 
 def _judge(rules: RbacRules | None, site: Site) -> Judge | None:
