@@ -1,4 +1,4 @@
-"""A mesh of proven members in one process: a control plane with a CA, and servers that speak TLS."""
+"""Proven members in one process: a control plane with a CA, and servers that speak TLS."""
 
 import os
 from collections.abc import AsyncIterator, Callable

@@ -12,7 +12,11 @@ from members import ask, proven, serving
 
 
 async def main() -> None:
-    async with proven(*rules(__file__)) as join, join("reviews") as reviews, serving(reviews) as port:
+    async with (
+        proven(*rules(__file__)) as join,
+        join("reviews") as reviews,
+        serving(reviews) as port,
+    ):
         async with join("productpage") as page, page.aiohttp.session() as session:
             print("a member:", await ask(session, "GET", URL))
             print("  it shows the certificate of", page.status()["identity"]["spiffe_id"])

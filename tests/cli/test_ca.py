@@ -41,7 +41,21 @@ def test_a_ca_is_made_for_ones_own_eyes_and_says_what_next(made, run):
 def test_a_ca_is_not_overwritten(made, run):
     said = run("ca", "init")
     assert said.exit_code == 1
-    assert "not overwritten" in said.stderr
+    assert "ca: there is a CA already; it is not overwritten" in said.stderr
+    assert "Next: meshlib ca show --ca ca" in said.stderr
+
+
+def test_an_empty_folder_is_no_ca_whatever_its_mode(tmp_path, run):
+    said = run("ca", "show", "--ca", str(tmp_path))
+    assert said.exit_code == 1
+    assert f"{tmp_path}: there is no CA\nNext: meshlib ca init --ca {tmp_path}" in said.stderr
+
+
+def test_a_signing_request_that_cannot_be_read_is_named(made, run):
+    Path("csr.pem").write_text("junk")
+    said = run("ca", "issue", "--id", REVIEWS, "--out", "certs", "--csr", "csr.pem")
+    assert said.exit_code == 1
+    assert "csr.pem: the signing request is refused: it cannot be read" in said.stderr
 
 
 def test_a_certificate_is_written_with_its_key_and_bundle(made, run):

@@ -14,8 +14,8 @@ SHOWN = {
     "outlier": r"fails: 500 3, one 17\n.*consecutive_5xx.*left out: one 20\n.*later: one \d+, two ",
     "faults": r"none: fine 20\n.*slow: fine 20\n  \d{3,} ms each, 20 .*broken: 503 \d+, fine \d+\n",
     "locality": r"from eu/a: eu/a 20\n.*503 2, eu/b 18\n.*503 2, us/a 18\n.*again: eu/a 20\n",
-    "mtls": r"a member: 200 hello, spiffe://\S+/productpage\n.*text: refused.*certificate: refused",
-    "authorization": r"GET reviews/1: 200 .*page POST reviews/1: 403 .*stranger GET reviews/1: 403 ",
+    "mtls": r"a member: 200 hello, spiffe://\S+/productpage\n.*text: refused.*cate: refused",
+    "authorization": r"GET reviews/1: 200 .*page POST reviews/1: 403 .*stranger GET \S+: 403 ",
     "rate_limits": r"anna POST /orders: 429 .*jason POST /orders: 200\n.*\n.*GET /goods: 429 ",
 }
 """What each must say."""

@@ -88,6 +88,7 @@ def init(
 ) -> None:
     """Make a root and an intermediate, in a folder for your eyes alone."""
     from ..identity.authority import Authority
+    from ..identity.credentials import IdentityError
     from ..identity.slots import Schedule
     from ..identity.spiffe import TrustDomain
     from ..identity.store import FolderStore
@@ -96,7 +97,10 @@ def init(
     schedule = Schedule(root_life=root_life, propagation=propagation)
     store = FolderStore(folder)
     store.create()
-    made = Authority.create(store, domain, _now(), schedule)
+    try:
+        made = Authority.create(store, domain, _now(), schedule)
+    except IdentityError as refused:
+        raise MeshError(f"{folder}: {refused}\nNext: meshlib ca show --ca {folder}") from refused
     _say(
         output,
         {"folder": str(folder), "trust_domain": str(domain), "roots": _roots(made)},
@@ -261,7 +265,7 @@ def _open(folder: Path) -> "Authority":
     from ..identity.authority import Authority
     from ..identity.store import FolderStore
 
-    if not folder.is_dir():
+    if not (folder.is_dir() and any(folder.iterdir())):
         raise MeshError(f"{folder}: there is no CA\nNext: meshlib ca init --ca {folder}")
     return Authority(FolderStore(folder))
 
@@ -269,10 +273,14 @@ def _open(folder: Path) -> "Authority":
 def _signed(
     authority: "Authority", csr: Path, spiffe_id: "SpiffeId", now: float, ttl: float
 ) -> tuple[bytes, float, int]:
+    from ..identity.credentials import IdentityError
     from ..identity.csr import parse_csr
 
-    request = parse_csr(csr.read_bytes())
-    request.check_asks_for(spiffe_id)
+    try:
+        request = parse_csr(csr.read_bytes())
+        request.check_asks_for(spiffe_id)
+    except IdentityError as refused:
+        raise MeshError(f"{csr}: {refused}") from refused
     issued = authority.sign(request.public_key, spiffe_id, now, ttl)
     return issued.certificate_chain, issued.not_after, issued.serial
 

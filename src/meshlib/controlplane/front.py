@@ -138,6 +138,8 @@ class Front:
             await self._hand_on(name, reader, writer)
         except (OSError, EOFError) as error:
             LOG.debug("a connection broke: %s", error)
+        except asyncio.CancelledError:  # it ends here; Python 3.11 complains of cancelled ones
+            LOG.debug("a connection is cut")
         finally:
             self._connected.pop(f"unix:{name}", None)
             self._tasks.pop(task, None)
@@ -165,10 +167,10 @@ class Front:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            forth.transport.abort()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            forth.transport.abort()
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

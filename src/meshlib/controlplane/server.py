@@ -121,9 +121,14 @@ class AdsServer:
         except RuntimeError as error:
             raise MeshError(f"cannot listen on {self.address}: is the port taken?") from error
         await server.start()
-        self._server = server
         if self._front is not None:
-            port = await self._front.start(self.address)
+            try:
+                port = await self._front.start(self.address)
+            except MeshError:
+                await server.stop(None)  # or gRPC complains of a server left behind
+                await self._front.stop()
+                raise
+        self._server = server
         if not self.address.startswith("unix:"):
             self.address = f"{host}:{port}"
         return self.address

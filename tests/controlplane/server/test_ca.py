@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from meshlib.controlplane import ControlPlane
-from meshlib.errors import ConfigError
+from meshlib.errors import ConfigError, MeshError
 from meshlib.identity.authority import Authority
 from meshlib.identity.client import CaAddress, CaSource
 from meshlib.identity.credentials import IdentityError
@@ -316,3 +316,18 @@ async def test_a_folder_that_others_can_read_is_no_ca(tmp_path):
 async def test_a_ca_and_credentials_of_ones_own_exclude_each_other(tmp_path):
     with pytest.raises(ConfigError, match="not both"):
         ControlPlane([], ca=tmp_path, credentials=grpc.ssl_server_credentials([(b"", b"")]))
+
+
+async def test_connections_that_are_cut_at_the_end_are_no_surprise(tmp_path, caplog):
+    plane = ControlPlane([], listen="127.0.0.1:0", ca=tmp_path / "ca")
+    async with plane, channel_of(plane) as channel:
+        await channel.channel_ready()
+        await plane.stop()
+    assert not [said for said in caplog.records if said.name == "asyncio"]
+
+
+async def test_a_taken_port_is_said_and_nothing_is_left_behind(plane, tmp_path):
+    other = ControlPlane([], listen=plane.address, ca=tmp_path / "other")
+    with pytest.raises(MeshError, match="is the port taken"):
+        await other.start()
+    assert not other._server._front._folder.exists()
