@@ -8,6 +8,7 @@ from aiohttp import web
 
 from ..errors import ConfigError, Problem
 from ..xds.protos import to_json
+from .redacted import redacted
 from .status import Client, Status
 from .type_names import SHORT, short
 from .type_subscription import TypeSubscription
@@ -155,7 +156,9 @@ def _content(state: TypeSubscription) -> dict[str, Any]:
         "version": state.sent_version,
         "acked": state.acked_version,
         "nack": state.nack.text if state.nack else "",
-        "resources": [to_json(r.packed) for r in state.sent.values() if r.packed is not None],
+        "resources": [
+            redacted(to_json(r.packed)) for r in state.sent.values() if r.packed is not None
+        ],
         "names": [
             {"name": r.name, "version": r.version, "refused": r.name in refused}
             for r in state.sent.values()

@@ -1,0 +1,86 @@
+"""What a member, an operator's page and a second control plane on one folder may not come to."""
+
+import base64
+import threading
+import time
+from contextlib import asynccontextmanager
+
+import aiohttp
+import grpc
+import pytest
+
+from meshlib.controlplane import ControlPlane
+from meshlib.controlplane.ca import opened
+from meshlib.identity.spiffe import SpiffeId
+from meshlib.identity.store import FolderStore
+from meshlib.xds.protos import message_class
+from meshlib.xds.types import SECRET
+
+ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+
+
+@pytest.fixture
+async def plane(tmp_path):
+    made = ControlPlane([], listen="127.0.0.1:0", ca=tmp_path / "ca", admin="127.0.0.1:0")
+    async with made:
+        yield made
+
+
+@pytest.fixture
+def channel_of(plane):
+    @asynccontextmanager
+    async def channel(account):
+        spiffe_id = SpiffeId.parse(f"spiffe://cluster.local/ns/default/sa/{account}")
+        svid = plane.ca.authority.issue(spiffe_id, time.time())
+        roots = plane.ca.authority.bundle().pem
+        made = grpc.ssl_channel_credentials(roots, svid.private_key, svid.certificate_chain)
+        async with grpc.aio.secure_channel(plane.address, made) as opened:
+            yield opened
+
+    return channel
+
+
+async def test_the_admin_interface_shows_no_key(plane, channel_of):
+    """CVE-2021-34824's neighbour: what a caller was given by SDS stands in the memory of its
+    stream, and the operator's page shows what streams were given."""
+    async with channel_of("reviews") as channel:
+        call = channel.stream_stream(ADS)()
+        request = message_class("envoy.service.discovery.v3.DeltaDiscoveryRequest")(
+            type_url=SECRET, resource_names_subscribe=["default"]
+        )
+        request.node.id = "reviews"
+        request.node.metadata.update({"NAMESPACE": "default"})
+        await call.write(request.SerializeToString())
+        given = await call.read()
+        assert b"PRIVATE KEY" in given
+        shown = ""
+        async with aiohttp.ClientSession(f"http://{plane.admin_address}/api/v1/") as session:
+            for path in ("config/reviews", "clients/reviews", "status"):
+                async with session.get(path) as answer:
+                    shown += await answer.text()
+    assert '"default"' in shown
+    start = given.index(b"-----BEGIN PRIVATE KEY")
+    for text in (b"PRIVATE KEY", given[start : start + 60]):
+        for shift in range(3):
+            inner = base64.b64encode(b"\0" * shift + text)[4:-4].decode()
+            assert inner not in shown
+        assert text.decode() not in shown
+
+
+def test_of_programs_that_begin_at_once_on_one_folder_all_have_the_same_ca(tmp_path):
+    found, begin = [], threading.Barrier(8)
+
+    def open_it():
+        begin.wait()
+        try:
+            found.append(opened(FolderStore(tmp_path / "ca"), time.time).bundle().pem)
+        except Exception as error:
+            found.append(repr(error))
+
+    threads = [threading.Thread(target=open_it) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(set(found)) == 1
+    assert b"BEGIN CERTIFICATE" in found[0]
