@@ -253,6 +253,7 @@ def test_only_a_plain_https_uri_is_followed(uri: str) -> None:
         "fe80::1%eth0",
         "ff02::1",
         "fd00:ec2::254",
+        "fd20:ce::254",
         "::ffff:127.0.0.1",
         "::ffff:169.254.169.254",
         "64:ff9b::7f00:1",

@@ -30,7 +30,7 @@ from ..identity.material import Material
 from ..identity.rotation import Renewal
 from ..identity.service import CaService
 from ..identity.spiffe import SpiffeId, TrustDomain
-from ..identity.store import FolderStore
+from ..identity.store import LOCK, FolderStore
 from ..identity.tls import CheckedContext, CheckedObject, PeerRefusedError, server_context, swapped
 from ..identity.tokens import JoinTokens
 from .front import Front
@@ -145,11 +145,13 @@ class Ca(MembersOnly):
 
 
 def opened(store: FolderStore, wall: Clock) -> Authority:
-    if not store.folder.is_dir() or not any(store.folder.iterdir()):
-        store.create()
+    """Of several programs that begin at once, one makes it."""
+    store.create()
+    with store.locked():
+        if any(one.name != LOCK for one in store.folder.iterdir()):
+            return Authority(store)
         LOG.info("made a CA of %s in %s", DEFAULT_DOMAIN, store.folder)
         return Authority.create(store, TrustDomain(DEFAULT_DOMAIN), wall())
-    return Authority(store)
 
 
 def _authenticators(

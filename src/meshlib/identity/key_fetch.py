@@ -25,8 +25,18 @@ HTTPS = 443
 HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._:")
 
 METADATA_SERVICES = frozenset(
-    map(ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16"))
-) | {ip_address("192.0.0.192")}
+    map(
+        ip_address,
+        (
+            "169.254.169.254",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+        ),
+    )
+)
 OF_IPV4 = (ip_network("64:ff9b::/96"), ip_network("::/96"))
 """IPv6 addresses that end in an IPv4 one."""
 
