@@ -112,6 +112,19 @@ def test_a_port_may_be_more_lenient_than_the_others():
     assert not authorize(config, service="reviews", port=9080)
     assert not authorize(config, service="reviews"), "a port that nobody knows is strict"
     assert authorize(config, service="reviews", port=9080, peer=PRODUCTPAGE)
+    denied = authorize(config, service="reviews", port=9080)
+    assert denied.reason == "a verified certificate is required", "its connection is closed"
+
+
+def test_a_grpc_server_knows_its_port_and_not_by_which_address_it_is_called():
+    by_port = policy([{"to": [{"operation": {"ports": ["9080"]}}]}])
+    asked = {"service": "reviews", "is_grpc": True, "path": "/reviews.Reviews/Get"}
+    assert authorize([by_port], port=9080, **asked)
+    assert not authorize([by_port], port=9081, **asked)
+    assert not authorize([by_port], **asked)
+    by_address = policy([{"when": [{"key": "destination.ip", "values": ["127.0.0.1"]}]}])
+    assert not authorize([by_address], port=9080, **asked)
+    assert authorize([by_address], service="reviews", port=9080)
 
 
 def test_an_address_and_headers_are_looked_at():

@@ -23,7 +23,6 @@ from ..dataplane import (
     Serve,
     Spawn,
 )
-from ..dataplane.inbound import LISTENER
 from ..dataplane.inbound_hygiene import ENTRY
 from ..dataplane.message import joined
 from ..dataplane.routing.ip_ranges import place_of
@@ -81,8 +80,10 @@ def inbound_request(
     deadline = None if left is None or left > FOREVER else runtime.clock() + left
     peer = context.peer()
     source, connection = source_of(peer), PLAINTEXT
-    if runtime.guards or LISTENER in runtime.engine.listeners:
-        connection = _connection(runtime, context, headers, peer, places(context))
+    is_judged = runtime.engine.is_guarded
+    if runtime.guards or is_judged:
+        found = places(context) if is_judged else None
+        connection = _connection(runtime, context, headers, peer, found)
     return Request(
         "",
         "POST",

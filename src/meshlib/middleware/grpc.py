@@ -157,7 +157,10 @@ class GrpcHooks:
         (PERMISSIVE), something stands before the server that tells them apart, at the cost of some
         50 to 200 microseconds a call: so name a second address, ``plaintext``, for callers without
         TLS, and ``address`` is for those with TLS alone. Either is closed to plain text as soon as
-        the configuration says STRICT.
+        the configuration says STRICT, of all ports or of this one.
+
+        Policies go by the port where it is the server's only one, or there is one for each kind of
+        callers, or something stands before it; else it is unknown, which speaks against callers.
 
         Raises :class:`meshlib.MeshError` when TLS is wanted and this member has no certificate.
         """

@@ -7,6 +7,7 @@ from typing import Any
 from ..dataplane import Connection, Deliver, Engine, Failure, Options, Peer, Request, Serve, Steps
 from ..dataplane.filters.rbac_rules import Judge
 from ..dataplane.inbound import LISTENER
+from ..dataplane.peer_mode import STRICT, said_of_port
 from ..dataplane.steps import AskAuthorization, AuthorizationVerdict
 from ..model import Listener, Snapshot
 from ..model.authn import JwtAuthn
@@ -56,9 +57,10 @@ def authorize(  # noqa: PLR0913 - all that policies may ask for
 
     ``service`` is whose server: ``"reviews"``, ``"reviews.prod"``, or its labels as in
     :func:`decide`. ``peer`` is who calls: a principal, with ``spiffe://`` or without; ``None``
-    calls in plain text. ``claims`` are those of a verified token. ``port`` is the server's own,
-    ``None`` where it is not told. ``asked`` is the answer of whoever CUSTOM policies ask, ``None``
-    that nobody answers. Of xDS resources the listener ``inbound`` counts, or else the only one.
+    calls in plain text. ``claims`` are those of a verified token. ``port`` is that at which the
+    server is called, ``None`` where it cannot tell; of a gRPC server the address stays unknown.
+    ``asked`` is the answer of whoever CUSTOM policies ask, ``None`` that nobody answers. Of xDS
+    resources the listener ``inbound`` counts, or else the only one.
 
     Raises :class:`meshlib.ConfigError` for a configuration that would be refused.
     """
@@ -73,7 +75,7 @@ def authorize(  # noqa: PLR0913 - all that policies may ask for
         is_grpc=is_grpc,
         source=source_address,
         dynamic_metadata=None if claims is None else metadata_of({JWT: {"payload": claims}}),
-        connection=_connection(listener, peer, port),
+        connection=_connection(listener, peer, port, is_grpc=is_grpc),
     )
     engine = Engine(
         clock=FakeClock(),
@@ -101,14 +103,23 @@ def _alone(snapshot: Snapshot, listener: Listener | None) -> Snapshot:
     return replace(snapshot, listeners={**snapshot.listeners, LISTENER: inbound})
 
 
-def _connection(listener: Listener | None, peer: Peer | str | None, port: int | None) -> Connection:
-    if peer is None and listener is not None and listener.tls and not listener.plaintext:
+def _connection(
+    listener: Listener | None, peer: Peer | str | None, port: int | None, *, is_grpc: bool
+) -> Connection:
+    if peer is None and listener is not None and _is_strict(listener, port):
         return STRANGER
-    here = f"127.0.0.1:{port}" if port is not None else ""
+    # Of a gRPC server that listens at all its addresses only the port is known.
+    here = "" if port is None else f":{port}" if is_grpc else f"127.0.0.1:{port}"
     if isinstance(peer, str):
         uri = f"spiffe://{peer.removeprefix('spiffe://')}"
         peer = Peer(secure=True, spiffe_id=uri, uri_sans=(uri,))
     return Connection(peer=peer or Peer(), local_address=here)
+
+
+def _is_strict(listener: Listener, port: int | None) -> bool:
+    """A port that is not known is as strict as the policies say."""
+    strict = listener.tls is not None and not listener.plaintext
+    return strict or said_of_port(listener, port) == STRICT
 
 
 def _verdict(steps: Steps[Any], listener: Listener | None, asked: bool | None) -> Verdict:

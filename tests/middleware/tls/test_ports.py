@@ -304,12 +304,14 @@ async def test_the_address_is_known_where_a_server_listens_at_one_alone(
 
 
 async def test_calls_that_come_in_alike_share_what_is_known_of_it(kind, serve, secure, reviews):
-    caller = secure(await serve(reviews, kind), kind)
+    port = await serve(reviews, kind)
+    obey(reviews, peers("STRICT", {}), by_port(port))
+    caller = secure(port, kind)
     await caller.call()
     await caller.call()
     first, second = [end.record.request.connection for end in reviews.ended]
     assert first is second
-    assert first.local_address
+    assert first.local_address == f"127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize(
