@@ -22,6 +22,7 @@ import mutual
 from fleet import DemoError, Fleet
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from traffic import Client, Traffic
 
 Scene = dict[str, Any]
@@ -190,16 +191,24 @@ def show(console: Console, found: Scene) -> None:
     table.add_column()
     for key, value in found.items():
         if key not in ("name", "ok"):
-            text = (
-                "  ".join(f"{k} {v}" for k, v in value.items())
-                if isinstance(value, dict)
-                else value
-            )
-            table.add_row(key.replace("_", " "), str(text))
+            table.add_row(key.replace("_", " "), Text(told(value)))
     table.add_row(
         "verdict", "[green]as it should be[/]" if found["ok"] else "[red]not as it should be[/]"
     )
     console.print(table)
+
+
+def told(value: Any) -> str:
+    """One line where it fits, else one for each."""
+    match value:
+        case {"peer": peer, "id": callee}:
+            return f"{peer}\n  > {callee}"
+        case dict():
+            line = "  ".join(f"{key} {one}" for key, one in value.items())
+            return line if len(line) < 60 else "\n".join(f"{k}: {v}" for k, v in value.items())
+        case list():
+            return "\n".join(map(told, value)) or "none"
+    return str(value)
 
 
 async def play(fleet: Fleet, console: Console, wanted: str) -> list[Scene]:
