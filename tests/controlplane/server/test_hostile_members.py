@@ -11,9 +11,12 @@ import pytest
 
 from meshlib.controlplane import ControlPlane
 from meshlib.controlplane.ca import opened
+from meshlib.controlplane.manifests import load_documents
+from meshlib.controlplane.registry import hosts_of
 from meshlib.identity.spiffe import SpiffeId
 from meshlib.identity.store import FolderStore
 from meshlib.xds.protos import message_class
+from meshlib.xds.registration import Workload
 from meshlib.xds.types import SECRET
 
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
@@ -84,3 +87,34 @@ def test_of_programs_that_begin_at_once_on_one_folder_all_have_the_same_ca(tmp_p
         one.join()
     assert len(set(found)) == 1
     assert b"BEGIN CERTIFICATE" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("accounts", "account", "is_one"),
+    [
+        ("payments, payments-v2", "payments-v2", True),
+        ("payments", "reviews", False),
+        ("payments", "", False),
+        ("default", "", True),
+        ("", "payments", False),
+        (None, "reviews", True),
+    ],
+)
+def test_a_member_is_an_endpoint_only_of_services_that_let_its_account(accounts, account, is_one):
+    """Labels are what a member says of itself; its account is proven by its certificate."""
+    said = {} if accounts is None else {"alpha.istio.io/kubernetes-serviceaccounts": accounts}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "payments", "annotations": said},
+        "spec": {"selector": {"app": "payments"}, "ports": [{"name": "http", "port": 9080}]},
+    }
+    workload = Workload(
+        id="1",
+        address="10.0.0.1",
+        port=9080,
+        labels=(("app", "payments"),),
+        service_account=account,
+    )
+    found = hosts_of(load_documents([service]), workload)
+    assert found == (("payments.default.svc.cluster.local",) if is_one else ())

@@ -16,6 +16,8 @@ from .names import SERVICE_DOMAIN
 S = TypeVar("S", Service, ServiceEntry)
 
 EXPORT_ANNOTATION = "networking.istio.io/exportTo"
+ACCOUNTS_ANNOTATION = "alpha.istio.io/kubernetes-serviceaccounts"
+"""The accounts whose workloads may be its endpoints, with commas. Labels prove nothing."""
 
 Resolution = Literal["STATIC", "DNS", "DNS_ROUND_ROBIN", "NONE"]
 
@@ -125,7 +127,7 @@ def _registered(world: World, lately: tuple[_Registry, ...]) -> _Registry:
     def made(
         manifest: Manifest[S], make: Callable[[Manifest[S], Chosen], Iterable[MeshService]]
     ) -> _Made:
-        chosen = entries.selected(_selector(manifest.spec), manifest.namespace)
+        chosen = _entitled(manifest, entries.selected(_selector(manifest.spec), manifest.namespace))
         for known in (past.made.get(id(manifest)) for past in lately):
             if known and known.manifest is manifest and _are_same(known.chosen, chosen):
                 return known
@@ -134,6 +136,15 @@ def _registered(world: World, lately: tuple[_Registry, ...]) -> _Registry:
     found = {id(manifest): made(manifest, _of_service) for manifest in world.services}
     found |= {id(entry): made(entry, _of_service_entry) for entry in world.service_entries}
     return _Registry(world, entries.by_manifest, found)
+
+
+def _entitled(manifest: Manifest[Any], chosen: Chosen) -> Chosen:
+    """Of those whom its labels select the ones that it lets stand for it; unsaid, all."""
+    said = manifest.annotations.get(ACCOUNTS_ANNOTATION)
+    if said is None:
+        return chosen
+    names = {name.strip() for name in said.split(",")}
+    return tuple(one for one in chosen if (one.entry.service_account or "default") in names)
 
 
 def _are_same(some: Chosen, others: Chosen) -> bool:
