@@ -6,6 +6,7 @@ import pytest
 
 from meshlib.controlplane import Scope, compile_snapshot
 from meshlib.controlplane.scope import Sidecar
+from meshlib.dataplane.peer_mode import said_of
 from meshlib.model import Address, SafeRegex, Struct
 from meshlib.model.authn import ExtAuthz, JwtAuthn
 from meshlib.model.rbac import Rbac, RbacAction
@@ -129,7 +130,9 @@ def test_connections_come_in_as_the_mode_says(inbound_of, mode, encrypted, plain
 
 def test_a_mode_alone_is_worth_a_listener(inbound_of):
     assert names(inbound_of(peers("STRICT"))) == ["envoy.filters.http.router"]
-    assert inbound_of(peers("PERMISSIVE")) is None, "which is what holds anyway"
+    lenient = inbound_of(peers("PERMISSIVE"))
+    assert lenient.plaintext, "who was strict before has to hear of it"
+    assert said_of(lenient) == "PERMISSIVE"
 
 
 def test_the_nearest_mode_counts(inbound_of):

@@ -77,8 +77,13 @@ class Guard:
 
     @property
     def is_needed(self) -> bool:
-        """Is anything said that a server has to know?"""
-        return bool(self.filters) or self.modes.all != {"PERMISSIVE"}
+        """Is there anything that a server has to know?
+
+        Where anybody speaks of mutual TLS it is told of leniency too: who hears no more would go
+        on being strict.
+        """
+        is_said = bool(self.filters) or self.modes.all != {"PERMISSIVE"}
+        return is_said or has_identities(self.view.world)
 
     def at(self, listener: model.Listener, port: int) -> model.Listener:
         """One that serves a single port of the member."""
