@@ -30,6 +30,10 @@ LOG = logging.getLogger("meshlib.controlplane")
 PATIENCE = 10.0
 CHUNK = 1 << 16
 CONNECTIONS = 10_000
+STRANGERS = 256
+"""Of the connections without a certificate the oldest goes when there are more."""
+STAY = 30.0
+"""Seconds that suffice to get a first certificate."""
 
 Believe = Callable[[bytes], Leaf]
 """Looks at a chain in PEM; raises :class:`UntrustedError`."""
@@ -57,6 +61,7 @@ class Front:
         self._servers: list[asyncio.Server] = []
         self._connected: dict[str, Connected] = {}
         self._tasks: dict[asyncio.Task[Any], str] = {}
+        self._strangers: dict[asyncio.Task[Any], None] = {}
         self._numbers = itertools.count()
 
     def open(self) -> str:
@@ -134,8 +139,12 @@ class Front:
             if len(self._connected) >= CONNECTIONS:
                 LOG.warning("%d connections are open, the most", CONNECTIONS)
                 return
-            self._connected[f"unix:{name}"] = _connected(writer)
-            await self._hand_on(name, reader, writer)
+            found = self._connected[f"unix:{name}"] = _connected(writer)
+            is_stranger = not found.chain and found.uid is None
+            if is_stranger:
+                self._admit_stranger(task)
+            async with asyncio.timeout(STAY if is_stranger else None):
+                await self._hand_on(name, reader, writer)
         except (OSError, EOFError) as error:
             LOG.debug("a connection broke: %s", error)
         except asyncio.CancelledError:  # it ends here; Python 3.11 complains of cancelled ones
@@ -143,7 +152,16 @@ class Front:
         finally:
             self._connected.pop(f"unix:{name}", None)
             self._tasks.pop(task, None)
+            self._strangers.pop(task, None)
             writer.transport.abort()
+
+    def _admit_stranger(self, task: "asyncio.Task[Any]") -> None:
+        """Those who cannot say who they are must not keep out those who can."""
+        while len(self._strangers) >= STRANGERS:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.cancel()
+        self._strangers[task] = None
 
     async def _hand_on(
         self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

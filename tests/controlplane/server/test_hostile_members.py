@@ -1,6 +1,9 @@
 """What a member, an operator's page and a second control plane on one folder may not come to."""
 
+import asyncio
 import base64
+import contextlib
+import ssl
 import threading
 import time
 from contextlib import asynccontextmanager
@@ -9,7 +12,7 @@ import aiohttp
 import grpc
 import pytest
 
-from meshlib.controlplane import ControlPlane
+from meshlib.controlplane import ControlPlane, front
 from meshlib.controlplane.ca import opened
 from meshlib.controlplane.manifests import load_documents
 from meshlib.controlplane.registry import hosts_of
@@ -43,17 +46,21 @@ def channel_of(plane):
     return channel
 
 
+def asking_for_its_key():
+    request = message_class("envoy.service.discovery.v3.DeltaDiscoveryRequest")(
+        type_url=SECRET, resource_names_subscribe=["default"]
+    )
+    request.node.id = "reviews"
+    request.node.metadata.update({"NAMESPACE": "default"})
+    return request.SerializeToString()
+
+
 async def test_the_admin_interface_shows_no_key(plane, channel_of):
     """CVE-2021-34824's neighbour: what a caller was given by SDS stands in the memory of its
     stream, and the operator's page shows what streams were given."""
     async with channel_of("reviews") as channel:
         call = channel.stream_stream(ADS)()
-        request = message_class("envoy.service.discovery.v3.DeltaDiscoveryRequest")(
-            type_url=SECRET, resource_names_subscribe=["default"]
-        )
-        request.node.id = "reviews"
-        request.node.metadata.update({"NAMESPACE": "default"})
-        await call.write(request.SerializeToString())
+        await call.write(asking_for_its_key())
         given = await call.read()
         assert b"PRIVATE KEY" in given
         shown = ""
@@ -118,3 +125,48 @@ def test_a_member_is_an_endpoint_only_of_services_that_let_its_account(accounts,
     )
     found = hosts_of(load_documents([service]), workload)
     assert found == (("payments.default.svc.cluster.local",) if is_one else ())
+
+
+@pytest.fixture
+def strangers(plane):
+    """``strangers(3)``: so many connections that show no certificate, and say nothing."""
+    opened = []
+
+    async def connect(count):
+        context = ssl.create_default_context(cadata=plane.ca.authority.bundle().pem.decode())
+        context.set_alpn_protocols(["h2"])
+        host, _, port = plane.address.rpartition(":")
+        while len(opened) < count:
+            one = await asyncio.open_connection(host, int(port), ssl=context)
+            opened.append(one)
+        return [reader for reader, _ in opened]
+
+    yield connect
+    for _, writer in opened:
+        writer.transport.abort()
+
+
+async def is_served(channel_of):
+    async with channel_of("reviews") as channel:
+        call = channel.stream_stream(ADS)()
+        await call.write(asking_for_its_key())
+        return b"PRIVATE KEY" in await asyncio.wait_for(call.read(), 10)
+
+
+async def ended(reader):
+    with contextlib.suppress(ConnectionError):
+        await asyncio.wait_for(reader.read(), 10)
+    return True
+
+
+async def test_those_without_a_certificate_keep_no_member_out(channel_of, strangers, monkeypatch):
+    monkeypatch.setattr(front, "STRANGERS", 4)
+    readers = await strangers(12)
+    assert await ended(readers[0])
+    assert await is_served(channel_of)
+
+
+async def test_nobody_without_a_certificate_stays_for_ever(strangers, monkeypatch):
+    monkeypatch.setattr(front, "STAY", 0.1)
+    (reader,) = await strangers(1)
+    assert await ended(reader)
