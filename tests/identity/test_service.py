@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from dataclasses import replace
 
@@ -30,9 +31,10 @@ from meshlib.identity.ca_messages import (
     encode_request,
 )
 from meshlib.identity.client import METHOD, STREAM, signing_request
+from meshlib.identity.credentials import IdentityError
 from meshlib.identity.keys import new_key
 from meshlib.identity.leaf import check_leaf
-from meshlib.identity.service import BURST, CaService, Rates
+from meshlib.identity.service import BURST, REMEMBERED, CaService, Rates, metadata_of
 from meshlib.identity.spiffe import SpiffeId, TrustDomain
 from meshlib.identity.store import MemoryStore
 from meshlib.identity.tokens import JoinTokens
@@ -195,6 +197,74 @@ def test_requests_are_counted_for_each_who_asks_and_come_back_with_time():
     assert rates.take("b")
     now[0] = 1.0
     assert [rates.take("a") for _ in range(2)] == [True, False]
+
+
+def test_who_asked_long_ago_is_forgotten():
+    rates = Rates(lambda: 0.0, burst=1, every=1.0)
+    assert [rates.take("a") for _ in range(2)] == [True, False]
+    for number in range(REMEMBERED):
+        rates.take(str(number))
+    assert rates.take("a")
+
+
+def test_metadata_that_comes_twice_or_is_binary_says_nothing():
+    class Call:
+        def invocation_metadata(self):
+            return (("a", "1"), ("b", "2"), ("b", "3"), ("c-bin", b"4"))
+
+    assert metadata_of(Call()) == {"a": "1"}
+
+
+async def test_a_service_that_never_began_may_be_closed():
+    await Ca().service.close()
+
+
+async def test_a_ca_that_cannot_sign_for_now_says_so(ca, monkeypatch):
+    def sign(*_):
+        raise IdentityError("the issuer has expired")
+
+    monkeypatch.setattr(ca.authority, "sign", sign)
+    code, said = await ca.refusal(token=ca.token())
+    assert (code, said) == (grpc.StatusCode.UNAVAILABLE, "the issuer has expired")
+
+
+async def test_a_ca_that_cannot_go_on_says_so_and_serves(ca, monkeypatch, caplog):
+    failed = threading.Event()
+
+    def advance(*_):
+        if "the disk is full" in caplog.text:
+            failed.set()
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(ca.authority, "advance", advance)
+    assert await asyncio.to_thread(failed.wait, 10)
+    assert uris(await ca.ask(token=ca.token())) == [str(REVIEWS)]
+
+
+async def test_what_a_member_knows_already_it_is_not_told_again(ca, monkeypatch):
+    """It began to listen after the change, and before the service noticed."""
+    revoked, listening = threading.Event(), threading.Event()
+
+    def advance(*_):
+        if not revoked.is_set():
+            ca.authority.revoke(str(REVIEWS), time.time())
+            revoked.set()
+        listening.wait(10)
+
+    monkeypatch.setattr(ca.authority, "advance", advance)
+    assert await asyncio.to_thread(revoked.wait, 10)
+    ca.caller = ca.member(RATINGS)
+    async with grpc.aio.insecure_channel(ca.target) as channel:
+        call = channel.stream_stream(STREAM)()
+        assert decode_trust(await call.read()).revoked == {str(REVIEWS)}
+        noticed = asyncio.Event()
+        ca.service.watch(noticed.set)
+        listening.set()
+        async with asyncio.timeout(10):
+            await noticed.wait()
+        ca.authority.revoke(str(RATINGS), time.time())
+        assert decode_trust(await call.read()).revoked == {str(REVIEWS), str(RATINGS)}
+        call.cancel()
 
 
 async def test_the_log_tells_who_was_given_what_and_no_secret(ca, caplog):

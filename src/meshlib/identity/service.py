@@ -125,14 +125,14 @@ class CaService:
 
     async def _create(self, message: bytes, call: Any) -> bytes:
         caller = self._caller(call)
+        chain: tuple[bytes, ...] = ()
         try:
             wanted, kind = await self._identify(caller, metadata_of(call))
             chain, serial = self._signed(wanted, message)
+            log.info("issued %s, serial %x, to %s by %s", wanted, serial, caller.address, kind)
         except Refusal as refusal:
             log.warning("refused to %s: %s", caller.address, refusal)
-            await call.abort(refusal.code, str(refusal))
-            raise AssertionError from refusal  # abort() has raised
-        log.info("issued %s, serial %x, to %s by %s", wanted, serial, caller.address, kind)
+            await call.abort(refusal.code, str(refusal))  # which raises
         return encode_chain(chain)
 
     async def _identify(self, caller: Caller, metadata: Mapping[str, str]) -> tuple[SpiffeId, str]:
