@@ -202,6 +202,26 @@ def revoke(name: str, folder: Path, output: str, *, undo: bool) -> None:
     )
 
 
+@ca.command(epilog=example("meshlib ca federate other.example bundle.pem"))
+@click.argument("trust_domain", metavar="TRUST-DOMAIN")
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(exists=True, dir_okay=False))
+@ca_option
+@output_option()
+def federate(trust_domain: str, bundle: str, folder: Path, output: str) -> None:
+    """Believe members of another trust domain by its roots; an empty file: believe none."""
+    from ..identity.credentials import IdentityError
+    from ..identity.spiffe import TrustDomain
+
+    authority, domain = _open(folder), TrustDomain.parse(trust_domain)
+    try:
+        made = authority.federate(domain, Path(bundle).read_bytes())
+    except IdentityError as refused:
+        raise MeshError(f"{bundle}: {refused}") from refused
+    found = {"trust_domain": str(domain), "roots": len(made.roots), "sequence": made.sequence}
+    said = f"by {len(made.roots)} roots" if made.roots else "no more"
+    _say(output, found, f"members of {domain} are believed {said}")
+
+
 @ca.command(epilog=example("meshlib ca show -o json"))
 @ca_option
 @output_option()
@@ -209,7 +229,7 @@ def show(folder: Path, output: str) -> None:
     """Show the roots and who is revoked. Exit code 1 where the CA cannot sign now."""
     authority, now = _open(folder), _now()
     active = next(slot for slot in authority.slots if slot.stage == "active")
-    revoked = sorted(authority.revoked)
+    revoked, federated = sorted(authority.revoked), authority.federated()
     if output == "json":
         print_json(
             {
@@ -217,6 +237,7 @@ def show(folder: Path, output: str) -> None:
                 "sequence": authority.bundle().sequence,
                 "roots": _roots(authority),
                 "revoked": revoked,
+                "federated": {one.trust_domain: len(one.roots) for one in federated},
                 "next_step": _date(authority.next_moment()),
             }
         )
@@ -225,6 +246,8 @@ def show(folder: Path, output: str) -> None:
         print_table(("ROOT", "STAGE", "NOT AFTER", "RETIRES"), rows)
         for name in revoked:
             click.echo(f"revoked  {name}")
+        for one in federated:
+            click.echo(f"federated  {one.trust_domain}, {len(one.roots)} roots")
         click.echo(f"Trust domain {authority.trust_domain}, {len(revoked)} revoked.")
     raise SystemExit(0 if active.not_before <= now < active.not_after else 1)
 

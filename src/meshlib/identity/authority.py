@@ -11,7 +11,7 @@ from threading import RLock
 
 import msgspec
 
-from .certificates import ends, make_leaf, pem, starts
+from .certificates import ends, make_leaf, pem, roots_of, starts
 from .credentials import Bundle, Credentials, IdentityError, Svid
 from .journal import NAME, Journal, new_name, revocable
 from .keys import PublicKey, new_key, private_pem
@@ -100,6 +100,29 @@ class Authority:
             journal = self._journal
             roots = tuple([pem(self._files.root(slot)) for slot in journal.slots])
         return Bundle(trust_domain=journal.trust_domain, roots=roots, sequence=journal.sequence)
+
+    def federated(self) -> tuple[Bundle, ...]:
+        """Of other trust domains; one without roots is believed no more."""
+        return tuple(
+            Bundle(
+                trust_domain=domain,
+                roots=tuple(root.encode() for root in one.roots),
+                sequence=one.sequence,
+            )
+            for domain, one in sorted(self._journal.federated.items())
+        )
+
+    def federate(self, domain: TrustDomain, bundle: bytes) -> Bundle:
+        """Believe those of another trust domain by these roots, and no others, from now on.
+
+        An empty bundle: nobody. Raises :class:`IdentityError` for what is no bundle of roots.
+        """
+        if domain == self.trust_domain:
+            raise IdentityError(f"{domain} is the trust domain of this CA itself")
+        roots = tuple(root.decode("ascii") for root in roots_of(bundle))
+        with self._writing():
+            self._write(self._journal.with_federated(str(domain), roots))
+        return next(one for one in self.federated() if one.trust_domain == str(domain))
 
     def credentials(self, svid: Svid | None = None) -> Credentials:
         """What a member of this trust domain goes by."""

@@ -37,11 +37,21 @@ message_type {
   field { name: "sequence" number: 1 label: LABEL_OPTIONAL type: TYPE_INT64 }
 }
 message_type {
+  name: "Bundle"
+  field { name: "trust_domain" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+  field { name: "roots" number: 2 label: LABEL_REPEATED type: TYPE_BYTES }
+  field { name: "sequence" number: 3 label: LABEL_OPTIONAL type: TYPE_INT64 }
+}
+message_type {
   name: "TrustResponse"
   field { name: "trust_domain" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
   field { name: "roots" number: 2 label: LABEL_REPEATED type: TYPE_BYTES }
   field { name: "sequence" number: 3 label: LABEL_OPTIONAL type: TYPE_INT64 }
   field { name: "revoked" number: 4 label: LABEL_REPEATED type: TYPE_STRING }
+  field {
+    name: "federated" number: 5 label: LABEL_REPEATED type: TYPE_MESSAGE
+    type_name: ".meshlib.ca.v1.Bundle"
+  }
 }
 """
 
@@ -56,10 +66,11 @@ class CertificateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whom to believe: the roots of the CA's trust domain, and who is revoked."""
+    """Whom to believe: the roots of the CA's trust domain and of others, and who is revoked."""
 
     bundle: Bundle
     revoked: frozenset[str] = frozenset()
+    federated: tuple[Bundle, ...] = ()
 
 
 def encode_request(request: CertificateRequest) -> bytes:
@@ -99,18 +110,28 @@ def decode_heard(content: bytes) -> int:
 
 def encode_trust(trust: Trust) -> bytes:
     message = _new("meshlib.ca.v1.TrustResponse")
-    message.trust_domain, message.sequence = trust.bundle.trust_domain, trust.bundle.sequence
-    message.roots.extend(trust.bundle.roots)
+    _write_bundle(message, trust.bundle)
+    for bundle in trust.federated:
+        _write_bundle(message.federated.add(), bundle)
     message.revoked.extend(sorted(trust.revoked))
     return bytes(message.SerializeToString())
 
 
 def decode_trust(content: bytes) -> Trust:
     message = _read("meshlib.ca.v1.TrustResponse", content)
-    bundle = Bundle(
+    federated = tuple(_read_bundle(one) for one in message.federated)
+    return Trust(_read_bundle(message), frozenset(message.revoked), federated)
+
+
+def _write_bundle(message: Any, bundle: Bundle) -> None:
+    message.trust_domain, message.sequence = bundle.trust_domain, bundle.sequence
+    message.roots.extend(bundle.roots)
+
+
+def _read_bundle(message: Any) -> Bundle:
+    return Bundle(
         trust_domain=message.trust_domain, roots=tuple(message.roots), sequence=message.sequence
     )
-    return Trust(bundle, frozenset(message.revoked))
 
 
 def _new(name: str) -> Any:

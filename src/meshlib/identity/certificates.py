@@ -66,6 +66,28 @@ def pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.PEM)
 
 
+def roots_of(bundle: bytes) -> tuple[bytes, ...]:
+    """Each in PEM; none of an empty bundle. Raises :class:`IdentityError` for what is none."""
+    if not bundle.strip():
+        return ()
+    try:
+        found = x509.load_pem_x509_certificates(bundle)
+        are_roots = [_is_authority(one) for one in found]
+    except ValueError as error:
+        raise IdentityError(f"not a bundle of certificates: {error}") from error
+    if not all(are_roots):
+        raise IdentityError("one of the certificates is no root: it may not sign others")
+    return tuple(dict.fromkeys(map(pem, found)))
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        return False
+    return found.value.ca
+
+
 def starts(certificate: x509.Certificate) -> float:
     return certificate.not_valid_before_utc.timestamp()
 

@@ -171,7 +171,7 @@ class CaSource(Feed):
         with self._settling:
             current = self.current()
             if current is not None:
-                domain = svid.spiffe_id.removeprefix("spiffe://").partition("/")[0]
+                domain = _domain_of(svid)
                 bundle, known = made.bundles[domain], current.bundles.get(domain)
                 if known is not None and known.sequence:  # heard of more surely
                     bundle = known if set(bundle.roots) <= set(known.roots) else bundle
@@ -224,9 +224,10 @@ class CaSource(Feed):
     def _roots(self) -> bytes | None:
         """Those that were told last; those of the beginning may have been taken back since."""
         current = self.current()
-        known = b"" if current is None else b"".join(b.pem for b in current.bundles.values())
-        if known:
-            return known
+        svid = None if current is None else current.svid
+        if current is not None and svid is not None:
+            # Of no federated domain: its CA could claim this one's name as well.
+            return current.bundles[_domain_of(svid)].pem
         return None if self._address.roots is None else self._address.roots()
 
     # -- whom to believe ------------------------------------------------------------------------
@@ -263,7 +264,8 @@ class CaSource(Feed):
             current = self.current()
             if current is None or not trust.bundle.roots:
                 return
-            bundles = {**current.bundles, trust.bundle.trust_domain: trust.bundle}
+            # The CA's own comes last: nothing that is said of others takes its place.
+            bundles = {one.trust_domain: one for one in (*trust.federated, trust.bundle)}
             made = replace(current, bundles=bundles, revoked=trust.revoked)
             self.put(made)
             self._believed = self._is_believed(made)
@@ -293,6 +295,10 @@ def signing_request(key: "PrivateKey") -> bytes:
 
     made = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256())
     return made.public_bytes(Encoding.PEM)
+
+
+def _domain_of(svid: Svid) -> str:
+    return svid.spiffe_id.removeprefix("spiffe://").partition("/")[0]
 
 
 def _ended(pem: bytes) -> bytes:

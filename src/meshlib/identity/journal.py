@@ -14,8 +14,19 @@ REMEMBERED = LONGEST_TTL + 3600
 """A revoked serial is forgotten after this: whatever had it is dead by then."""
 
 
+class Federated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """PEM of the roots of another trust domain, none where it is believed no more; ``sequence``
+    counts their changes."""
+
+    roots: tuple[str, ...]
+    sequence: int
+
+
 class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``sequence`` counts changes of the bundle; ``revoked`` has for each name the moment."""
+    """``sequence`` counts changes of the bundle; ``revoked`` has for each name the moment.
+
+    ``federated`` are other trust domains whose members are believed.
+    """
 
     version: int = 1
     trust_domain: str
@@ -23,6 +34,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     slots: tuple[Slot, ...] = ()
     sequence: int = 0
     revoked: dict[str, float] = {}
+    federated: dict[str, Federated] = {}
 
     @classmethod
     def read(cls, store: Store) -> "Journal | None":
@@ -50,6 +62,11 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def with_revoked(self, name: str, now: float) -> "Journal":
         revoked = {one: at for one, at in self.revoked.items() if not _is_over(one, at, now)}
         return msgspec.structs.replace(self, revoked={**revoked, name: now})
+
+    def with_federated(self, domain: str, roots: tuple[str, ...]) -> "Journal":
+        before = self.federated.get(domain)
+        one = Federated(roots, 1 if before is None else before.sequence + 1)
+        return msgspec.structs.replace(self, federated={**self.federated, domain: one})
 
     def without_revoked(self, name: str) -> "Journal":
         if name not in self.revoked:

@@ -115,7 +115,8 @@ class CaService:
             await asyncio.sleep(PAUSE)
 
     def _now(self) -> Trust:
-        return Trust(self._authority.bundle(), self._authority.revoked)
+        authority = self._authority
+        return Trust(authority.bundle(), authority.revoked, authority.federated())
 
     def _wake(self) -> None:
         for event, _ in self._listeners.values():
