@@ -28,7 +28,11 @@ NAMES = sys.platform == "linux"
 ABSTRACT = "unix-abstract:"
 DEPTH = 3
 """So many objects lie between a call of asyncio and its server."""
-ON_THE_WAY = (cygrpc.RPCState, cygrpc._ServicerContext, cygrpc._SyncServicerContext)  # noqa: SLF001
+ON_THE_WAY = tuple(
+    getattr(cygrpc, name, None) for name in ("RPCState", "_ServicerContext", "_SyncServicerContext")
+)
+SERVER = getattr(cygrpc, "AioServer", None)
+"""Names that may change with any release: then no port is known, and what asks for it fails."""
 
 _lock = threading.Lock()
 _known: dict[int, "Places"] = {}
@@ -147,7 +151,7 @@ def places_under(context: Any) -> Places | None:
     for _ in range(DEPTH):
         inner = None
         for each in gc.get_referents(looked_at):
-            if type(each) is cygrpc.AioServer:
+            if type(each) is SERVER:
                 return _known.get(id(each))
             if type(each) in ON_THE_WAY:
                 inner = each
