@@ -76,16 +76,24 @@ class InboundSecurity:
             raise PeerRefusedError(refusal)
 
     def connection(
-        self, chain: bytes, server_name: str = "", port: int | None = None
+        self,
+        chain: bytes,
+        server_name: str = "",
+        port: int | None = None,
+        *,
+        resumed: bool = False,
     ) -> Connection:
-        """Of an encrypted connection, by what the peer showed (PEM, the leaf first)."""
+        """Of an encrypted connection, by what the peer showed (PEM, the leaf first).
+
+        ``resumed``: nobody looked at it at the handshake.
+        """
         mode = self.modes.at(port)
         tls = mode.tls or MUTUAL
         if not chain:
             demanded = tls.require_client_certificate and not mode.plaintext
             return STRANGER if demanded else ENCRYPTED
         try:
-            leaf = self._leaf(tls, chain, server_name)
+            leaf = self._leaf(tls, chain, server_name, resumed=resumed)
         except (UntrustedError, IdentityError) as refused:
             return Connection(refusal=f"the certificate is not trusted: {refused}")
         known = self._peers.get((chain, server_name))
@@ -93,25 +101,27 @@ class InboundSecurity:
             return known[1]
         return self._remember(chain, leaf, server_name)
 
-    def _leaf(self, tls: DownstreamTls, chain: bytes, server_name: str) -> Leaf:
+    def _leaf(self, tls: DownstreamTls, chain: bytes, server_name: str, *, resumed: bool) -> Leaf:
         validation = tls.validation
         if validation is None or not is_own(validation.roots):
             raise UntrustedError("only members of the mesh are told apart here")
-        leaf = self._believed(chain, server_name)
+        leaf = self._believed(chain, server_name, resumed=resumed)
         matchers = validation.match_subject_alt_names
         if matchers and not allowed(matchers, self._runtime.engine.options.regex)(names_of(leaf)):
             raise UntrustedError(f"{leaf.spiffe_id} is not one of those who are let in")
         return leaf
 
-    def _believed(self, chain: bytes, server_name: str) -> Leaf:
+    def _believed(self, chain: bytes, server_name: str, *, resumed: bool) -> Leaf:
         """At the handshake it held, so a leaf that has ended is that of a connection that was there
-        before: those live on, as Envoy's do for days, unless somebody is revoked."""
+        before: those live on, as Envoy's do for days, unless somebody is revoked. Of a session that
+        was resumed, as gRPC core lets callers do, nobody knows whether it held."""
         credentials, now = self._materials.credentials(), self._wall()
         try:
             return check_leaf(chain, credentials, now, Purpose.CLIENT)
         except UntrustedError:
             leaf, _ = self._peers.get((chain, server_name), (None, None))
-            if leaf is None or now <= leaf.not_after or not _is_free(chain, credentials):
+            has_ended = leaf is not None and now > leaf.not_after
+            if leaf is None or resumed or not has_ended or not _is_free(chain, credentials):
                 raise
             return leaf
 
@@ -165,7 +175,9 @@ class InboundSecurity:
             return self.plaintext(port)
         name = auth.get("ssl_requested_server_name")
         asked = name[0].decode("ascii", "replace") if name else ""
-        return self.connection(_chain(auth), asked, port)
+        reused = auth.get("ssl_session_reused")
+        resumed = reused is not None and bytes(reused[0]) != b"false"
+        return self.connection(_chain(auth), asked, port, resumed=resumed)
 
 
 def is_encrypted(auth: Mapping[str, Sequence[bytes]]) -> bool:
