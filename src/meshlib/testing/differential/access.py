@@ -68,7 +68,7 @@ SERVER_NAMES = ("", "one.example", "two.example")
 POLICY_NAMES = ("one", "two words", "\u00dcn\u00ef", "Z", "A", "ns[a]-policy[b]-rule[0]")
 PATHS = (
     *("/", "/a", "/a/", "/a/b", "/a/b/", "/A/b", "/a/b/c", "/a/x.json", "/a//b", "/ab"),
-    *("/a%2fb", "/a/%2e%2e/b", "/a;x=1/b", "/a/b=c", "/a/b|c", '/a/"b"', "/a/b*", "/a/$(x)/b"),
+    *("/a%2Fb", "/a/%2e%2e/b", "/a;x=1/b", "/a/b=c", "/a/b|c", '/a/"b"', "/a/b*", "/a/$(x)/b"),
     *("/a/b/c/d/e.json", "/v1/a.b/c", "/v1/axb/c", "/a/~b", "/a/\\b", "/a/b@c:d"),
 )
 QUERIES = ("", "", "", "?", "?a=b", "?x=/a/b", "?/c")
@@ -77,15 +77,17 @@ TEMPLATES = (
     *("/{x}", "/{x=a}/b", "/a/{x=*}", "/{x=a/*}/c", "/{x=**}", "/a/{y=**}", "/{x}/{y}", "/**.json"),
     *("/a/*.json", "/a/{x}.json", "/v1/a.b/*", "/a/$(x)/*", "/*/**", "/{x=a/**}/c/d/e.json"),
 )
-PATH_TEXTS = ("/a", "/a/b", "/", "b", ".json", "/A", "//", "%2f", "?")
+PATH_TEXTS = ("/a", "/a/b", "/", "b", ".json", "/A", "//", "%2F", "?")
 PATH_REGEXES = ("/a.*", "/[a-z]+", ".*b", "/a/[^/]+", "/v1/a.b/c")
 RANGES = (
     *(("127.0.0.1", 32), ("127.0.0.0", 24), ("127.0.0.3", 23), ("127.0.0.0", 8), ("0.0.0.0", 0)),
     *(("10.0.0.0", 8), ("::1", 128), ("::", 0), ("127.0.0.2", 31)),
 )
 METHODS = ("GET", "GET", "POST", "PUT", "DELETE")
-AUTHORITIES = ("one.example", "ONE.example", "one.example:80", "two", "two.example")
-"""None with a dot at its end: that is taken away before our policies judge, and Envoy keeps it."""
+AUTHORITIES = ("one.example", "one.two", "one.example:80", "two", "two.example")
+"""As our policies see them: without capitals and a dot at the end, which Envoy would keep. Nor has
+a path an escape in small letters.
+"""
 TEXTS = ("one", "two", "One", "twone", "5")
 NUMBERS = ("5", "-3", "7.5", "x")
 PRINCIPALS: tuple[StringMatcher, ...] = (
