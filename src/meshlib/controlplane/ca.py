@@ -23,7 +23,7 @@ from ..identity.authenticators import (
     Caller,
 )
 from ..identity.authority import Authority
-from ..identity.credentials import Svid, UntrustedError
+from ..identity.credentials import IdentityError, Svid, UntrustedError
 from ..identity.kubernetes import ApiServer
 from ..identity.leaf import Leaf, Purpose, check_leaf
 from ..identity.material import Material
@@ -96,9 +96,16 @@ class Ca(MembersOnly):
         return None if caller.leaf is None else max(0.0, caller.leaf.not_after - self._wall())
 
     def issue(self, caller: Caller) -> Svid:
-        """A new key and certificate for who calls, and for nobody else."""
-        found = caller.spiffe_id
+        """A new key and certificate for who calls, and for nobody else.
+
+        Raises :class:`IdentityError` where what let the caller in is worth nothing any more: his
+        stream is cut only after he has heard why.
+        """
+        found, leaf = caller.spiffe_id, caller.leaf
         assert found is not None, "let in by its certificate"
+        assert leaf is not None
+        if leaf.serial in self.authority.revoked or self._wall() >= leaf.not_after:
+            raise IdentityError(f"the certificate that {found} shows is revoked or expired")
         LOG.info("issued a key and certificate to %s by SDS", found)
         return self.authority.issue(found, self._wall())
 

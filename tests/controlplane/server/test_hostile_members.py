@@ -16,6 +16,8 @@ from meshlib.controlplane import ControlPlane, front
 from meshlib.controlplane.ca import opened
 from meshlib.controlplane.manifests import load_documents
 from meshlib.controlplane.registry import hosts_of
+from meshlib.identity.authenticators import Caller
+from meshlib.identity.credentials import IdentityError
 from meshlib.identity.spiffe import SpiffeId
 from meshlib.identity.store import FolderStore
 from meshlib.xds.protos import message_class
@@ -170,3 +172,18 @@ async def test_nobody_without_a_certificate_stays_for_ever(strangers, monkeypatc
     monkeypatch.setattr(front, "STAY", 0.1)
     (reader,) = await strangers(1)
     assert await ended(reader)
+
+
+@pytest.mark.parametrize("what", ["serial", "end"])
+def test_a_certificate_that_is_worth_nothing_any_more_buys_no_other(plane, what):
+    """Its stream is open for a moment longer, and a stolen key must not become a new one."""
+    spiffe_id = SpiffeId.parse("spiffe://cluster.local/ns/default/sa/reviews")
+    svid = plane.ca.authority.issue(spiffe_id, time.time())
+    caller = Caller("127.0.0.1", plane.ca.believe(svid.certificate_chain))
+    assert plane.ca.issue(caller).spiffe_id == str(spiffe_id)
+    if what == "serial":
+        plane.ca.authority.revoke(f"{svid.serial:x}", time.time())
+    else:
+        plane.ca._wall = lambda: svid.not_after + 1
+    with pytest.raises(IdentityError, match="revoked or expired"):
+        plane.ca.issue(caller)
