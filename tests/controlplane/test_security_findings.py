@@ -130,6 +130,20 @@ def test_a_token_that_a_policy_asks_for_is_required(world_of):
     assert found(world_of(MESH, tokens, asked)) == []
 
 
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ("jwks: '{broken'", "the key set is not JSON: no token of 'i' is let in"),
+        ("jwks: '{\"keys\": []}'", "the key set has no keys: no token of 'i' is let in"),
+        ("jwksUri: http://i/keys", "keys are fetched by https alone: no token of 'i' is let in"),
+    ],
+)
+def test_an_issuer_without_usable_keys_is_told(world_of, keys, why):
+    tokens = secured("RequestAuthentication", f"{{jwtRules: [{{issuer: i, {keys}}}]}}")
+    (finding,) = findings_of(world_of(MESH, tokens, source("notRequestPrincipals", "*")))
+    assert (finding.code, finding.severity, finding.message) == ("ML1008", "warning", why)
+
+
 def test_a_host_that_a_grpc_server_cannot_know_is_told(world_of):
     mesh = (
         MESH

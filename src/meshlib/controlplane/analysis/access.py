@@ -7,6 +7,7 @@ from ..compile.services import registry
 from ..manifests.authorization_policy import AuthorizationPolicy, Operation, Rule
 from ..manifests.finding import (
     AVOIDABLE,
+    NO_KEYS,
     NOT_ACTED_ON,
     NOT_REQUIRED,
     UNKNOWN_HOST,
@@ -32,6 +33,7 @@ def check(world: World) -> Iterator[Finding]:
     for tokens in world.request_authentications:
         yield from _waypoints(tokens)
         yield from _not_required(tokens, world)
+        yield from _no_keys(tokens)
 
 
 def _waypoints(
@@ -134,6 +136,30 @@ def _not_required(tokens: Manifest[RequestAuthentication], world: World) -> Iter
             "no AuthorizationPolicy asks for a token: who has none is let in",
             "add an AuthorizationPolicy with requestPrincipals",
         )
+
+
+def _no_keys(tokens: Manifest[RequestAuthentication]) -> Iterator[Finding]:
+    """Served all the same, as Istio does: no token of such an issuer is believed then."""
+    for index, rule in enumerate(tokens.spec.jwt_rules):
+        field, said = "jwksUri", ""
+        if rule.jwks:
+            field, said = "jwks", _flaw_of(rule.jwks)
+        elif rule.jwks_uri.lower().startswith("http:"):
+            said = "keys are fetched by https alone"
+        if said:
+            place = tokens.place_of("jwtRules", index, field)
+            text = f"{said}: no token of {rule.issuer!r} is let in"
+            yield Finding(NO_KEYS, "warning", place, str(tokens), text)
+
+
+def _flaw_of(jwks: str) -> str:
+    from ...identity.jwks import KeySetError, parse_keys  # heavy, and seldom needed
+
+    try:
+        parse_keys(jwks)
+    except KeySetError as error:
+        return str(error)
+    return ""
 
 
 def _asks_for_a_token(rule: Rule) -> bool:

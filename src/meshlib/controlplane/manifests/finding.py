@@ -29,6 +29,8 @@ AVOIDABLE = "ML1004"  # a policy that can be got around
 NEVER_MATCHES = "ML1005"
 NOT_REQUIRED = "ML1006"  # tokens that are verified, and that nobody has to have
 FOREIGN_HOST = "ML1007"
+NO_KEYS = "ML1008"  # an issuer of whom no token can be verified
+OTHER_TRUST_DOMAIN = "ML1008"
 
 
 @dataclass(frozen=True, slots=True)
