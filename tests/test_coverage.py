@@ -33,15 +33,7 @@ JUDGED = (
     "dataplane/routing/uri_template.py",
 )
 # Lines and branches that are not taken yet, at most. A number may only shrink.
-NOT_YET = {
-    "dataplane/filters/jwt_authn.py": 1,
-    "identity/client.py": 46,
-    "identity/key_fetch.py": 3,
-    "identity/kubernetes.py": 30,
-    "identity/pinning.py": 4,
-    "identity/remote_keys.py": 1,
-    "identity/service.py": 12,
-}
+NOT_YET: dict[str, int] = {"identity/certificates.py": 2}
 # The checker of types knows that a match is exhaustive: that no case holds is no branch.
 CONFIGURATION = """
 [run]

@@ -262,6 +262,7 @@ async def test_what_a_member_knows_already_it_is_not_told_again(ca, monkeypatch)
         listening.set()
         async with asyncio.timeout(10):
             await noticed.wait()
+        assert uris(await ca.ask()) == [str(RATINGS)]  # by now it would have been told
         ca.authority.revoke(str(RATINGS), time.time())
         assert decode_trust(await call.read()).revoked == {str(REVIEWS), str(RATINGS)}
         call.cancel()
