@@ -6,7 +6,7 @@ import os
 import random  # noqa: TID251 - when to renew
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import grpc
 from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_certificates
 
 from ..clock import Clock
+from ..errors import Place
 from ..identity.authenticators import (
     Authenticator,
     ByCertificate,
@@ -35,6 +36,8 @@ from ..identity.tls import CheckedContext, CheckedObject, PeerRefusedError, serv
 from ..identity.tokens import JoinTokens
 from .front import Front
 from .gate import MembersOnly
+from .manifests.finding import OTHER_TRUST_DOMAIN, Finding
+from .world import World
 
 LOG = logging.getLogger("meshlib.controlplane")
 
@@ -111,6 +114,17 @@ class Ca(MembersOnly):
 
     def watch(self, changed: Callable[[], None]) -> None:
         self.service.watch(changed)
+
+    def findings(self, world: World) -> Iterator[Finding]:
+        """Names that nobody will ever have, because this CA gives others."""
+        own, said = str(self.authority.trust_domain), world.mesh_config.trust_domain
+        if own == said:
+            return
+        manifest = world.mesh_manifest
+        place = Place("MeshConfig") if manifest is None else manifest.place_of("trustDomain")
+        what = f"trustDomain is {said}, and the CA's is {own}: no member is who others expect"
+        resource = "MeshConfig" if manifest is None else str(manifest)
+        yield Finding(OTHER_TRUST_DOMAIN, "warning", place, resource, what)
 
     def _context(self) -> ssl.SSLContext:
         """At each handshake: as long as neither certificate nor roots are others, the same."""

@@ -276,7 +276,7 @@ class ControlPlane:
 
     def _prepare(self, world: World, groups: Sequence[Hashable]) -> "Change":
         """Everything that can fail, before anything is changed. Runs beside the loop."""
-        findings = findings_of(world)
+        findings = (*findings_of(world), *(self.ca.findings(world) if self.ca else ()))
         errors = [finding.problem for finding in findings if finding.severity == "error"]
         if errors:
             raise ConfigError(*errors)

@@ -331,3 +331,15 @@ async def test_a_taken_port_is_said_and_nothing_is_left_behind(plane, tmp_path):
     with pytest.raises(MeshError, match="is the port taken"):
         await other.start()
     assert not other._server._front._folder.exists()
+
+
+@pytest.mark.parametrize(("said", "found"), [("other.example", 1), ("cluster.local", 0)])
+async def test_another_trust_domain_than_that_of_the_ca_is_told(tmp_path, caplog, said, found):
+    mesh = {
+        "kind": "MeshConfig",
+        "trustDomain": said,
+    }
+    async with ControlPlane([mesh], listen="127.0.0.1:0", ca=tmp_path / "ca"):
+        told = [one for one in caplog.messages if one.startswith("ML1008")]
+    assert len(told) == found
+    assert all("trustDomain is other.example, and the CA's is cluster.local" in one for one in told)
