@@ -210,3 +210,22 @@ def test_the_root_is_printed_as_members_need_it(made, run):
     pem = run("ca", "root").output
     der = x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
     assert run("ca", "root", "--hash").output == f"sha256:{hashlib.sha256(der).hexdigest()}\n"
+
+
+def test_another_trust_domain_is_believed_by_its_roots_until_the_bundle_is_empty(made, run):
+    assert run("ca", "init", "--ca", "other", "--trust-domain", "other.example").exit_code == 0
+    Path("bundle.pem").write_text(run("ca", "root", "--ca", "other").output)
+    said = run("ca", "federate", "other.example", "bundle.pem", "-o", "json")
+    assert json.loads(said.output) == {"trust_domain": "other.example", "roots": 1, "sequence": 1}
+    assert "federated  other.example, 1 roots" in run("ca", "show").output
+    assert json.loads(run("ca", "show", "-o", "json").output)["federated"] == {"other.example": 1}
+    Path("bundle.pem").write_text("")
+    said = run("ca", "federate", "other.example", "bundle.pem")
+    assert "members of other.example are believed no more" in said.output
+
+
+def test_what_is_no_bundle_is_refused_by_its_file(made, run):
+    Path("bundle.pem").write_text("junk")
+    said = run("ca", "federate", "other.example", "bundle.pem")
+    assert said.exit_code == 1
+    assert "bundle.pem: not a bundle of certificates" in said.stderr

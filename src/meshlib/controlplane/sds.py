@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..identity.authenticators import Caller
 from ..identity.credentials import IdentityError, Svid
 from ..identity.material import OWN_CERTIFICATE, OWN_ROOTS
+from ..identity.spiffe import SCHEME
 from ..model.security import Secret
 from ..xds.codec import encode
 from .type_names import SECRET
@@ -64,7 +65,7 @@ class Own:
     def ask(self, names: AbstractSet[str], tell: Callable[[], None]) -> None:
         """From now on these are wanted; ``tell`` is called whenever any of them is another."""
         new, self._names, self._tell = names - self._names, frozenset(names), tell
-        if OWN_ROOTS in new:
+        if new - {OWN_CERTIFICATE}:
             self.renew_roots()
         if OWN_CERTIFICATE in new:
             self._renew()
@@ -72,9 +73,14 @@ class Own:
             tell()
 
     def renew_roots(self) -> None:
-        if OWN_ROOTS in self._names:
-            roots = self._ca.authority.bundle().pem
-            self._put(Secret(name=OWN_ROOTS, trusted_ca=roots))
+        """Those of another trust domain are a secret of the domain's name."""
+        authority = self._ca.authority
+        known = {f"{SCHEME}://{one.trust_domain}": one.pem for one in authority.federated()}
+        known[OWN_ROOTS] = authority.bundle().pem
+        found = [name for name in self._names if known.get(name)]
+        for name in found:
+            self._put(Secret(name=name, trusted_ca=known[name]))
+        if found:
             self._tell()
 
     def close(self) -> None:

@@ -343,3 +343,34 @@ async def test_another_trust_domain_than_that_of_the_ca_is_told(tmp_path, caplog
         told = [one for one in caplog.messages if one.startswith("ML1008")]
     assert len(told) == found
     assert all("trustDomain is other.example, and the CA's is cluster.local" in one for one in told)
+
+
+async def test_the_roots_of_a_federated_domain_are_a_secret_of_its_name(plane):
+    other = Authority.create(MemoryStore(), TrustDomain("other.example"), time.time())
+    plane.ca.authority.federate(other.trust_domain, other.bundle().pem)
+    async with channel_of(plane, member(plane, "reviews")) as channel:
+        asked_for = request(SECRET, "spiffe://other.example", "spiffe://nobody.example")
+        secrets = secrets_of(await asked(channel, asked_for))
+    assert list(secrets) == ["spiffe://other.example"]
+    trusted = secrets["spiffe://other.example"].validation_context.trusted_ca
+    assert trusted.inline_bytes == other.bundle().pem
+
+
+async def test_members_hear_whom_to_believe_of_other_domains(plane, tmp_path):
+    address = CaAddress(target=f"unix:{tmp_path}/ca.sock", spiffe_id=str(spiffe_id("reviews")))
+    source = CaSource(address, wall=time.time, monotonic=time.monotonic, dice=random.random)
+    heard = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    source.watch(lambda found: loop.call_soon_threadsafe(heard.put_nowait, found))
+    source.start()
+    try:
+        other = Authority.create(MemoryStore(), TrustDomain("other.example"), time.time())
+        plane.ca.authority.federate(other.trust_domain, other.bundle().pem)
+        while "other.example" not in (found := await heard.get()).bundles:
+            pass
+        assert found.bundles["other.example"].pem == other.bundle().pem
+        plane.ca.authority.federate(other.trust_domain, b"")
+        while (found := await heard.get()).bundles["other.example"].roots:
+            pass
+    finally:
+        await asyncio.to_thread(source.close)
