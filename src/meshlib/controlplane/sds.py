@@ -77,10 +77,12 @@ class Own:
         authority = self._ca.authority
         known = {f"{SCHEME}://{one.trust_domain}": one.pem for one in authority.federated()}
         known[OWN_ROOTS] = authority.bundle().pem
-        found = [name for name in self._names if known.get(name)]
-        for name in found:
-            self._put(Secret(name=name, trusted_ca=known[name]))
-        if found:
+        wanted = self._names & known.keys()
+        for name in wanted:
+            if known[name]:
+                self._put(Secret(name=name, trusted_ca=known[name]))
+        self._type = self._type.changed([], [name for name in wanted if not known[name]], None)
+        if wanted:
             self._tell()
 
     def close(self) -> None:
