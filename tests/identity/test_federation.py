@@ -1,8 +1,13 @@
 """Members of other trust domains are believed by the roots of theirs, and of no other."""
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from meshlib.identity.authority import Authority
 from meshlib.identity.ca_messages import Trust, decode_trust, encode_trust
@@ -109,3 +114,20 @@ def test_what_is_no_bundle_of_another_is_refused(here, there, domain, bundle, sa
     with pytest.raises(IdentityError, match=said):
         here.federate(domain, given[bundle])
     assert here.federated() == ()
+
+
+def test_a_certificate_that_does_not_say_whether_it_may_sign_is_no_root(here):
+    key = ec.generate_private_key(ec.SECP256R1())
+    begins = datetime.fromtimestamp(NOW, UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(x509.Name([]))
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(begins)
+        .not_valid_after(begins + timedelta(hours=1))
+        .sign(key, SHA256())
+    )
+    with pytest.raises(IdentityError, match="no root: it may not sign others"):
+        here.federate(THERE, made.public_bytes(Encoding.PEM))

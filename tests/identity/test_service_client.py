@@ -104,11 +104,11 @@ async def telling(tmp_path):
 
 
 @asynccontextmanager
-async def source_of(target, **fields):
+async def source_of(target, monotonic=time.monotonic, **fields):
     """The source, and a queue of what it says."""
     loop, said = asyncio.get_running_loop(), asyncio.Queue()
     address = CaAddress(target=target, spiffe_id=str(REVIEWS), **fields)
-    made = CaSource(address, wall=time.time, monotonic=time.monotonic, dice=lambda: 0.5)
+    made = CaSource(address, wall=time.time, monotonic=monotonic, dice=lambda: 0.5)
     forget = made.watch(lambda found: loop.call_soon_threadsafe(said.put_nowait, found))
     made.start()
     made.start()  # a second time does nothing
@@ -169,10 +169,20 @@ async def test_what_there_is_serves_on_while_the_ca_fails_and_its_end_is_cried_o
 
 
 async def test_a_closed_source_begins_anew_with_what_it_had(istiod):
-    async with source_of(istiod.target) as (source, said):
+    loop, looked = asyncio.get_running_loop(), asyncio.Semaphore(0)
+
+    def monotonic():
+        loop.call_soon_threadsafe(looked.release)
+        return time.monotonic()
+
+    async with source_of(istiod.target, monotonic) as (source, said):
         first = await asyncio.wait_for(said.get(), 10)
         await asyncio.to_thread(source.close)
+        while not looked.locked():
+            await looked.acquire()
         source.start()
+        for _ in range(3):  # as it begins; whether it is time; and how long it is until then
+            await asyncio.wait_for(looked.acquire(), 10)
         assert source.current() is first
     assert istiod.asked == 1
 
