@@ -260,6 +260,8 @@ async def test_an_asyncio_server_tells_the_same() -> None:
 
 
 def test_the_admin_services_begin_no_thread_of_their_own(serve) -> None:
+    before = set(threading.enumerate())
     with meshlib.Mesh("ratings") as mesh:
         mesh.grpc.add_admin(grpc.server(ThreadPoolExecutor(1)))
-        assert not [t for t in threading.enumerate() if t.name.startswith("meshlib")]
+        begun = set(threading.enumerate()) - before
+        assert not [thread for thread in begun if thread.name.startswith("meshlib")]

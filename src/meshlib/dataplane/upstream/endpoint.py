@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 SHUN_BASE = 0.5
 SHUN_FACTOR = 1.6
 SHUN_MAX = 10.0
+SHUN_STEPS = 16
 NEVER = -inf
 
 
@@ -81,7 +82,8 @@ class UpstreamEndpoint:
 
     def connect_failed(self, clock: Clock) -> None:
         """Look elsewhere for a while, as gRPC does with a subchannel in backoff."""
-        delay = min(SHUN_BASE * SHUN_FACTOR**self.connect_failures, SHUN_MAX)
+        # Beyond so many the power is too large for a number, and the delay is the longest anyway.
+        delay = min(SHUN_BASE * SHUN_FACTOR ** min(self.connect_failures, SHUN_STEPS), SHUN_MAX)
         self.connect_failures += 1
         self.shunned_until = clock() + delay
 
