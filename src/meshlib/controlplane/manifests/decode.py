@@ -118,7 +118,7 @@ class _Decoder:
         if value in choices:
             return value
         hint = did_you_mean(str(value), choices) or f"one of {', '.join(choices)}"
-        return self._wrong(path, f"{value!r} is not a known value", hint)
+        return self._wrong(path, f"{_kind(value)} is not a known value", hint)
 
     def _form(self, value: Any, form: Form, path: Path) -> Any:
         if not isinstance(value, str):

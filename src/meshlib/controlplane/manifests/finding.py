@@ -33,6 +33,10 @@ NO_KEYS = "ML1008"  # an issuer of whom no token can be verified
 OTHER_TRUST_DOMAIN = "ML1008"
 
 
+LONGEST = 500
+"""Characters of one part of a finding that are shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     code: str
@@ -46,8 +50,9 @@ class Finding:
         """It is one line of a log, whatever the manifest has in its names and values."""
         for part in ("resource", "message", "hint"):
             said = getattr(self, part)
-            if not said.isprintable():
-                object.__setattr__(self, part, "".join(map(_printable, said)))
+            if not said.isprintable() or len(said) > LONGEST:
+                shown = "".join(map(_printable, said[:LONGEST]))
+                object.__setattr__(self, part, shown + "…" * (len(said) > LONGEST))
 
     def to_dict(self) -> dict[str, Any]:
         return {
