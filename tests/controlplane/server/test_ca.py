@@ -340,7 +340,7 @@ async def test_another_trust_domain_than_that_of_the_ca_is_told(tmp_path, caplog
         "trustDomain": said,
     }
     async with ControlPlane([mesh], listen="127.0.0.1:0", ca=tmp_path / "ca"):
-        told = [one for one in caplog.messages if one.startswith("ML1008")]
+        told = [one for one in caplog.messages if one.startswith("ML1009")]
     assert len(told) == found
     assert all("trustDomain is other.example, and the CA's is cluster.local" in one for one in told)
 

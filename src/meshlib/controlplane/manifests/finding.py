@@ -30,7 +30,7 @@ NEVER_MATCHES = "ML1005"
 NOT_REQUIRED = "ML1006"  # tokens that are verified, and that nobody has to have
 FOREIGN_HOST = "ML1007"
 NO_KEYS = "ML1008"  # an issuer of whom no token can be verified
-OTHER_TRUST_DOMAIN = "ML1008"
+OTHER_TRUST_DOMAIN = "ML1009"  # than that of the CA
 
 
 LONGEST = 500
