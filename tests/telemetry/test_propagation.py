@@ -5,9 +5,15 @@ import uuid
 
 import pytest
 
+from meshlib.dataplane import Request
 from meshlib.telemetry import Propagation
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def of(*headers):
+    """A request with these headers."""
+    return Request("reviews:9080", "GET", "/", headers=headers)
 
 
 @pytest.fixture
@@ -18,7 +24,7 @@ def passed():
         propagation = Propagation(extra, request_id=lambda: "made")
 
         def run():
-            propagation.receive(headers)
+            propagation.receive(of(*headers))
             return dict(propagation.outgoing(foreign=foreign))
 
         return contextvars.copy_context().run(run)
@@ -67,7 +73,7 @@ def test_a_request_id_that_came_along_stays(passed):
 def test_a_made_request_id_is_a_uuid():
     def run():
         propagation = Propagation()
-        propagation.receive(())
+        propagation.receive(of())
         return dict(propagation.outgoing())
 
     made = contextvars.copy_context().run(run)["x-request-id"]
@@ -122,8 +128,8 @@ def test_as_much_baggage_as_w3c_asks_for_is_carried(passed):
 
 def test_after_release_nothing_is_left():
     propagation = Propagation(request_id=lambda: "made")
-    token = propagation.receive((("b3", "1"),))
-    inner = propagation.receive((("b3", "0"),))
+    token = propagation.receive(of(("b3", "1")))
+    inner = propagation.receive(of(("b3", "0")))
     assert dict(propagation.outgoing())["b3"] == "0"
     propagation.release(inner)
     assert dict(propagation.outgoing())["b3"] == "1"
@@ -133,6 +139,6 @@ def test_after_release_nothing_is_left():
 
 def test_a_release_elsewhere_than_it_was_received_breaks_nothing():
     propagation = Propagation()
-    token = contextvars.copy_context().run(propagation.receive, ())
+    token = contextvars.copy_context().run(propagation.receive, of())
     propagation.release(token)
     assert propagation.outgoing() == ()

@@ -8,9 +8,15 @@ from multiprocessing.pool import ThreadPool
 
 import pytest
 
+from meshlib.dataplane import Request
 from meshlib.telemetry import Propagation, threads
 
 PROPAGATION = Propagation(["end-user"], request_id=lambda: "made")
+
+
+def of(*headers):
+    """A request with these headers."""
+    return Request("reviews:9080", "GET", "/", headers=headers)
 
 
 @pytest.fixture
@@ -26,7 +32,7 @@ def serving():
 
     def play(user, fn, *args):
         def run():
-            token = PROPAGATION.receive((("end-user", user),))
+            token = PROPAGATION.receive(of(("end-user", user)))
             try:
                 return fn(*args)
             finally:
@@ -124,7 +130,7 @@ def test_a_pool_of_multiprocessing_keeps_none_either(installed, serving):
 
 
 async def test_executors_of_a_loop_and_to_thread_carry_it(installed):
-    token = PROPAGATION.receive((("end-user", "a"),))
+    token = PROPAGATION.receive(of(("end-user", "a")))
     loop = asyncio.get_running_loop()
     assert await loop.run_in_executor(None, user) == "a"
     assert await asyncio.to_thread(user) == "a"

@@ -1,7 +1,7 @@
 """Decisions about calls, without making any of them. Pure: no I/O, threads, clocks or dice."""
 
 from .decision import Choice, Copy, Decision, LocalResponse, RuleTried
-from .engine import Engine, Options, Prepared, python_regex
+from .engine import Engine, Prepared
 from .events import (
     AttemptFailed,
     CallEnded,
@@ -20,12 +20,14 @@ from .message import (
     Connection,
     Failure,
     Headers,
+    Meter,
     Outcome,
     Override,
     Peer,
     Request,
     Response,
 )
+from .options import Options, python_regex
 from .routing.formatting import Whereabouts
 from .steps import (
     AskAuthorization,
@@ -78,6 +80,7 @@ __all__ = [
     "Finish",
     "Headers",
     "LocalResponse",
+    "Meter",
     "Observer",
     "Options",
     "Outcome",

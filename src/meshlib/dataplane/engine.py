@@ -1,15 +1,13 @@
 """The data plane as one object: a snapshot applied, calls decided."""
 
-import re
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from ..clock import Clock, Dice
 from ..model import (
     Cluster,
     HttpFilter,
-    Locality,
     RouteConfiguration,
     Snapshot,
     discovered,
@@ -20,14 +18,11 @@ from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
 from .filters.access_counts import counts
 from .filters.chain import Kept, Site
 from .filters.router import Router, Surroundings, too_late
-from .filters.tokens import Tokens
 from .inbound import LISTENER, Inbound, inbound, unwelcome
 from .message import Cause, Failure, Outcome, Request
+from .options import Options
 from .outbound import LiveListener
 from .routing.destination import leads_anywhere
-from .routing.formatting import Whereabouts
-from .routing.matchers import Regex
-from .routing.regex_rewrite import Finditer, python_finditer
 from .routing.table import Parts, RouteTable
 from .snapshots import TableKey, assignment_of, routes_of, table_key, wildcards
 from .steps import AwaitConfig, Effect, Send, Steps, deliver
@@ -36,54 +31,12 @@ from .upstream.cluster import UpstreamCluster
 from .upstream.dns import Addresses
 from .upstream.upstreams import Balances, prepare_clusters
 
-CONFIG_TIMEOUT = 15.0
-"""Seconds that a call without deadline waits for the first configuration of its target."""
-
-OnNoConfig = Literal["wait", "fail", "direct"]
-
 ADOPTED = 4096
 """Names at most that stand beside the listeners because a wildcard covers them."""
 
 
 def _deaf(event: Event) -> None:
     """Nobody listens."""
-
-
-def python_regex(pattern: str) -> Callable[[str], object]:
-    """The standard library's engine; floors above pass RE2's instead."""
-    return re.compile(pattern).fullmatch
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """``complete``: what the snapshot lacks does not exist (no control plane to ask).
-
-    ``passthrough``: hosts that are not of the mesh are called as they would be without it
-    (ALLOW_ANY); otherwise refused (REGISTRY_ONLY). ``service``: what this member is called;
-    ``locality``: where it stands, for the balancing by zones. ``loop_lag``: by how many seconds
-    the event loop of the call in hand is late (asked on its very thread), 0 where there is none.
-    ``runtime``: keys of runtime fractions and what they say instead, in per cent. ``wall``: the
-    time of day in seconds since 1970, for servers that name the moment of a second try.
-    ``on_no_config``: what becomes of a call to a host that nothing is known of while nobody can be
-    asked either: it waits, fails at once, or is made without the mesh. ``tokens``: who verifies
-    callers' tokens; without one, none is believed. ``gateways``: the SPIFFE ids whose word counts
-    as to whom they call for (``x-forwarded-*``).
-    """
-
-    complete: bool = False
-    passthrough: bool = True
-    config_timeout: float = CONFIG_TIMEOUT
-    regex: Regex = python_regex
-    service: str = ""
-    locality: Locality = Locality()
-    loop_lag: Callable[[], float] = float
-    finditer: Finditer = python_finditer
-    runtime: Mapping[str, int] = field(default_factory=dict)
-    whereabouts: Whereabouts = Whereabouts()
-    wall: Clock = float
-    on_no_config: OnNoConfig = "wait"
-    tokens: Tokens | None = None
-    gateways: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +103,8 @@ class Engine:
             if old is not None and old.config == listener and old.router.table is tables[key]:
                 listeners[listener.name] = old
                 continue
-            router = Router(tables[key], self.around)
+            audience = self.options.audience(listener)
+            router = Router(tables[key], self.around, audience)
             listeners[listener.name] = LiveListener(listener, router, self.around)
         return Prepared(snapshot, frozenset(absent), clusters, balances, listeners, tables, kept)
 

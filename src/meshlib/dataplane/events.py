@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CallReport
 from .message import Failure, Headers, Outcome, Request
@@ -41,6 +41,10 @@ class CallRecord:
     details: str = ""
     """Why a filter answered by itself, in Envoy's words; for those who run the mesh, not for
     callers."""
+    attempt_began: float = 0.0
+    """When the last attempt was sent, on the mesh's clock."""
+    audience: Any = None
+    """Whom the listener's configuration wants to be told of the call (``Options.audience``)."""
 
     def responds(self, change: Callable[[Headers], Headers]) -> None:
         """Change the response headers once more, after whatever changes them so far."""

@@ -91,6 +91,8 @@ class Inbound:
         around, tidied = self._around, self._tidied(request, extra)
         request = tidied if isinstance(tidied, Request) else request
         record = CallRecord(request, around.clock(), inbound=True, config_version=around.version)
+        listener = self._listener
+        record.audience = None if listener is None else listener.router.audience
         outcome: Outcome = GONE
         try:
             match tidied:

@@ -78,6 +78,27 @@ PLAINTEXT = Connection()
 
 
 @dataclass(slots=True)
+class Meter:
+    """What the hook counts of one call while it goes on: octets of bodies, and messages.
+
+    Of gRPC, octets are those of the messages with their frames of five; an attempt made anew
+    counts anew. ``request_ended`` and ``response_began`` are moments on the mesh's clock, where
+    the hook saw them. ``server_principal`` is who answered, as far as TLS proved it. ``trace`` is
+    the hook's own, as ``Response.native`` is: the core hands it on and never looks at it.
+    """
+
+    request_bytes: int = 0
+    response_bytes: int = 0
+    request_messages: int = 0
+    response_messages: int = 0
+    request_ended: float | None = None
+    response_began: float | None = None
+    secured: bool = False
+    server_principal: str = ""
+    trace: Any = None
+
+
+@dataclass(slots=True)
 class Request:
     """One call as the caller made it. Nobody changes one: :meth:`altered` makes another.
 
@@ -89,6 +110,8 @@ class Request:
     message of an inbound gRPC call with one, as it came in; ``None`` where nobody has it yet.
     ``binary_size`` are the octets of headers with binary values, which are not among ``headers``.
     ``remote`` is the address of whom a trusted gateway calls for, "" where there is none.
+    ``meter``, shared by all forms of one request, is what is counted of the call; a hook that
+    counts nothing has none.
     """
 
     target: str
@@ -108,6 +131,7 @@ class Request:
     body: bytes | None = field(default=None, repr=False)
     binary_size: int = 0
     remote: str = ""
+    meter: Meter | None = None
 
     def header(self, name: str) -> str | None:
         """The value of a header (lower-case name); several are joined by commas."""
@@ -168,6 +192,7 @@ class Request:
             self.body,
             self.binary_size,
             self.remote,
+            self.meter,
         )
 
 

@@ -48,6 +48,7 @@ class LiveListener:
     def _answered(self, request: Request, answer: Response) -> Steps[Outcome]:
         around = self._around
         record = CallRecord(request, around.clock(), config_version=around.version)
+        record.audience = self.router.audience
         outcome: Outcome = GONE
         try:
             outcome = yield from deliver(record, answer)

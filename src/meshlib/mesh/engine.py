@@ -7,8 +7,9 @@ import time
 
 from ..dataplane import Engine, Observer, Whereabouts
 from ..dataplane import Options as EngineOptions
-from ..dataplane.engine import OnNoConfig
+from ..dataplane.options import OnNoConfig
 from ..middleware._loop_lag import LoopLag
+from ..telemetry.audience import audience_of
 from ..xds.regex import finditer, fullmatch
 from .options import Options
 from .tokens import tokens_of_a_mesh
@@ -33,6 +34,7 @@ def engine_of(options: Options, observe: Observer) -> Engine:
             wall=time.time,  # noqa: TID251 - handed on, as a clock
             tokens=tokens_of_a_mesh(),
             gateways=frozenset(options.trusted_gateways),
+            audience=audience_of,
         ),
     )
 

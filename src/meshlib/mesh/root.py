@@ -12,7 +12,6 @@ from ..dataplane import Decision, decide
 from ..dataplane.inbound import LISTENER as INBOUND
 from ..middleware._deadline import INCOMING
 from ..middleware._drive import Runtime
-from ..telemetry.propagation import Propagation
 from ..telemetry.recorder import Recorder
 from ..telemetry.threads import install, uninstall
 from . import options as _options
@@ -21,9 +20,11 @@ from .forking import begin_anew_after_fork
 from .identity import identity_of
 from .native import NativeResources
 from .questions import request_for
+from .readiness import is_reached, settled
 from .registered import Registered
 from .services import Services
 from .sources import Source, source_for
+from .telemetry import Seen
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -109,12 +110,12 @@ class Mesh:
             on_no_config=on_no_config,
             runtime_layers=runtime_layers,
         )
-        self.recorder, self._identity = Recorder(), identity_of(self.options)
-        self._engine = engine_of(self.options, self.recorder)
+        self._seen, self._identity = Seen(self.options), identity_of(self.options)
+        self._engine = engine_of(self.options, self._seen.observer)
         self._runtime = self._made_runtime()
         self._services = Services(self._runtime)
         self._upkeep = Upkeep(
-            self._engine, self._runtime, fit=self._identity.fit, traffic=self._has_called
+            self._engine, self._runtime, fit=self._identity.fit, traffic=self._seen.has_called
         )
         self._source: Source | None = None
         self._started, self._starting, self._registered = False, threading.Lock(), Registered()
@@ -129,7 +130,8 @@ class Mesh:
             sleep=time.sleep,
             start=self.start,
             want=self._want,
-            propagation=Propagation(extra=self.options.propagate),
+            propagation=self._seen.propagation,
+            afterwards=self._seen.afterwards,
         )
         made.native, made.propagate_deadlines = NativeResources(), self.options.propagate_deadlines
         made.credentials, made.mtls = self._identity.for_calls, self.options.mtls
@@ -143,8 +145,10 @@ class Mesh:
     def _watched(self) -> "tuple[Entry, ...] | None":
         return None if self._source is None else self._source.watched()
 
-    def _has_called(self, cluster: str) -> bool:
-        return self.recorder.has_called(cluster)
+    @property
+    def recorder(self) -> Recorder:
+        """What was counted of this member's calls."""
+        return self._seen.recorder
 
     # --- life ---
 
@@ -176,34 +180,24 @@ class Mesh:
         until something is called, so with one: that it can be reached.
         """
         self.start()
-        until = time.monotonic() + timeout
-        if not self._is_reached(timeout, *targets):
+        until, source = time.monotonic() + timeout, self._source_now()
+        if not is_reached(self._identity, source, targets, timeout):
             return False
-        return self._runtime.wait_for(self._known(targets), until - time.monotonic())
+        known = settled(self._engine, source, targets)
+        return self._runtime.wait_for(known, until - time.monotonic())
 
     async def aready(self, *targets: str, timeout: float = 5.0) -> bool:  # noqa: ASYNC109 - mirrors ready()
         """:meth:`ready` for coroutines."""
         await asyncio.to_thread(self.start)
-        until = time.monotonic() + timeout
-        if not await asyncio.to_thread(self._is_reached, timeout, *targets):
+        until, source = time.monotonic() + timeout, self._source_now()
+        if not await asyncio.to_thread(is_reached, self._identity, source, targets, timeout):
             return False
-        return await self._runtime.await_for(self._known(targets), until - time.monotonic())
-
-    def _is_reached(self, timeout: float, *targets: str) -> bool:
-        ready = self._identity.is_ready(timeout)
-        return ready and (bool(targets) or self._source_now().reach(timeout))
+        known = settled(self._engine, source, targets)
+        return await self._runtime.await_for(known, until - time.monotonic())
 
     def _source_now(self) -> Source:
         assert self._source is not None, "started"
         return self._source
-
-    def _known(self, targets: Sequence[str]) -> Callable[[], bool]:
-        source = self._source_now()
-        for target in targets:
-            source.want(target)
-        if targets:
-            return lambda: all(self._engine.knows(target) for target in targets)
-        return source.is_ready
 
     def close(self) -> None:
         """Stop watching and close all channels that no event loop owns.
@@ -244,7 +238,8 @@ class Mesh:
             uninstall()
         self._runtime.reset()
         self._upkeep.reset()
-        self.recorder = self._engine.around.observe = Recorder()
+        self._seen.begin_anew()
+        self._engine.around.observe = self._seen.observer
         self._engine.renew()
 
     def __enter__(self) -> Self:

@@ -33,6 +33,7 @@ class NativeRequest(Request):
         self.body = None
         self.binary_size = 0
         self.remote = ""
+        self.meter = None
 
     def __getattr__(self, name: str) -> Headers | str:
         if name == "source":

@@ -1,7 +1,6 @@
 """The two loops that run the core's steps, and what all adapters of one mesh share."""
 
 import asyncio
-import logging
 import sys
 import threading
 from collections import deque
@@ -36,6 +35,7 @@ from ..identity.credentials import CredentialSource
 from ..model import HttpFilter
 from ._admin import AdminMessages
 from ._binary import BinaryMetadata
+from ._leftovers import Leftovers
 from ._news import News, settle
 from ._propagation import NoPropagation, Propagation
 from ._services import NoServices, Services
@@ -43,8 +43,6 @@ from ._services import NoServices, Services
 if TYPE_CHECKING:
     from ._tls import Security
     from ._tls_native import NativeResources
-
-log = logging.getLogger("meshlib")
 
 Perform = Callable[[Send], Outcome]
 APerform = Callable[[Send], Awaitable[Outcome]]
@@ -56,6 +54,8 @@ class Runtime:
 
     ``start`` is called before the first call, ``want`` when a call needs a listener that nothing
     is known of yet (it subscribes). Both must be cheap when there is nothing to do.
+
+    ``afterwards``: what observers, who run under the lock, leave to be done without it.
 
     The composition root sets ``credentials``, and ``mtls`` ("auto", "strict" or "off"): what holds
     for callers as long as nothing is known of the listener ``inbound``.
@@ -71,6 +71,7 @@ class Runtime:
         start: Callable[[], None] = lambda: None,
         want: Callable[[str], None] = lambda _listener: None,
         propagation: Propagation | None = None,
+        afterwards: deque[Callable[[], None]] | None = None,
     ) -> None:
         self.engine = engine
         self.clock = clock
@@ -90,8 +91,8 @@ class Runtime:
         self.credentials: CredentialSource | None = None
         self.mtls = "auto"
         self._news = News()
-        self._dropped: deque[Callable[[], None]] = deque()
-        self._broken: deque[Exception] = deque()
+        self.afterwards = deque() if afterwards is None else afterwards
+        self._left = Leftovers(self.afterwards)
 
     @cached_property
     def security(self) -> "Security":
@@ -124,22 +125,22 @@ class Runtime:
     def step(self, steps: Steps[Outcome], answer: object) -> Effect:
         """Run the steps to their next effect."""
         with self.lock:
-            if self._dropped:
-                self._bury()
+            if self._left.dropped:
+                self._left.bury()
             effect = steps.send(answer)
-        if self._dropped:
+        if self.afterwards or self._left.dropped:
             self.collect()
         return effect
 
     def conclude(self, steps: Steps[Outcome], outcome: Outcome) -> Effect:
         """Answer with an outcome that has no body to come: its delivery ends the call at once."""
         with self.lock:
-            if self._dropped:
-                self._bury()
+            if self._left.dropped:
+                self._left.bury()
             effect = steps.send(outcome)
             if type(effect) is Deliver:
                 _resume(steps, None)
-        if self._dropped:
+        if self.afterwards or self._left.dropped:
             self.collect()
         return effect
 
@@ -147,7 +148,7 @@ class Runtime:
         """Say how a delivered body ended; ``None``: as it was delivered."""
         with self.lock:
             _resume(steps, end)
-        if self._dropped:
+        if self.afterwards or self._left.dropped:
             self.collect()
 
     def end(self, steps: Steps[Outcome], end: Outcome | None = None) -> None:
@@ -161,7 +162,7 @@ class Runtime:
             return
         with self.lock:
             steps.close()
-        if self._dropped:
+        if self.afterwards or self._left.dropped:
             self.collect()
 
     def drop(self, steps: Steps[Outcome]) -> None:
@@ -170,32 +171,24 @@ class Runtime:
 
     def soon(self, action: Callable[[], None]) -> None:
         """Do this under the lock as soon as it is free; callbacks and finalisers may ask for it."""
-        self._dropped.append(action)
+        left = self._left
+        left.dropped.append(action)
         if self.lock.acquire(blocking=False):
             try:
-                self._bury()
+                left.bury()
             finally:
                 self.lock.release()
-            self._tell()
+            left.tell()
         # Else whoever holds the lock looks once more when he has let go of it.
 
     def collect(self) -> None:
-        """Settle what finalisers left behind; every step does it too."""
-        with self.lock:
-            self._bury()
-        self._tell()
-
-    def _bury(self) -> None:
-        while self._dropped:
-            try:
-                self._dropped.popleft()()
-            except Exception as error:  # noqa: BLE001 - neither gRPC's thread nor another call pays for it
-                self._broken.append(error)
-
-    def _tell(self) -> None:
-        """Without the lock: a log handler may call over this very mesh."""
-        while self._broken:
-            log.error("a call ended badly", exc_info=self._broken.popleft())
+        """Settle what finalisers and observers left behind; every step does it too."""
+        left = self._left
+        if left.dropped:
+            with self.lock:
+                left.bury()
+        left.tell()
+        left.follow_up()
 
     def commit(self, prepared: Any) -> None:
         """Put a prepared snapshot in force and wake the calls that wait for news."""
@@ -213,7 +206,8 @@ class Runtime:
         """Begin anew in a forked child: locks, waiters and connections are the parent's."""
         self.lock = threading.Lock()
         self._news = News()
-        self._dropped = deque()
+        self.afterwards.clear()
+        self._left = Leftovers(self.afterwards)
         self.engine.around.outage = ""
         for reset in self.resets:
             reset()

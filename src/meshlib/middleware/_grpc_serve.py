@@ -170,7 +170,7 @@ class Enter:
         self, runtime: Runtime, inbound: Request, admitted: Request, cut: Cut | None = None
     ) -> None:
         self._runtime = runtime
-        self._token = runtime.propagation.receive(admitted.headers)
+        self._token = runtime.propagation.receive(admitted)
         self._receipt = receive(runtime, inbound.deadline)
         connection = served(admitted)
         self._served = None if connection.peer is NOBODY else SERVED.set(connection)

@@ -160,7 +160,7 @@ async def _served(
     runtime: Runtime, request: web.Request, handler: Handler, admitted: Request
 ) -> Outcome:
     """``request`` is ``admitted`` as aiohttp has it."""
-    token = runtime.propagation.receive(admitted.headers)
+    token = runtime.propagation.receive(admitted)
     try:
         return await _known(runtime, request, handler, served(admitted))
     finally:

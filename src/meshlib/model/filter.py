@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .authn import ExtAuthz, JwtAuthn
 from .matcher import HeaderMatcher, StringMatcher
 from .rbac import Rbac
+from .telemetry import Stats
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +264,7 @@ FilterConfig = (
     | Rbac
     | JwtAuthn
     | ExtAuthz
+    | Stats
 )
 
 

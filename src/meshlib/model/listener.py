@@ -9,6 +9,7 @@ from .filter import ROUTER, ExtensionConfig, FilterDiscovery, HttpFilter
 from .metadata import Metadata
 from .route import RouteConfiguration
 from .security import DownstreamTls
+from .telemetry import AccessLog, Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class HttpConnectionManager:
     path_with_escaped_slashes_action: PathWithEscapedSlashesAction = (
         PathWithEscapedSlashesAction.KEEP_UNCHANGED
     )
+    access_log: tuple[AccessLog, ...] = ()
+    tracing: Tracing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
 
-from ..dataplane import Headers
+from ..dataplane import Headers, Request
 
 RECEIVED: ContextVar[Headers] = ContextVar("meshlib_received", default=())
 """What the call being served here brought along."""
@@ -57,11 +57,11 @@ class Propagation:
         self._inside = (self._extra - frozenset(TRACE)) | {BAGGAGE}
         self._request_id = request_id
 
-    def receive(self, headers: Headers) -> Token[Headers]:
+    def receive(self, request: Request) -> Token[Headers]:
         """Remember what is to be handed on; a call without request id gets one."""
         wanted = self._wanted
         found: dict[str, str] = {}
-        for name, value in headers:
+        for name, value in request.headers:
             if name in wanted:
                 self._note(found, name, value)
         kept = [pair for pair in found.items() if is_sound(*pair)]
@@ -92,6 +92,9 @@ class Propagation:
         if foreign and received:
             return tuple(pair for pair in received if pair[0] not in self._inside)
         return received
+
+    def begin(self, request: Request, *, foreign: bool = False) -> None:
+        """Nothing is traced."""
 
 
 def is_sound(name: str, value: str) -> bool:

@@ -17,6 +17,7 @@ from ...model import (
     Router,
 )
 from ...model.authn import ExtAuthz
+from ...model.telemetry import Stats
 from ..events import CallRecord
 from ..message import Outcome, Request
 from ..routing.matchers import Regex
@@ -92,6 +93,9 @@ Factory = Callable[[Any, Site], Filter | None]
 
 FACTORIES: dict[type[FilterConfig | FilterDiscovery], Factory] = {}
 
+SILENT = (Router, Stats)
+"""Filters that no request meets: the router comes last of all, and others only tell of calls."""
+
 
 def filters_for(
     http_filters: Sequence[HttpFilter], levels: Sequence[Overrides], site: Site
@@ -99,7 +103,7 @@ def filters_for(
     """What has something to do here, in the listener's order; ``levels`` most specific first."""
     found = []
     for http_filter in http_filters:
-        if isinstance(http_filter.config, Router):
+        if isinstance(http_filter.config, SILENT):
             continue
         config, depth = effective(http_filter, levels)
         if config is None:

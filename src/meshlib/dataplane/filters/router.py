@@ -1,5 +1,7 @@
 """The router: it owns the attempts. Permit, pick, send, judge, wait, again, or deliver."""
 
+from typing import Any
+
 from ..events import CallEnded, CallRecord, Event, Observer
 from ..message import Cause, Failure, Headers, Outcome, Override, Request, Response
 from ..routing.table import Destination, LiveRoute, RouteTable
@@ -38,16 +40,18 @@ class Router:
     route, a local answer, a second try, attempts beside each other) is asked of somebody else.
     """
 
-    __slots__ = ("_around", "_overridden", "table")
+    __slots__ = ("_around", "_overridden", "audience", "table")
 
-    def __init__(self, table: RouteTable, around: Surroundings) -> None:
+    def __init__(self, table: RouteTable, around: Surroundings, audience: Any = None) -> None:
         self.table = table
+        self.audience = audience
         self._around = around
         self._overridden: dict[tuple[LiveRoute, Override, bool], Terms] = {}
 
     def __call__(self, request: Request) -> Steps[Outcome]:
         around = self._around
         record = CallRecord(request, around.clock(), config_version=around.version)
+        record.audience = self.audience
         route = record.route = self.table.find(request)
         if route is None:
             return _counted(request, record, self._unbalanced, around)
@@ -128,6 +132,7 @@ class Router:
         if timeout is not None and timeout <= 0:
             return (yield from deliver(record, too_late(request)))
         record.attempts += 1
+        record.attempt_began = self._around.clock()
         sent = request if destination.rewrite is None else destination.rewrite(request, record)
         outcome = yield Send(sent, None, timeout)
         return (yield from deliver(record, outcome))
@@ -185,7 +190,7 @@ class Router:
                     refused = refusal(breaker, cluster, request, timeout, around)
                     outcome = yield from deliver(record, refused)
                     break
-                record.endpoint = endpoint
+                record.endpoint, record.attempt_began = endpoint, clock()
                 record.attempts += 1
                 endpoint.active += 1
                 in_flight.active += 1

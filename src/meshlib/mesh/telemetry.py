@@ -1,0 +1,28 @@
+"""Who sees the calls of a mesh: put together here, told of by the engine."""
+
+from collections import deque
+from collections.abc import Callable
+
+from ..telemetry.observer import Telemetry
+from ..telemetry.propagation import Propagation
+from ..telemetry.recorder import Recorder
+from .options import Options
+
+
+class Seen:
+    """All that telemetry keeps of one mesh. ``afterwards`` is emptied by the runtime."""
+
+    def __init__(self, options: Options) -> None:
+        self.afterwards: deque[Callable[[], None]] = deque()
+        self.recorder = Recorder()
+        self.propagation = Propagation(extra=options.propagate)
+        self.observer = Telemetry(self.recorder, self.afterwards)
+
+    def has_called(self, cluster: str) -> bool:
+        return self.recorder.has_called(cluster)
+
+    def begin_anew(self) -> None:
+        """In a forked child: what was counted is the parent's."""
+        self.afterwards.clear()
+        self.recorder = Recorder()
+        self.observer = Telemetry(self.recorder, self.afterwards)
