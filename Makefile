@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-ver
 	--no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint docs judges lock clean
+.PHONY: help setup demo test bench lint docs dashboards judges lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -43,6 +43,9 @@ lint: $(READY) ## format, lint, types, floors, sizes
 
 docs: $(READY) ## the documentation, in docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+dashboards: $(READY) ## Grafana's boards, in dashboards
+	@$(BIN)/python -m tools.dashboards
 
 judges: $(ENVOY)/.ready $(GO_JUDGES)/.ready $(JS_JUDGES)/.ready ## Envoy and other clients, for tests/interop (Linux)
 
