@@ -28,6 +28,7 @@ ENVOY_CONFIG = (
     "listener/v3/listener",
     "rbac/v3/rbac",
     "route/v3/route",
+    "trace/v3/opentelemetry",
 )
 ENVOY_SERVICE = (
     "accesslog/v3/als",
@@ -48,6 +49,7 @@ ENVOY_SERVICE = (
 )
 ENVOY_EXTENSIONS = (
     "access_loggers/file/v3/file",
+    "access_loggers/filters/cel/v3/cel",
     "access_loggers/grpc/v3/als",
     "access_loggers/open_telemetry/v3/logs_service",
     "access_loggers/stream/v3/stream",
@@ -157,6 +159,79 @@ OURS = (
         value { name: "NOT_SERVING" number: 2 }
         value { name: "SERVICE_UNKNOWN" number: 3 }
       }
+    }
+    """,
+    """
+    name: "extensions/stats/config.proto"
+    package: "stats"
+    dependency: "google/protobuf/duration.proto"
+    syntax: "proto3"
+    message_type {
+      name: "MetricConfig"
+      field {
+        name: "dimensions" number: 1 label: LABEL_REPEATED type: TYPE_MESSAGE
+        type_name: ".stats.MetricConfig.DimensionsEntry"
+      }
+      field { name: "name" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
+      field { name: "tags_to_remove" number: 3 label: LABEL_REPEATED type: TYPE_STRING }
+      field { name: "match" number: 4 label: LABEL_OPTIONAL type: TYPE_STRING }
+      field { name: "drop" number: 5 label: LABEL_OPTIONAL type: TYPE_BOOL }
+      nested_type {
+        name: "DimensionsEntry"
+        field { name: "key" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+        field { name: "value" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
+        options { map_entry: true }
+      }
+    }
+    message_type {
+      name: "MetricDefinition"
+      field { name: "name" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+      field { name: "value" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
+      field {
+        name: "type" number: 3 label: LABEL_OPTIONAL type: TYPE_ENUM
+        type_name: ".stats.MetricType"
+      }
+    }
+    message_type {
+      name: "PluginConfig"
+      field {
+        name: "disable_host_header_fallback" number: 6 label: LABEL_OPTIONAL type: TYPE_BOOL
+      }
+      field {
+        name: "tcp_reporting_duration" number: 7 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+        type_name: ".google.protobuf.Duration"
+      }
+      field {
+        name: "metrics" number: 8 label: LABEL_REPEATED type: TYPE_MESSAGE
+        type_name: ".stats.MetricConfig"
+      }
+      field {
+        name: "definitions" number: 9 label: LABEL_REPEATED type: TYPE_MESSAGE
+        type_name: ".stats.MetricDefinition"
+      }
+      field {
+        name: "reporter" number: 10 label: LABEL_OPTIONAL type: TYPE_ENUM
+        type_name: ".stats.Reporter"
+      }
+      field {
+        name: "rotation_interval" number: 11 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+        type_name: ".google.protobuf.Duration"
+      }
+      field {
+        name: "graceful_deletion_interval" number: 12 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+        type_name: ".google.protobuf.Duration"
+      }
+    }
+    enum_type {
+      name: "MetricType"
+      value { name: "COUNTER" number: 0 }
+      value { name: "GAUGE" number: 1 }
+      value { name: "HISTOGRAM" number: 2 }
+    }
+    enum_type {
+      name: "Reporter"
+      value { name: "UNSPECIFIED" number: 0 }
+      value { name: "SERVER_GATEWAY" number: 1 }
     }
     """,
     """
