@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import ConfigError, Problem
+from ..exposition import TEXT
 from ..xds.protos import to_json
 from .redacted import redacted
 from .status import Client, Status
@@ -16,7 +17,6 @@ from .type_subscription import TypeSubscription
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 OPEN = ("/healthz", "/readyz")
 """What an orchestrator asks, which has no token."""
-PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -85,7 +85,7 @@ class Admin:
         )
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        content_type = {"Content-Type": PROMETHEUS}
+        content_type = {"Content-Type": TEXT}
         return web.Response(body=self._status.prometheus().encode(), headers=content_type)
 
     async def _get_status(self, request: web.Request) -> web.Response:

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ..exposition import Distribution, Kind, Labels, Metric, Sample, lines
+
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 PREFIX = "meshlib_control_plane_"
-
-Labels = tuple[tuple[str, str], ...]
 
 
 class Histogram:
@@ -70,27 +70,10 @@ def metric(
     name: str, kind: str, text: str, samples: Iterable[tuple[Labels, float]]
 ) -> Iterator[str]:
     """One metric with its samples: labels and value of each."""
-    yield f"# HELP {PREFIX}{name} {text}"
-    yield f"# TYPE {PREFIX}{name} {kind}"
-    for labels, value in samples:
-        yield f"{PREFIX}{name}{_labels(labels)} {value}"
+    found = [Sample(labels, value) for labels, value in samples]
+    return lines(Metric(PREFIX + name, Kind(kind), text, found))
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> Iterator[str]:
-    yield f"# HELP {PREFIX}{name} {text}"
-    yield f"# TYPE {PREFIX}{name} histogram"
-    count = 0
-    for bound, here in zip((*BUCKETS, "+Inf"), histogram.counts, strict=True):
-        count += here
-        yield f'{PREFIX}{name}_bucket{{le="{bound}"}} {count}'
-    yield f"{PREFIX}{name}_sum {histogram.total}"
-    yield f"{PREFIX}{name}_count {count}"
-
-
-def _labels(labels: Labels) -> str:
-    pairs = ",".join(f'{key}="{_escaped(value)}"' for key, value in labels)
-    return f"{{{pairs}}}" if pairs else ""
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    found = Distribution(BUCKETS, tuple(histogram.counts), histogram.total)
+    return lines(Metric(PREFIX + name, Kind.HISTOGRAM, text, [Sample((), found)]))

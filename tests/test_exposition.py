@@ -1,0 +1,90 @@
+"""Metrics are texts that Prometheus understands."""
+
+import shutil
+import subprocess
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from meshlib.exposition import (
+    OPENMETRICS,
+    TEXT,
+    Distribution,
+    Kind,
+    Metric,
+    Sample,
+    exposed,
+    wanted_format,
+)
+
+CALLS = Metric(
+    "grpc.server.call.started",
+    Kind.COUNTER,
+    "Calls that came in.",
+    [Sample((("grpc.method", 'pkg/"A"\\\n'),), 3), Sample((("grpc.method", "other"),), 0.5)],
+    "{call}",
+)
+TIMES = Metric(
+    "grpc.server.call.duration",
+    Kind.HISTOGRAM,
+    "How long they took.",
+    [Sample((), Distribution((0.5, 1.0, 2.5), (1, 0, 2, 4), 30.25))],
+    "s",
+)
+ALL = (CALLS, TIMES, Metric("meshlib_in_panic", Kind.GAUGE, "So it is.", [Sample((), 1)]))
+
+
+@pytest.mark.parametrize(
+    ("content_type", "parse"), [(TEXT, text_string_to_metric_families), (OPENMETRICS, openmetrics)]
+)
+def test_what_is_exposed_is_read_back_whole(content_type, parse):
+    families = {family.name: family for family in parse(exposed(ALL, content_type))}
+    calls = families["grpc_server_call_started"]
+    assert [(sample.name, sample.labels, sample.value) for sample in calls.samples] == [
+        ("grpc_server_call_started_total", {"grpc_method": 'pkg/"A"\\\n'}, 3),
+        ("grpc_server_call_started_total", {"grpc_method": "other"}, 0.5),
+    ]
+    times = families["grpc_server_call_duration_seconds"]
+    assert times.type == "histogram"
+    found = {(s.name, s.labels.get("le")): s.value for s in times.samples}
+    at_most = {le: n for (name, le), n in found.items() if name.endswith("_bucket")}
+    assert [float(le) for le in at_most] == [0.5, 1, 2.5, float("inf")]
+    assert [*at_most.values()] == [1, 1, 3, 7]
+    assert found["grpc_server_call_duration_seconds_sum", None] == 30.25
+    assert found["grpc_server_call_duration_seconds_count", None] == 7
+    assert families["meshlib_in_panic"].type == "gauge"
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "family"),
+    [
+        ("istio_requests_total", "", "istio_requests"),
+        ("istio_request_bytes", "By", "istio_request_bytes"),
+        ("istio_request_duration_milliseconds", "ms", "istio_request_duration_milliseconds"),
+        ("grpc.xds_client.connected", "{bool}", "grpc_xds_client_connected"),
+    ],
+)
+def test_a_unit_is_said_once_in_a_name(name, unit, family):
+    assert Metric(name, Kind.GAUGE, "", (), unit).family == family
+
+
+def test_openmetrics_is_for_those_who_ask_for_it():
+    assert (
+        wanted_format("application/openmetrics-text;version=1.0.0,text/plain;q=0.5") is OPENMETRICS
+    )
+    assert wanted_format("*/*") is TEXT
+    assert exposed((), TEXT) == ""
+    assert exposed((), OPENMETRICS) == "# EOF\n"
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus is not installed")
+def test_prometheus_itself_has_nothing_against_it():
+    said = subprocess.run(
+        ["promtool", "check", "metrics"],
+        check=False,
+        input=exposed(ALL),
+        text=True,
+        capture_output=True,
+    )
+    assert (said.returncode, said.stderr) == (0, "")
