@@ -1,6 +1,7 @@
 """Header values as Envoy's configuration writes them: ``%NAME%`` is filled in, ``%%`` is "%"."""
 
 import re
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 _OPERATOR = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%")
@@ -49,6 +50,10 @@ class Operator:
     max_length: int | None = None
 
 
+Judge = Callable[[str, str | None, str | None], Operator]
+"""Of a name, an argument and a length, as they were written."""
+
+
 def is_header_name(text: str) -> bool:
     """May a header be called so? A colon before it makes it one of HTTP/2's own."""
     return _HEADER.fullmatch(text) is not None
@@ -61,6 +66,11 @@ def parse_format(text: str) -> tuple[str | Operator, ...]:
     """
     if control := _CONTROL.search(text):
         raise FormatError(f"no header has a control character such as {control[0]!r}")
+    return parts_of(text, _operator)
+
+
+def parts_of(text: str, operator: Judge) -> tuple[str | Operator, ...]:
+    """The pieces of a text; ``operator`` judges what is asked for. Raises :class:`FormatError`."""
     parts: list[str | Operator] = []
     plain = ""
     position = 0
@@ -76,7 +86,8 @@ def parse_format(text: str) -> tuple[str | Operator, ...]:
         found = _OPERATOR.match(text, mark)
         if found is None:
             raise FormatError(f"no operator begins at {text[mark : mark + 24]!r}")
-        parts += [plain, _operator(found)] if plain else [_operator(found)]
+        made = operator(*found.groups())
+        parts += [plain, made] if plain else [made]
         plain = ""
         position = found.end()
     return (*parts, plain) if plain else tuple(parts)
@@ -93,34 +104,59 @@ def quoted(value: str) -> str:
     return value.replace("%", "%%")
 
 
-def _operator(found: re.Match[str]) -> Operator:
-    name, argument, length = found.groups()
-    takes = SUPPORTED.get(name)
+def _operator(name: str, argument: str | None, length: str | None) -> Operator:
+    made = judged(SUPPORTED, _SHORTENED, name, argument, length)
+    _check_argument(name, made.argument)
+    return made
+
+
+def judged(
+    supported: Mapping[str, str],
+    shortened: Container[str],
+    name: str,
+    argument: str | None,
+    length: str | None,
+) -> Operator:
+    """An operator that is supported, and takes what it is given; :class:`FormatError` otherwise."""
+    takes = supported.get(name)
     if takes is None:
         raise FormatError(f"the operator %{name}% is not supported")
     if takes == NEVER and argument is not None:
         raise FormatError(f"the operator %{name}% takes no argument")
     if takes == REQUIRED and not argument:
         raise FormatError(f"the operator %{name}% needs an argument")
-    if length is not None and (name not in _SHORTENED or len(length) > MAX_DIGITS):
+    if length is not None and (name not in shortened or len(length) > MAX_DIGITS):
         raise FormatError(f"the operator %{name}% cannot be cut to {length[:MAX_DIGITS]!r}")
-    _check_argument(name, argument or "")
     return Operator(name, argument or "", None if length is None else int(length))
+
+
+def are_header_names(argument: str) -> bool:
+    """One, or one and its stand-in: ``x-first?x-second``."""
+    names = argument.split("?")
+    return len(names) < 3 and all(_HEADER.fullmatch(each) for each in names)
+
+
+def is_time(argument: str) -> bool:
+    """Does ``%START_TIME(…)%`` take it?"""
+    return "%" not in _TIME.sub("", argument)
 
 
 def _check_argument(name: str, argument: str) -> None:
     match name:
         case "REQ" | "RESP":
-            names = argument.split("?")
-            fine = len(names) < 3 and all(_HEADER.fullmatch(each) for each in names)
+            fine = are_header_names(argument)
         case "DYNAMIC_METADATA":
             fine = all(argument.split(":"))
         case "METADATA":
             kind, *path = argument.split(":")
             fine = kind == "ROUTE" and bool(path) and all(path)
         case "START_TIME":
-            fine = "%" not in _TIME.sub("", argument)
+            fine = is_time(argument)
         case _:
             fine = True
     if not fine:
-        raise FormatError(f"the operator %{name}% does not take {argument[:64]!r}")
+        raise untaken(name, argument)
+
+
+def untaken(name: str, argument: str) -> FormatError:
+    return FormatError(f"the operator %{name}% does not take {argument[:64]!r}")
