@@ -19,6 +19,7 @@ from .filters.access_counts import counts
 from .filters.chain import Kept, Site
 from .filters.router import Router, Surroundings, too_late
 from .inbound import LISTENER, Inbound, inbound, unwelcome
+from .introduction import heard
 from .message import Cause, Failure, Outcome, Request
 from .options import Options
 from .outbound import LiveListener
@@ -202,6 +203,8 @@ class Engine:
         ``record.respond`` where it is set: to HTTP's response headers when they are sent; to gRPC
         ``record.respond(())`` are trailers, beside those that a :class:`Failure` has itself.
         """
+        if self.around.introduction:
+            heard(request)
         if request.connection.refusal:
             return unwelcome(request, self.around)
         if self.awaits_policies and not self.knows(LISTENER):

@@ -11,6 +11,7 @@ from .filters.local_reply import local_reply
 from .filters.router import Surroundings
 from .inbound_hygiene import BAD_PATH, Unclean, clean, segments_unescaped
 from .inbound_stacks import Stacks
+from .introduction import answered
 from .message import Cause, Failure, Outcome, Request, Response
 from .outbound import LiveListener
 from .routing.table import RouteTable
@@ -27,6 +28,7 @@ POLICIES = (Rbac, JwtAuthn, ExtAuthz, FilterDiscovery)
 def inbound(request: Request, around: Surroundings) -> Steps[Outcome]:
     """Nothing stands before the handler."""
     record = CallRecord(request, around.clock(), inbound=True)
+    answered(record, around.introduction)
     outcome: Outcome = GONE
     try:
         answer = yield Serve(request, record)
@@ -93,6 +95,7 @@ class Inbound:
         record = CallRecord(request, around.clock(), inbound=True, config_version=around.version)
         listener = self._listener
         record.audience = None if listener is None else listener.router.audience
+        answered(record, around.introduction)
         outcome: Outcome = GONE
         try:
             match tidied:

@@ -84,7 +84,8 @@ class Meter:
     Of gRPC, octets are those of the messages with their frames of five; an attempt made anew
     counts anew. ``request_ended`` and ``response_began`` are moments on the mesh's clock, where
     the hook saw them. ``server_principal`` is who answered, as far as TLS proved it. ``trace`` is
-    the hook's own, as ``Response.native`` is: the core hands it on and never looks at it.
+    the hook's own, as ``Response.native`` is: the core hands it on and never looks at it. ``peer``
+    is what a caller says of itself, and ``asks`` whether it wants to hear the like.
     """
 
     request_bytes: int = 0
@@ -96,6 +97,8 @@ class Meter:
     secured: bool = False
     server_principal: str = ""
     trace: Any = None
+    peer: str = ""
+    asks: bool = False
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...clock import Clock, Dice
 from ..events import AttemptFailed, CallRecord, Observer
-from ..message import Cause, Failure, Outcome, Request
+from ..message import Cause, Failure, Headers, Outcome, Request
 from ..steps import AwaitTurn, Effect
 from ..upstream.circuit import CircuitBreaker
 from ..upstream.cluster import UpstreamCluster
@@ -37,6 +37,8 @@ class Surroundings:
     outage: str = ""
     """Why nobody can be asked for configuration now; "" while somebody can."""
     mirrored: int = field(default=0)
+    introduction: Headers = ()
+    """What callers who introduce themselves are told of this member; nothing: nobody counts."""
 
     def because(self, room: str, name: str) -> str:
         """What is added to the words of a failure (gRFC A88)."""

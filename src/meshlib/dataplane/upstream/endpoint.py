@@ -26,7 +26,8 @@ class UpstreamEndpoint:
     it to be healthy) and ``outlier``, what the detection remembers. ``since`` is when it became
     usable, :data:`NEVER` while it is not. ``wants_trailers``: what it reports there of its load
     counts. ``counts``: of calls, where somebody wants to be told. ``secured_by``: the cluster,
-    where that has anything to say of how connections are secured.
+    where that has anything to say of how connections are secured. ``seen_as``: noted by those
+    who count calls.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class UpstreamEndpoint:
         "passes",
         "priority",
         "secured_by",
+        "seen_as",
         "shunned_until",
         "since",
         "unhealthy",
@@ -71,6 +73,7 @@ class UpstreamEndpoint:
         self.load: Load | None = None
         self.counts: EndpointCounts | None = None
         self.secured_by: Cluster | None = None
+        self.seen_as: Any = None
 
     @property
     def usable(self) -> bool:

@@ -1,0 +1,28 @@
+"""How Istio's workloads tell each other who they are, in headers of calls and answers.
+
+For those who count calls, and for nobody else: anybody may say anything.
+"""
+
+from .events import CallRecord
+from .message import Headers, Request
+
+PEER_METADATA = "x-envoy-peer-metadata"
+PEER_METADATA_ID = "x-envoy-peer-metadata-id"
+LONGEST = 4096
+"""Octets of an introduction that is listened to."""
+
+
+def heard(request: Request) -> None:
+    """Note who calls, before anybody takes the header away."""
+    meter = request.meter
+    if meter is not None:
+        said = request.header(PEER_METADATA) or ""
+        meter.peer = said if len(said) <= LONGEST else ""
+        meter.asks = not request.is_grpc and request.header(PEER_METADATA_ID) is not None
+
+
+def answered(record: CallRecord, own: Headers) -> None:
+    """Who asks is told who answers: over HTTP, since gRPC has no headers left for it here."""
+    meter = record.request.meter
+    if own and meter is not None and meter.asks:
+        record.responds(lambda headers: (*headers, *own))

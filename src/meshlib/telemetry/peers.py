@@ -1,0 +1,111 @@
+"""Who calls, and who is called: for metrics alone, and never for a decision.
+
+What a peer says of itself it may make up. Only principals are proven, by TLS; and those who prove
+nothing can make neither much of what is kept, nor of what dashboards show.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..dataplane import CallRecord, Outcome, Response, UpstreamEndpoint
+from ..dataplane.introduction import PEER_METADATA
+from ..model.workload import NOT_KNOWN, UNKNOWN, PeerFacts, unpacked
+
+__all__ = ["UNKNOWN", "PeerFacts", "Peers"]
+
+Decode = Callable[[str], PeerFacts | None]
+"""Of a header; ``None`` where it says nothing that can be read."""
+
+DISTINCT = 1000
+"""Different peers at most that are told apart: of those with a principal, and of those without."""
+KEPT = 2048
+"""Texts whose meaning is remembered."""
+LONGEST_PRINCIPAL = 300
+
+
+def _unread(text: str) -> PeerFacts | None:
+    return None
+
+
+class Peers:
+    """Asked under the mesh's lock. Equal peers are mostly the very same object.
+
+    ``decode`` reads a header, as the composition root can; ``principal``: this member's own, as it
+    is now.
+    """
+
+    def __init__(
+        self,
+        own: PeerFacts = UNKNOWN,
+        *,
+        decode: Decode = _unread,
+        principal: Callable[[], str] = str,
+    ) -> None:
+        self._own = own
+        self._decode = decode
+        self._principal = principal
+        self._read: dict[tuple[bool, str, str], PeerFacts] = {}
+        self._proven: set[PeerFacts] = set()
+        self._said: set[PeerFacts] = set()
+
+    @property
+    def own(self) -> PeerFacts:
+        """This member."""
+        principal = self._principal()
+        if principal and principal != self._own.principal:
+            self._own = replace(self._own, principal=principal)
+        return self._own
+
+    def source_of(self, record: CallRecord) -> PeerFacts:
+        """Who made the call."""
+        if not record.inbound:
+            return self.own
+        request = record.request
+        meter, peer = request.meter, request.connection.peer
+        said = meter.peer if meter is not None else request.header(PEER_METADATA) or ""
+        return self._named(said, peer.spiffe_id if peer.secure else "", self._decode)
+
+    def destination_of(self, record: CallRecord, outcome: Outcome | None = None) -> PeerFacts:
+        """Who was called. What its endpoint says comes first, then what it answered itself."""
+        if record.inbound:
+            return self.own
+        meter, endpoint = record.request.meter, record.endpoint
+        principal = "" if meter is None else meter.server_principal
+        if endpoint is not None:
+            seen = endpoint.seen_as
+            if seen is not None and seen[0] is endpoint.config and seen[1] == principal:
+                found: PeerFacts = seen[2]
+                return found
+            told = endpoint.config.metadata.get("istio", "workload")
+            if isinstance(told, str):
+                return self._noted(endpoint, principal, told)
+        said = outcome.header(PEER_METADATA) if isinstance(outcome, Response) else None
+        return self._named(said or "", principal, self._decode)
+
+    def _noted(self, endpoint: UpstreamEndpoint, principal: str, told: str) -> PeerFacts:
+        found = self._named(told, principal, unpacked)
+        endpoint.seen_as = endpoint.config, principal, found
+        return found
+
+    def _named(self, said: str, principal: str, decode: Decode) -> PeerFacts:
+        if not said and not principal:
+            return UNKNOWN
+        key = decode is unpacked, said, principal
+        found = self._read.get(key)
+        if found is None:
+            found = self._told_apart((decode(said) if said else None) or UNKNOWN, principal)
+            if len(self._read) >= KEPT:
+                del self._read[next(iter(self._read))]
+            self._read[key] = found
+        return found
+
+    def _told_apart(self, said: PeerFacts, principal: str) -> PeerFacts:
+        """Or, where there are too many of them already, only by what is proven."""
+        proven = principal[:LONGEST_PRINCIPAL] or NOT_KNOWN
+        found = replace(said, principal=proven)
+        known = self._proven if principal else self._said
+        if found not in known:
+            if len(known) >= DISTINCT:
+                return UNKNOWN
+            known.add(found)
+        return found

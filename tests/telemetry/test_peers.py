@@ -1,0 +1,209 @@
+"""Who calls, and who is called, as metrics name them."""
+
+from dataclasses import replace
+
+import pytest
+
+from meshlib.dataplane import (
+    CallRecord,
+    Connection,
+    Meter,
+    Peer,
+    Request,
+    Response,
+    UpstreamEndpoint,
+)
+from meshlib.dataplane.introduction import PEER_METADATA
+from meshlib.model import Address, Endpoint, Metadata, Struct
+from meshlib.model.workload import facts_of, packed, unpacked
+from meshlib.telemetry.peers import DISTINCT, UNKNOWN, PeerFacts, Peers
+from meshlib.xds.codec.peer_metadata import decode_peer, encode_peer
+
+REVIEWS = PeerFacts(
+    workload="reviews-v2",
+    namespace="default",
+    canonical_service="reviews",
+    canonical_revision="v2",
+    app="reviews",
+    version="v2",
+    cluster="Kubernetes",
+)
+ID = "spiffe://cluster.local/ns/default/sa/reviews"
+
+
+def inbound(said, *, principal="", secure=True):
+    connection = Connection(peer=Peer(secure=secure, spiffe_id=principal)) if principal else None
+    request = Request("", "GET", "/", meter=Meter(peer=said))
+    if connection is not None:
+        request.connection = connection
+    return CallRecord(request, 0.0, inbound=True)
+
+
+def outbound(told=None, *, principal=""):
+    request = Request("reviews:80", "GET", "/", meter=Meter(server_principal=principal))
+    record = CallRecord(request, 0.0)
+    if told is not None:
+        metadata = Metadata((("istio", Struct((("workload", told),))),))
+        config = Endpoint(address=Address("10.0.0.1", 80), metadata=metadata)
+        record.endpoint = UpstreamEndpoint(config, http2=False, connect_timeout=1.0)
+    return record
+
+
+def peers(**options):
+    return Peers(REVIEWS, decode=decode_peer, **options)
+
+
+# --- names ---
+
+
+def test_an_introduction_survives_the_wire():
+    assert decode_peer(encode_peer(REVIEWS, "reviews-v2-abc")) == REVIEWS
+
+
+def test_the_same_workload_introduces_itself_in_the_same_octets():
+    assert encode_peer(REVIEWS, "a") == encode_peer(replace(REVIEWS), "a")
+
+
+def test_padding_may_be_missing_as_some_proxies_leave_it_out():
+    assert decode_peer(encode_peer(REVIEWS, "reviews-v2-abc").rstrip("=")) == REVIEWS
+
+
+@pytest.mark.parametrize(
+    "text", ["", "%%%", "AAAA", "é", "A", "=" * 9, "Cg==", "A" * 5000, encode_peer(UNKNOWN, "")[:9]]
+)
+def test_what_is_malformed_says_nothing(text):
+    assert decode_peer(text) in (None, UNKNOWN)
+
+
+def test_what_istiod_tells_of_an_endpoint_is_understood():
+    assert unpacked("reviews-v2;default;reviews;v2;Kubernetes") == REVIEWS
+
+
+def test_istiod_leaves_out_the_default_revision():
+    found = unpacked("ratings-v1;default;ratings;;Kubernetes")
+    assert found is not None
+    assert (found.canonical_revision, found.version) == ("latest", "unknown")
+
+
+@pytest.mark.parametrize("text", ["", ";;;;", "reviews", "a;b;c;d"])
+def test_an_endpoint_of_which_nothing_is_told_is_unknown(text):
+    assert unpacked(text) is None
+
+
+def test_what_is_told_of_an_endpoint_is_read_as_it_was_written():
+    assert unpacked(packed(REVIEWS)) == REVIEWS
+
+
+def test_the_labels_name_a_workload_as_in_istio():
+    labels = {"app": "a", "app.kubernetes.io/name": "n", "version": "2"}
+    found = facts_of(labels, workload="w", namespace="x", cluster="c")
+    assert (found.workload, found.canonical_service, found.canonical_revision) == ("w", "n", "2")
+    labels |= {"service.istio.io/canonical-name": "c", "service.istio.io/workload-name": "named"}
+    found = facts_of(labels, workload="w", namespace="x", cluster="c")
+    assert (found.workload, found.canonical_service, found.app) == ("named", "c", "a")
+
+
+def test_a_long_name_is_cut_and_an_unprintable_one_is_unknown():
+    found = facts_of({"app": "a" * 500, "version": "\n"}, workload="w", namespace="x", cluster="c")
+    assert (found.app, found.version) == ("a" * 100, "unknown")
+
+
+# --- who it was ---
+
+
+def test_a_caller_is_who_it_says_and_proves():
+    found = peers().source_of(inbound(encode_peer(REVIEWS, "i"), principal=ID))
+    assert found == replace(REVIEWS, principal=ID)
+
+
+def test_a_principal_that_is_not_proven_does_not_count():
+    found = peers().source_of(inbound(encode_peer(REVIEWS, "i"), principal=ID, secure=False))
+    assert found.principal == "unknown"
+
+
+def test_a_principal_that_a_caller_only_says_does_not_count():
+    lying = replace(REVIEWS, principal=ID)
+    assert peers().source_of(inbound(encode_peer(lying, "i"))).principal == "unknown"
+
+
+def test_who_says_nothing_is_unknown():
+    assert peers().source_of(inbound("")) is UNKNOWN
+
+
+def test_who_says_nothing_but_proves_something_is_known_by_that():
+    assert peers().source_of(inbound("", principal=ID)) == PeerFacts(principal=ID)
+
+
+def test_a_call_that_nobody_metered_is_read_off_its_header():
+    headers = ((PEER_METADATA, encode_peer(REVIEWS, "i")),)
+    record = CallRecord(Request("", "GET", "/", headers=headers), 0.0, inbound=True)
+    assert peers().source_of(record) == REVIEWS
+
+
+def test_of_ones_own_calls_oneself_is_the_source_and_of_those_served_the_destination():
+    seen = peers(principal=lambda: ID)
+    assert seen.source_of(outbound()) == seen.destination_of(inbound("")) == seen.own
+    assert seen.own == replace(REVIEWS, principal=ID)
+
+
+def test_own_principal_follows_a_certificate_that_comes_late():
+    certificates = [""]
+    seen = peers(principal=lambda: certificates[-1])
+    assert seen.own.principal == "unknown"
+    certificates.append(ID)
+    assert seen.own.principal == ID
+
+
+def test_an_endpoint_is_who_the_control_plane_says_and_its_certificate_proves():
+    record = outbound("reviews-v2;default;reviews;v2;Kubernetes", principal=ID)
+    assert peers().destination_of(record) == replace(REVIEWS, principal=ID)
+
+
+def test_an_endpoint_that_is_told_of_otherwise_is_another():
+    seen, record = peers(), outbound(packed(REVIEWS))
+    assert seen.destination_of(record) == REVIEWS
+    assert seen.destination_of(record) is seen.destination_of(record)
+    other = replace(REVIEWS, canonical_revision="v3", version="v3")
+    told = outbound(packed(other)).endpoint
+    assert told is not None
+    assert record.endpoint is not None
+    record.endpoint.config = told.config
+    assert seen.destination_of(record) == other
+
+
+def test_an_endpoint_of_which_nothing_is_told_is_who_it_answers_to_be():
+    record, seen = outbound(), peers()
+    answer = Response(200, ((PEER_METADATA, encode_peer(REVIEWS, "i")),))
+    assert seen.destination_of(record, answer) == REVIEWS
+    assert seen.destination_of(record, Response(200)) is UNKNOWN
+    assert seen.destination_of(record) is UNKNOWN
+
+
+# --- bounds ---
+
+
+def named(number):
+    return encode_peer(replace(UNKNOWN, workload=f"w{number}"), "i")
+
+
+def test_those_who_make_up_names_are_unknown_when_there_are_too_many():
+    seen = peers()
+    found = {seen.source_of(inbound(named(number))) for number in range(DISTINCT + 50)}
+    assert len(found) == DISTINCT + 1
+    assert UNKNOWN in found
+
+
+def test_those_who_make_up_names_take_none_from_those_who_prove_theirs():
+    seen = peers()
+    for number in range(DISTINCT + 50):
+        seen.source_of(inbound(named(number)))
+    proven = seen.source_of(inbound(encode_peer(REVIEWS, "i"), principal=ID))
+    assert proven == replace(REVIEWS, principal=ID)
+
+
+def test_who_was_known_is_known_again_after_many_others():
+    seen = peers()
+    assert seen.source_of(inbound(encode_peer(REVIEWS, "i"))) == REVIEWS
+    for number in range(3000):
+        seen.source_of(inbound(named(number)))
+    assert seen.source_of(inbound(encode_peer(REVIEWS, "i"))) == REVIEWS
