@@ -1,4 +1,4 @@
-"""A member with an identity serves nobody before it knows who may call it."""
+"""A member with a control plane serves nobody before it knows who may call it."""
 
 import socket
 import time
@@ -75,6 +75,25 @@ async def test_nobody_is_served_before_policies_are_known(folder, nowhere, on_no
     kept = tmp_path / "kept" if on_no_config == "last_good" else None
     mesh = Mesh("me", control_plane=nowhere, on_no_config=on_no_config, last_known_good=kept)
     assert await status_of(mesh) == 503
+
+
+@pytest.mark.parametrize("on_no_config", ["wait", "fail", "last_good"])
+async def test_who_has_no_identity_serves_nobody_before_either(nowhere, on_no_config, tmp_path):
+    kept = tmp_path / "kept" if on_no_config == "last_good" else None
+    mesh = Mesh("me", control_plane=nowhere, on_no_config=on_no_config, last_known_good=kept)
+    assert await status_of(mesh) == 503
+
+
+async def test_who_has_no_identity_and_says_direct_serves_without_policies(nowhere):
+    mesh = Mesh("me", control_plane=nowhere, on_no_config="direct")
+    assert await status_of(mesh, patience=20) == 200
+
+
+async def test_who_asks_for_no_inbound_listener_waits_for_none(nowhere):
+    """A bootstrap without a template for servers says that nothing of them is configured."""
+    servers = [{"server_uri": nowhere, "channel_creds": [{"type": "insecure"}]}]
+    mesh = Mesh("me", bootstrap={"xds_servers": servers, "node": {"id": "me"}})
+    assert await status_of(mesh) == 200
 
 
 async def test_who_says_direct_is_served_without_policies(folder, nowhere):

@@ -65,8 +65,7 @@ class Remote:
             told = _identity(options, bootstrap)
             self._store = Store(options.last_known_good, told, wall=_wall)
             self._keeper = Keeper(self._store)
-        proven = identity is not None and identity.source is not None
-        engine.awaits_policies = proven and self._asks_inbound
+        engine.awaits_policies = self._asks_inbound
         engine.around.blame = self._blame
         engine.around.why = self._why
         self._client = XdsClient(

@@ -58,8 +58,8 @@ class Mesh:
     earlier life is taken from the folder ``last_known_good`` (else ``MESHLIB_LAST_KNOWN_GOOD``),
     where this member keeps it, unless it is older than ``last_known_good_max_age`` seconds (else
     ``MESHLIB_LAST_KNOWN_GOOD_MAX_AGE``, else a day), and calls to other hosts wait. That is what
-    is done wherever the folder is given; without it, "wait" is. Until a member that has an identity
-    knows who may call it, it serves nobody, unless this is "direct".
+    is done wherever the folder is given; without it, "wait" is. Until a member that has a control
+    plane knows who may call it, it serves nobody, unless this is "direct".
 
     ``runtime_layers`` (else ``MESHLIB_RUNTIME_LAYERS``, with commas) are asked for by RTDS: what
     they say stands in for the fractions of routes, the later ones before the earlier ones.
