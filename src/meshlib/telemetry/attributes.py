@@ -1,0 +1,227 @@
+"""What expressions may ask of a call, named as Envoy's attributes are.
+
+What is not known of a call is left out: an expression that asks for it has no value.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ..dataplane import CallEnded, Cause, Headers, Outcome, Peer, Response
+from ..model import Metadata, Struct, Value
+
+FLAGS = (
+    *("LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE"),
+    *("DC", "URX", "SI", "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF"),
+    *("DO", "DR", "UDO"),
+)
+"""In Envoy's order: each is a bit of ``response.flags``."""
+
+CODES = {
+    Cause.TIMEOUT: 504,
+    Cause.DEADLINE: 504,
+    Cause.CANCELLED: 0,
+    Cause.LOCAL: 0,
+    Cause.NO_ROUTE: 404,
+    Cause.UNAUTHORIZED: 403,
+    Cause.UNCLEAN: 400,
+    Cause.RATE_LIMITED: 429,
+    Cause.BLOCKED: 502,
+}
+"""What Envoy would have answered in the place of a failure; 503 for the others."""
+
+
+def response_code(outcome: Outcome) -> int:
+    if isinstance(outcome, Response):
+        return outcome.status
+    return CODES.get(outcome.cause, 503)
+
+
+def _known(**facts: Any) -> dict[str, Any]:
+    return {name: fact for name, fact in facts.items() if fact is not None and fact != ""}
+
+
+def _joined(headers: Headers) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in headers:
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found
+
+
+def _request(event: CallEnded) -> dict[str, Any]:
+    record, meter = event.record, event.record.request.meter
+    request = record.sent or record.request
+    path, _, query = request.path.partition("?")
+    headers = _joined(request.headers)
+    size = None if meter is None else meter.request_bytes
+    return _known(
+        path=request.path,
+        url_path=path,
+        query=query,
+        host=request.authority or request.target,
+        scheme=request.scheme,
+        method=request.method,
+        headers=headers,
+        referer=headers.get("referer"),
+        useragent=headers.get("user-agent"),
+        id=headers.get("x-request-id"),
+        protocol="HTTP/2" if request.is_grpc else "HTTP/1.1",
+        time=datetime.now(tz=UTC) - timedelta(seconds=event.duration),
+        duration=timedelta(seconds=event.duration),
+        size=size,
+        total_size=size,
+    )
+
+
+def _response(event: CallEnded) -> dict[str, Any]:
+    outcome, record = event.outcome, event.record
+    meter = record.request.meter
+    size = None if meter is None else meter.response_bytes
+    latency = None
+    if meter is not None and meter.response_began is not None and record.attempt_began:
+        latency = timedelta(seconds=max(0.0, meter.response_began - record.attempt_began))
+    return _known(
+        code=response_code(outcome),
+        code_details=record.details,
+        flags=_bits(record.report(outcome).flags),
+        grpc_status=outcome.grpc_status,
+        headers=_joined(outcome.headers) if isinstance(outcome, Response) else {},
+        trailers=_joined(outcome.trailers),
+        size=size,
+        total_size=size,
+        backend_latency=latency,
+    )
+
+
+def _bits(flags: Iterable[str]) -> int:
+    return sum(1 << FLAGS.index(flag) for flag in set(flags) if flag in FLAGS)
+
+
+def _source(event: CallEnded) -> dict[str, Any]:
+    source = event.record.request.source
+    peer = event.record.request.connection.peer
+    return _known(**_place(source), principal=peer.principal)
+
+
+def _destination(event: CallEnded) -> dict[str, Any]:
+    """Of a call that comes in, where it came in; else where it went."""
+    record, meter = event.record, event.record.request.meter
+    if record.inbound:
+        return _place(record.request.connection.local_address)
+    found = _place(_address(event))
+    return found | _known(principal=None if meter is None else meter.server_principal)
+
+
+def _address(event: CallEnded) -> str:
+    endpoint = event.record.endpoint
+    return "" if endpoint is None else str(endpoint.address)
+
+
+def _place(address: str) -> dict[str, Any]:
+    _, _, port = address.rpartition(":")
+    return _known(address=address, port=int(port) if port.isdecimal() else None)
+
+
+def _connection(event: CallEnded) -> dict[str, Any]:
+    record = event.record
+    connection, meter = record.request.connection, record.request.meter
+    secured = meter is not None and meter.secured
+    secure = connection.peer.secure if record.inbound else secured
+    return _known(
+        mtls=secure,
+        requested_server_name=connection.server_name,
+        **_certificate(connection.peer),
+    )
+
+
+def _certificate(peer: Peer) -> dict[str, Any]:
+    return _known(
+        subject_peer_certificate=peer.subject,
+        uri_san_peer_certificate=next(iter(peer.uri_sans), ""),
+        dns_san_peer_certificate=next(iter(peer.dns_sans), ""),
+    )
+
+
+def _upstream(event: CallEnded) -> dict[str, Any]:
+    record = event.record
+    return _place(_address(event)) | _known(request_attempt_count=record.attempts or None)
+
+
+def _metadata(event: CallEnded) -> dict[str, Any]:
+    known = (event.record.sent or event.record.request).dynamic_metadata
+    return _filters(known)
+
+
+def _filters(metadata: Metadata | None) -> dict[str, Any]:
+    held = () if metadata is None else metadata.filter_metadata
+    return {"filter_metadata": {name: _plain(struct) for name, struct in held}}
+
+
+def _plain(value: Value) -> Any:
+    if isinstance(value, Struct):
+        return {name: _plain(held) for name, held in value.fields}
+    return [_plain(held) for held in value] if isinstance(value, tuple) else value
+
+
+def _xds(event: CallEnded) -> dict[str, Any]:
+    return _known(
+        cluster_name=_cluster_name(event),
+        route_name=_route_name(event),
+        route_metadata=_route_metadata(event),
+        upstream_host_metadata=_host_metadata(event),
+        listener_direction=_direction(event),
+    )
+
+
+def _cluster_name(event: CallEnded) -> str:
+    cluster = event.record.cluster
+    return "" if cluster is None else cluster.name
+
+
+def _route_name(event: CallEnded) -> str:
+    route = event.record.route
+    return "" if route is None else route.config.name
+
+
+def _route_metadata(event: CallEnded) -> dict[str, Any]:
+    route = event.record.route
+    return _filters(None if route is None else route.config.metadata)
+
+
+def _host_metadata(event: CallEnded) -> dict[str, Any]:
+    endpoint = event.record.endpoint
+    return _filters(None if endpoint is None else endpoint.config.metadata)
+
+
+def _direction(event: CallEnded) -> int:
+    """``TrafficDirection``: 1 inbound, 2 outbound."""
+    return 1 if event.record.inbound else 2
+
+
+def _nothing(event: CallEnded) -> Mapping[str, Any]:
+    return {}
+
+
+ATTRIBUTES: dict[str, Callable[[CallEnded], Any]] = {
+    "request": _request,
+    "response": _response,
+    "source": _source,
+    "destination": _destination,
+    "connection": _connection,
+    "upstream": _upstream,
+    "metadata": _metadata,
+    "xds": _xds,
+    "node": _nothing,
+    "upstream_peer": _nothing,
+    "downstream_peer": _nothing,
+    "filter_state": _nothing,
+    "upstream_filter_state": _nothing,
+    "upstream_host_metadata": _host_metadata,
+    "cluster_name": _cluster_name,
+    "cluster_metadata": _nothing,
+    "route_name": _route_name,
+    "route_metadata": _route_metadata,
+    "listener_direction": _direction,
+    "listener_metadata": _nothing,
+}
+"""By the first name of what is asked for. Of some nothing is known here: they have no value."""

@@ -1,0 +1,61 @@
+"""Expressions of configuration (CEL): which of them are refused, and why."""
+
+import re
+from functools import lru_cache
+
+MAX_LENGTH = 2048
+MAX_LOOPS = 2
+"""Each loop within a loop multiplies what one call may cost."""
+
+ROOTS = frozenset(
+    {"request", "response", "source", "destination", "connection", "upstream"}
+    | {"metadata", "node", "xds", "upstream_peer", "downstream_peer"}
+    | {"filter_state", "upstream_filter_state", "upstream_host_metadata"}
+    | {"cluster_name", "cluster_metadata", "route_name", "route_metadata"}
+    | {"listener_direction", "listener_metadata"}
+)
+"""What Envoy and Istio know of a call, by its first name."""
+
+FUNCTIONS = frozenset(
+    {"bool", "bytes", "contains", "double", "duration", "dyn", "endsWith", "int", "matches"}
+    | {"size", "startsWith", "string", "timestamp", "type", "uint"}
+    | {"getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours"}
+    | {"getMilliseconds", "getMinutes", "getMonth", "getSeconds"}
+    | {"charAt", "indexOf", "join", "lastIndexOf", "lowerAscii", "replace", "split", "substring"}
+    | {"trim", "upperAscii"}
+)
+_TYPES = frozenset(
+    {"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"}
+)
+_LOOP = re.compile(r"\.\s*(?:all|exists|exists_one|filter|map)\s*\(\s*(\w+)\s*,")
+_NAMED = re.compile(r"\w+")
+
+
+@lru_cache(maxsize=4096)
+def why_not_cel(text: str) -> str:
+    """Why the expression is refused, to be read after its name; or ""."""
+    if len(text) > MAX_LENGTH:
+        return f"is longer than {MAX_LENGTH} characters"
+    loops = set(_LOOP.findall(text))
+    if len(_LOOP.findall(text)) > MAX_LOOPS:
+        return f"has more than {MAX_LOOPS} loops"
+    import cel
+
+    try:
+        known = cel.compile(text).references()
+    except ValueError as refused:
+        return f"is not a valid CEL expression: {_first_line(refused)}"
+    for name in known["variables"]:
+        if name not in ROOTS and name not in loops and name not in _TYPES:
+            return f"speaks of {name!r}, of which nothing is known"
+    for name in known["functions"]:
+        if _NAMED.fullmatch(name) and not name.startswith("_") and name not in FUNCTIONS:
+            return f"calls {name!r}, which is no function"
+    return ""
+
+
+def _first_line(refused: Exception) -> str:
+    found = re.search(r"ERROR: <input>:(\d+):(\d+): ([^\n]*)", str(refused))
+    if found is None:
+        return str(refused).splitlines()[0][:200]
+    return f"{found[3][:200]} (line {found[1]}, column {found[2]})"
