@@ -176,6 +176,7 @@ class AdsPair:
         servers: Mapping[str | None, tuple[Server, ...]] | None = None,
         is_called: Callable[[str], bool] | None = None,
         keeper: Keeper | None = None,
+        heeded: Iterable[str] = (),
     ) -> None:
         self.now = 0.0
         self.tokens = Tokens()
@@ -188,6 +189,7 @@ class AdsPair:
             servers=self.servers,
             is_called=is_called,
             keeper=keeper,
+            heeded=heeded,
         )
         self.updates: list[Update] = []
         self.secrets: list[SecretChanged] = []

@@ -92,8 +92,10 @@ class Ads:
         server_features: Collection[str] = (),
         source: str = "",
         delta: bool = False,
+        heeded: Collection[str] = (),
     ) -> None:
         self._watches = watches
+        self._heeded = heeded
         self._decode = decode
         self._types = {type_url: TypeState() for type_url in types}
         self._reconnects = reconnects
@@ -142,8 +144,25 @@ class Ads:
             actions += [OpenStream(self.delta)] if self._active else []
         for key in [key for key, due in self._timers.items() if due <= now]:
             del self._timers[key]
-            actions += self._watches.time_out(*key, self._timeout, transient=self._transient)
+            actions += self._time_out(*key)
         return tuple(actions)
+
+    def _time_out(self, type_url: str, name: str) -> Iterable[Action]:
+        waits = self._is_heeded(type_url, name) and not self._may_be_missing(type_url, name)
+        transient = self._transient or waits
+        notices = self._watches.time_out(type_url, name, self._timeout, transient=transient)
+        if not waits:
+            return notices
+        said = f"{self._source} sent nothing for it within {self._timeout:g} s"
+        more = "and did not say that there is none: it is waited for"
+        return (*notices, *self._report(f"{type_url} {name}", f"{name}: {said}, {more}"))
+
+    def _is_heeded(self, type_url: str, name: str) -> bool:
+        return type_url == LISTENER and name in self._heeded
+
+    def _may_be_missing(self, type_url: str, name: str) -> bool:
+        """Did a response, complete without this name, follow upon its request?"""
+        return not self.delta and self._types[type_url].is_answered(name)
 
     # Subscriptions
 
@@ -159,7 +178,7 @@ class Ads:
         state.names.update(dict.fromkeys(new))
         gone = tuple(dict.fromkeys(n for n in event.unsubscribe if n in state.names))
         for name in gone:
-            del state.names[name]
+            state.drop(name)
             self._timers.pop((event.type_url, name), None)
         if not new and not gone:
             return ()
@@ -189,7 +208,7 @@ class Ads:
     def _request(self, type_url: str, change: Change) -> Request:
         state = self._types[type_url]
         first, self._said_hello = not self._said_hello, True
-        state.requested = True
+        state.ask(change.subscribe)
         return encode(type_url, state, change, delta=self.delta, first=first)
 
     # The stream
@@ -233,7 +252,7 @@ class Ads:
         self._open = self._said_hello = self.connected = False
         self._timers.clear()
         for state in self._types.values():
-            state.nonce, state.requested = "", False
+            state.forget_stream()
         self.last_status = event.status
         actions: list[Action] = []
         if answered is not None:
@@ -270,6 +289,7 @@ class Ads:
             return (*actions, *self._report(response.type_url, text))
         verdict = judge(response, self._decode)
         state.nonce = response.nonce
+        state.responses += 1
         if verdict.error:
             state.error = f"version {response.version!r}: {verdict.error}"
             actions += self._report(response.type_url, f"refused (NACK) {verdict.error}")
@@ -336,13 +356,17 @@ class Ads:
         """
         if self.delta or type_url not in COMPLETE_TYPES or verdict.unnamed:
             return []
-        said, there = set(verdict.names()), (ResourceState.ACKED, ResourceState.NACKED)
-        return [
-            name
-            for name in self._types[type_url].names
-            if name not in said
-            if (entry := self._watches.get(type_url, name)) is not None and entry.state in there
-        ]
+        said = set(verdict.names())
+        names = self._types[type_url].names
+        return [n for n in names if n not in said and self._is_gone(type_url, n)]
+
+    def _is_gone(self, type_url: str, name: str) -> bool:
+        entry = self._watches.get(type_url, name)
+        if entry is None:
+            return False
+        if entry.state is ResourceState.TIMEOUT and self._is_heeded(type_url, name):
+            return self._may_be_missing(type_url, name)
+        return entry.state in (ResourceState.ACKED, ResourceState.NACKED)
 
     # What is told to people
 

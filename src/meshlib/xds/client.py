@@ -14,7 +14,7 @@ from ..model import Snapshot
 from .ads import OpenStream, Report, RequestSent, StreamClosed, StreamOpened
 from .authority import CloseStream, Errand
 from .backoff import Reconnects
-from .bootstrap import Bootstrap, Server
+from .bootstrap import INBOUND, Bootstrap, Server
 from .codec import BY_TYPE_URL
 from .codec import decode as decode_resource
 from .discovery import Discovery, Effect
@@ -79,6 +79,7 @@ class XdsClient:
             reconnects=reconnects,
             is_called=is_called,
             keeper=keeper,
+            heeded=(bootstrap.listener_of(INBOUND),),
         )
         self._keeper = keeper
         self._mailbox: queue.SimpleQueue[News | _Wake] = queue.SimpleQueue()

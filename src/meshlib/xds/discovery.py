@@ -55,6 +55,7 @@ class Discovery:
 
     ``servers`` of each authority, in order of preference; ``None`` is the default authority.
     ``runtime_layers`` are asked for with the first listener. ``is_called``: see the resolver.
+    ``heeded`` listeners stand before handlers: that there is none of them has to be said.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Discovery:
         reconnects: Callable[[Dice], Reconnects] = Reconnects,
         is_called: Callable[[str], bool] | None = None,
         keeper: Keeper | None = None,
+        heeded: Iterable[str] = (),
     ) -> None:
         self._decode = decode
         self._dice = dice
@@ -75,6 +77,7 @@ class Discovery:
         self._authorities = Authorities(servers, self.watches, self._converse)
         self._resolver = Resolver(self.watches, runtime_layers, is_called, keeper)
         self._keeper = keeper
+        self._heeded = frozenset(heeded)
         self._types = TYPES if keeper is None else (*TYPES, SECRET)
         self._deliveries = Deliveries()
         self._let_go_at: float | None = None
@@ -88,6 +91,7 @@ class Discovery:
             server_features=server.server_features,
             source=server.server_uri,
             delta=server.speaks_delta,
+            heeded=self._heeded,
         )
 
     def _distrusted(self, type_url: str, value: bytes) -> Decoded:

@@ -3,19 +3,42 @@
 A request of the first says all names each time; one of the second says what changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
 class TypeState:
-    """What is asked of one type; ``version`` survives the stream, ``nonce`` does not."""
+    """What is asked of one type; ``version`` survives the stream, ``nonce`` does not.
+
+    Nor do ``responses``, how many there were, and ``answered_by``, the first of them that may be
+    the answer to a name.
+    """
 
     names: dict[str, None] = field(default_factory=dict)
     version: str = ""
     nonce: str = ""
     requested: bool = False
     error: str = ""
+    responses: int = 0
+    answered_by: dict[str, int] = field(default_factory=dict)
+
+    def is_answered(self, name: str) -> bool:
+        return self.responses >= self.answered_by.get(name, 1)
+
+    def ask(self, names: Iterable[str]) -> None:
+        """Whoever asks for more before the first response is told of the others first."""
+        following = max(self.responses + 1, 2) if self.requested else 1
+        self.answered_by.update(dict.fromkeys(names, following))
+        self.requested = True
+
+    def drop(self, name: str) -> None:
+        del self.names[name]
+        self.answered_by.pop(name, None)
+
+    def forget_stream(self) -> None:
+        self.nonce, self.requested, self.responses = "", False, 0
+        self.answered_by.clear()
 
 
 @dataclass(frozen=True, slots=True)
