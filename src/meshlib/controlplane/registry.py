@@ -10,8 +10,10 @@ from typing import Any
 
 from ..clock import Clock
 from ..errors import MeshError
+from ..model.workload import NAMES, WORKLOAD_NAME
 from ..xds.registration import Request, Workload
 from .compile.services import MeshService, registry
+from .compile.workloads import GROUP
 from .manifests.common import WorkloadEntry
 from .manifests.manifest import Manifest
 from .manifests.marks import PlainMarks
@@ -173,14 +175,17 @@ def hosts_of(world: World, workload: Workload) -> tuple[str, ...]:
 
 def _manifest(workload: Workload, services: tuple[MeshService, ...]) -> Manifest[WorkloadEntry]:
     name = f"registered {workload.address}:{workload.port or dict(workload.ports)}"
+    labels = dict(workload.labels)
+    of = next((labels[key] for key in (WORKLOAD_NAME, *NAMES) if key in labels), "")
     return Manifest(
         kind="WorkloadEntry",
         name=name,
         namespace=workload.namespace,
+        annotations={GROUP: of},
         spec=WorkloadEntry(
             address=workload.address,
             ports=_ports(workload, services),
-            labels=dict(workload.labels),
+            labels=labels,
             locality=workload.locality,
             weight=workload.weight,
             service_account=workload.service_account,

@@ -58,7 +58,9 @@ class Securing:
         facts = (place, ("spiffe_id", self._id(workload))) if is_told else (place,)
         own = "meshlib", model.Struct(facts)
         criteria = MATCH_FILTER, model.Struct(((TLS_MODE, ISTIO),))
-        return model.Metadata((criteria, own) if takes else (own,))
+        named = "istio", model.Struct((("workload", workload.described),))
+        known = (named, own) if workload.described else (own,)
+        return model.Metadata((criteria, *known) if takes else known)
 
     def _id(self, workload: Workload) -> str:
         domain, home = self._view.mesh.trust_domain, workload.manifest.namespace

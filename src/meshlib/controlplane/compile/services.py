@@ -12,6 +12,7 @@ from ..manifests.service import Service, ServicePort
 from ..manifests.service_entry import ServiceEntry
 from ..world import World
 from .names import SERVICE_DOMAIN
+from .workloads import described
 
 S = TypeVar("S", Service, ServiceEntry)
 
@@ -43,12 +44,16 @@ class MeshPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """One place where a service runs; ``path`` is where ``manifest``'s spec says so."""
+    """One place where a service runs; ``path`` is where ``manifest``'s spec says so.
+
+    ``described``: what callers are told of it for their metrics.
+    """
 
     entry: WorkloadEntry
     labels: dict[str, str]
     manifest: Manifest[Any]
     path: tuple[str | int, ...] = ()
+    described: str = ""
 
 
 Chosen = tuple[Workload, ...]
@@ -167,7 +172,12 @@ class _Workloads:
             workload = _known(manifest, lately)
             if workload is None:
                 labels = {**manifest.labels, **manifest.spec.labels}
-                workload = Workload(entry=manifest.spec, labels=labels, manifest=manifest)
+                workload = Workload(
+                    entry=manifest.spec,
+                    labels=labels,
+                    manifest=manifest,
+                    described=described(manifest, labels),
+                )
             self.by_manifest[id(manifest)] = workload
             for key, value in workload.labels.items():
                 self._by_label.setdefault((manifest.namespace, key, value), []).append(workload)
@@ -224,7 +234,13 @@ def _of_service_entry(manifest: Manifest[ServiceEntry], chosen: Chosen) -> Itera
     spec = manifest.spec
     if spec.workload_selector is None:
         chosen = tuple(
-            Workload(entry=entry, labels=entry.labels, manifest=manifest, path=("endpoints", index))
+            Workload(
+                entry=entry,
+                labels=entry.labels,
+                manifest=manifest,
+                path=("endpoints", index),
+                described=described(manifest, entry.labels),
+            )
             for index, entry in enumerate(spec.endpoints)
         )
     ports = tuple(
