@@ -80,6 +80,12 @@ class Identity:
         """Secrets of other names than the member's own."""
         return no_secrets if self.secrets is None else self.secrets.source.named
 
+    def principal(self) -> str:
+        """As what this member is known to those it calls; "" as long as it proves nothing."""
+        source = self.for_calls
+        found = None if source is None else source.current()
+        return "" if found is None or found.svid is None else found.svid.spiffe_id
+
     @property
     def for_calls(self) -> CredentialSource | None:
         """Who turned mutual TLS off proves nothing to those it calls."""

@@ -110,7 +110,8 @@ class Mesh:
             on_no_config=on_no_config,
             runtime_layers=runtime_layers,
         )
-        self._seen, self._identity = Seen(self.options), identity_of(self.options)
+        self._identity = identity_of(self.options)
+        self._seen = Seen(self.options, self._identity.principal)
         self._engine = engine_of(self.options, self._seen.observer)
         self._runtime = self._made_runtime()
         self._services = Services(self._runtime)
@@ -345,7 +346,7 @@ class Mesh:
             self._source_now().server,
             port=port,
             address=address,
-            labels={**self._identity.labels, **(labels or {})},
+            labels={**self._identity.labels, **self._seen.workload.labels, **(labels or {})},
             weight=weight,
             token=token,
             linger=linger,

@@ -3,20 +3,31 @@
 from collections import deque
 from collections.abc import Callable
 
+from ..dataplane import Engine
 from ..telemetry.observer import Telemetry
 from ..telemetry.propagation import Propagation
 from ..telemetry.recorder import Recorder
 from .options import Options
+from .workload import Workload
 
 
 class Seen:
-    """All that telemetry keeps of one mesh. ``afterwards`` is emptied by the runtime."""
+    """All that telemetry keeps of one mesh. ``afterwards`` is emptied by the runtime.
 
-    def __init__(self, options: Options) -> None:
+    ``principal`` is this member's own SPIFFE id, as it is now.
+    """
+
+    def __init__(self, options: Options, principal: Callable[[], str] = str) -> None:
+        self.workload = Workload(options)
+        self.peers = self.workload.peers(principal)
         self.afterwards: deque[Callable[[], None]] = deque()
         self.recorder = Recorder()
         self.propagation = Propagation(extra=options.propagate)
         self.observer = Telemetry(self.recorder, self.afterwards)
+
+    def introduce(self, engine: Engine) -> None:
+        """From now on, this member tells those it calls who it is, and those who ask."""
+        self.propagation.constant = engine.around.introduction = self.workload.introduction
 
     def has_called(self, cluster: str) -> bool:
         return self.recorder.has_called(cluster)

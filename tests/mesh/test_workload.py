@@ -1,0 +1,109 @@
+"""What a member is called in metrics, and whom it tells."""
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from meshlib import Mesh
+from meshlib.mesh.options import options
+from meshlib.mesh.workload import Workload
+from meshlib.model.workload import PeerFacts
+from meshlib.xds.codec.peer_metadata import decode_peer
+
+SAID, ID = "x-envoy-peer-metadata", "x-envoy-peer-metadata-id"
+
+
+def workload(environ=None, **given):
+    names = ("service", "namespace", "version", "labels", "config", "control_plane", "bootstrap")
+    rest = {"mtls": None, "outbound_traffic_policy": None, "propagate": ()}
+    chosen = dict.fromkeys(names) | rest | given
+    return Workload(options(**chosen, environ={}), environ or {})
+
+
+def test_a_member_is_called_by_its_service_and_version():
+    assert workload(service="reviews", version="v2").facts == PeerFacts(
+        workload="reviews",
+        namespace="default",
+        canonical_service="reviews",
+        canonical_revision="v2",
+        app="reviews",
+        version="v2",
+        cluster="Kubernetes",
+    )
+
+
+def test_labels_of_a_member_name_it_as_in_istio():
+    labels = {"service.istio.io/canonical-name": "opinions", "app": "stars"}
+    facts = workload(service="reviews", labels=labels).facts
+    assert (facts.workload, facts.canonical_service, facts.app) == ("reviews", "opinions", "stars")
+    assert (facts.canonical_revision, facts.version) == ("latest", "unknown")
+
+
+@pytest.mark.parametrize("name", ["MESHLIB_WORKLOAD", "ISTIO_META_WORKLOAD_NAME"])
+@pytest.mark.parametrize("cluster", ["MESHLIB_CLUSTER", "ISTIO_META_CLUSTER_ID"])
+def test_the_environment_names_workload_and_cluster(name, cluster):
+    made = workload({name: "reviews-v1", cluster: "west"}, service="reviews")
+    assert (made.facts.workload, made.facts.cluster) == ("reviews-v1", "west")
+    assert (made.facts.canonical_service, made.facts.app) == ("reviews", "reviews")
+    assert made.labels == {
+        "service.istio.io/workload-name": "reviews-v1",
+        "topology.istio.io/cluster": "west",
+    }
+
+
+def test_who_says_nothing_of_itself_is_unknown():
+    facts = workload().facts
+    assert (facts.workload, facts.canonical_service, facts.app) == ("unknown",) * 3
+
+
+def test_an_introduction_tells_the_facts_and_a_node_id_of_istios_shape():
+    made = workload(service="reviews", version="v2")
+    told = dict(made.introduction)
+    assert decode_peer(told[SAID]) == made.facts
+    kind, _, name, domain = told[ID].split("~")
+    assert (kind, domain) == ("sidecar", "default.svc.cluster.local")
+    assert name.startswith("reviews-v2-")
+    assert name.endswith(".default")
+
+
+async def answer(request):
+    return web.json_response(sorted(name.lower() for name in request.headers))
+
+
+async def served_by(mesh):
+    app = web.Application()
+    app.router.add_get("/", answer)
+    mesh.aiohttp.setup(app)
+    server = TestServer(app)
+    await server.start_server()
+    return server
+
+
+def config(server):
+    return [
+        {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+         "metadata": {"name": "inside", "namespace": "default"},
+         "spec": {"hosts": ["inside"], "resolution": "STATIC",
+                  "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+                  "endpoints": [{"address": "127.0.0.1", "ports": {"http": server.port}}]}},
+    ]  # fmt: skip
+
+
+async def test_hosts_of_the_mesh_are_told_who_calls_and_others_are_not(introduced):
+    server = await served_by(Mesh("inside", config=[]))
+    async with introduced("caller", config(server)) as mesh, mesh.aiohttp.session() as session:
+        async with session.get("http://inside:80/") as inside:
+            assert {SAID, ID} <= set(await inside.json())
+        async with session.get(f"http://127.0.0.1:{server.port}/") as outside:
+            assert not {SAID, ID} & set(await outside.json())
+    await server.close()
+
+
+@pytest.fixture
+def introduced():
+    def made(name, config):
+        mesh = Mesh(name, config=config)
+        mesh._seen.introduce(mesh._engine)
+        return mesh
+
+    return made
