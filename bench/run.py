@@ -31,6 +31,7 @@ KINDS = {
     "churn": "1,000 edits in a minute, at 500 calls a second",
     "rotation": "certificates exchanged every second, roots every 30, at 600 calls a second",
     "identity": "who calls, and whether he may: grpc.aio server, mutual TLS, 10 policies",
+    "telemetry": "who watches: metrics, traces, access log; beside OpenTelemetry's instrumentors",
 }
 MESH = """
 apiVersion: v1
@@ -204,6 +205,21 @@ def measure_identity(*, quick: bool) -> dict[str, dict[str, Any]]:
     return scores_of("identity.py", plan)
 
 
+def measure_telemetry(*, quick: bool) -> dict[str, dict[str, Any]]:
+    processors = sorted(os.sched_getaffinity(0))
+    plan = {
+        "server": processors[0],
+        "processor": processors[-1],
+        "kinds": ["aio", "sync", "aiohttp"],
+        "seasons": 1 if quick else 5,
+        "rounds": 10 if quick else 40,
+        "calls": 40,
+        "burst_rounds": 4 if quick else 10,
+        "burst_seconds": 0.2,
+    }
+    return scores_of("telemetry.py", plan)
+
+
 def scores_of(script: str, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, str(HERE / script), json.dumps(plan)],
@@ -310,12 +326,31 @@ def show_identity(console: Console, kind: str, scores: dict[str, dict[str, Any]]
     show(console, kind, scores["over the wire"])
 
 
+def show_telemetry(console: Console, kind: str, kinds: dict[str, dict[str, Any]]) -> None:
+    for name, rows in kinds.items():
+        table = Table(title=f"{KINDS[name]}: {KINDS[kind]}", title_justify="left")
+        table.add_column("variant")
+        for column in ("p50 µs", "more µs", "p50 ratio", "q1 .. q3", "cpu µs", "calls/s ratio"):
+            table.add_column(column, justify="right")
+        for variant, row in rows.items():
+            cells = (
+                f"{row['p50_us']:.0f}",
+                f"{row['p50_us'] - rows['bare']['p50_us']:+.0f}",
+                f"{row['p50_ratio']:.3f}",
+                f"{row['p50_ratio_q1']:.3f} .. {row['p50_ratio_q3']:.3f}",
+                f"{row['cpu_us']:.0f}",
+            )
+            table.add_row(variant, *cells, f"{row['rps_ratio']:.3f}")
+        console.print(table)
+
+
 ALONE = {
     "core": measure_core,
     "scale": measure_scale,
     "churn": measure_churn,
     "rotation": measure_rotation,
     "identity": measure_identity,
+    "telemetry": measure_telemetry,
 }
 SHOWS = {
     "core": show_core,
@@ -323,8 +358,9 @@ SHOWS = {
     "churn": show_scale,
     "rotation": show_rotation,
     "identity": show_identity,
+    "telemetry": show_telemetry,
 }
-LONG = ("rotation",)
+LONG = ("rotation", "telemetry")
 """Only where it is asked for by name."""
 
 if __name__ == "__main__":
