@@ -60,6 +60,14 @@ class HeaderFilter:
     header: HeaderMatcher
 
 
+RESPONSE_FLAGS = (
+    *("LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE"),
+    *("DC", "URX", "SI", "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF"),
+    *("DO", "DR", "UDO"),
+)
+"""All that Envoy knows, in its order."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResponseFlagFilter:
     """Calls with any of these flags; with any at all where none is named."""
@@ -180,10 +188,15 @@ class CustomTag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenTelemetryTracer:
-    """``envoy.config.trace.v3.OpenTelemetryConfig``: spans, by OTLP to a cluster of the mesh."""
+    """``envoy.config.trace.v3.OpenTelemetryConfig``: spans, by OTLP to a cluster of the mesh.
+
+    With ``uri`` by HTTP, else by gRPC.
+    """
 
     cluster: str
     service_name: str = ""
+    uri: str = ""
+    timeout: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

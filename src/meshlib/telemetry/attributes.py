@@ -9,13 +9,7 @@ from typing import Any
 
 from ..dataplane import CallEnded, Cause, Headers, Outcome, Peer, Response
 from ..model import Metadata, Struct, Value
-
-FLAGS = (
-    *("LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE"),
-    *("DC", "URX", "SI", "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF"),
-    *("DO", "DR", "UDO"),
-)
-"""In Envoy's order: each is a bit of ``response.flags``."""
+from ..model.telemetry import RESPONSE_FLAGS
 
 CODES = {
     Cause.TIMEOUT: 504,
@@ -94,7 +88,8 @@ def _response(event: CallEnded) -> dict[str, Any]:
 
 
 def _bits(flags: Iterable[str]) -> int:
-    return sum(1 << FLAGS.index(flag) for flag in set(flags) if flag in FLAGS)
+    known = (flag for flag in set(flags) if flag in RESPONSE_FLAGS)
+    return sum(1 << RESPONSE_FLAGS.index(flag) for flag in known)
 
 
 def _source(event: CallEnded) -> dict[str, Any]:

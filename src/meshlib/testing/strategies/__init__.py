@@ -42,8 +42,10 @@ from .routes import (
     weighted_clusters,
 )
 from .security import certificate_validations, downstream_tls, secrets, upstream_tls
+from .telemetry import access_logs, stats, tracings
 
 __all__ = [
+    "access_logs",
     "actions",
     "certificate_validations",
     "circuit_breakers",
@@ -87,8 +89,10 @@ __all__ = [
     "seconds",
     "secrets",
     "some",
+    "stats",
     "string_matchers",
     "structs",
+    "tracings",
     "upstream_tls",
     "values",
     "weighted_clusters",

@@ -51,6 +51,7 @@ from .basics import (
     some,
 )
 from .matchers import header_matchers, string_matchers
+from .telemetry import stats
 from .tokens import jwt_authns
 
 COUNT = st.integers(1, 2**32 - 1)
@@ -222,6 +223,7 @@ def filter_configs() -> SearchStrategy[FilterConfig]:
         rbacs(),
         jwt_authns(),
         ext_authzs(),
+        stats(),
     )
 
 

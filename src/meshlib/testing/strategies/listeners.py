@@ -11,10 +11,11 @@ from meshlib.model import (
     Rds,
 )
 
-from .basics import NAME, TEXT, metadata, optional, seconds
+from .basics import NAME, TEXT, metadata, optional, seconds, some
 from .filters import http_filters
 from .routes import route_configurations
 from .security import downstream_tls
+from .telemetry import access_logs, tracings
 
 
 def listeners() -> SearchStrategy[Listener]:
@@ -27,6 +28,8 @@ def listeners() -> SearchStrategy[Listener]:
         normalize_path=st.booleans(),
         merge_slashes=st.booleans(),
         path_with_escaped_slashes_action=st.sampled_from(PathWithEscapedSlashesAction),
+        access_log=some(access_logs()),
+        tracing=optional(tracings()),
     )
     address = st.builds(Address, st.ip_addresses().map(str), st.integers(0, 65535))
     secure = st.builds(

@@ -19,6 +19,7 @@ from ...model import (
 )
 from ...model.authn import ExtAuthz, JwtAuthn
 from ...model.rbac import Rbac
+from ...model.telemetry import Stats
 from .filter_cors import CORS, CORS_POLICY
 from .filter_ext_authz import EXT_AUTHZ, EXT_AUTHZ_PER_ROUTE
 from .filter_fault import FAULT
@@ -26,6 +27,7 @@ from .filter_jwt import JWT_AUTHN
 from .filter_load import ADAPTIVE_CONCURRENCY, ADMISSION_CONTROL
 from .filter_rate_limit import GLOBAL_RATE_LIMIT, LOCAL_RATE_LIMIT, RATE_LIMIT_PER_ROUTE
 from .filter_rbac import RBAC, RBAC_PER_ROUTE
+from .stats import STATS
 from .typed_struct import opened_filter
 from .wire import TYPE_PREFIX, Fields, FilterCodec, Reader, ads, from_ads, packed
 
@@ -47,9 +49,10 @@ IN_LISTENERS: dict[type[FilterConfig], FilterCodec] = {
     Rbac: RBAC,
     JwtAuthn: JWT_AUTHN,
     ExtAuthz: EXT_AUTHZ,
+    Stats: STATS,
 }
 PER_ROUTE: dict[type[FilterConfig], FilterCodec] = {
-    **{kind: codec for kind, codec in IN_LISTENERS.items() if kind is not JwtAuthn},
+    **{kind: codec for kind, codec in IN_LISTENERS.items() if kind not in (JwtAuthn, Stats)},
     Cors: CORS_POLICY,
     Rbac: RBAC_PER_ROUTE,
     ExtAuthz: EXT_AUTHZ_PER_ROUTE,

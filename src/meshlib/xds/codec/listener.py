@@ -12,10 +12,12 @@ from ...model import (
     RouteConfiguration,
 )
 from ...model.security import DownstreamTls
+from .access_log import decode_access_logs, encode_access_log
 from .endpoint import decode_address, encode_address
 from .filter import decode_filters, encode_filter
 from .metadata import decode_metadata, encode_metadata
 from .route import decode_route_configuration, encode_route_configuration
+from .tracing import decode_tracing, encode_tracing
 from .transport import decode_downstream_socket, encode_downstream_socket
 from .wire import Fields, Reader, ads, duration, from_ads, packed, wrapped
 
@@ -150,6 +152,8 @@ def _encode_http(http: HttpConnectionManager) -> Fields:
         "normalize_path": wrapped(True) if http.normalize_path else None,
         "merge_slashes": http.merge_slashes,
         "path_with_escaped_slashes_action": _encode_slashes(http.path_with_escaped_slashes_action),
+        "access_log": [encode_access_log(log) for log in http.access_log],
+        "tracing": None if http.tracing is None else encode_tracing(http.tracing),
         **_encode_routes(http.routes),
     }
 
@@ -169,6 +173,8 @@ def _decode_http(holder: Reader, field: str) -> HttpConnectionManager:
         normalize_path=reader.flag("normalize_path"),
         merge_slashes=reader.flag("merge_slashes"),
         path_with_escaped_slashes_action=_decode_slashes(reader),
+        access_log=decode_access_logs(reader),
+        tracing=decode_tracing(reader),
     )
 
 

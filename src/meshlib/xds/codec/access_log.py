@@ -1,0 +1,175 @@
+"""``envoy.config.accesslog.v3.AccessLog`` ⇄ :class:`AccessLog`.
+
+A log of a kind that is not written here, or with a filter that is not understood, is left out
+and told: it would say less, or more, than was asked for.
+"""
+
+from collections.abc import Callable
+
+from ...model import Struct
+from ...model.format import FormatError
+from ...model.log_format import parse_log_format, texts_of
+from ...model.telemetry import AccessLog, AccessLogSink, FileAccessLog, OpenTelemetryAccessLog
+from .access_log_filter import decode_filter, encode_filter
+from .any_value import decode_attributes, decode_body, encode_attributes
+from .metadata import encode_struct, read_struct
+from .wire import Fields, Reader, packed
+
+LOGGERS = "envoy.extensions.access_loggers"
+FILE = f"{LOGGERS}.file.v3.FileAccessLog"
+STREAMS = {
+    f"{LOGGERS}.stream.v3.StdoutAccessLog": "/dev/stdout",
+    f"{LOGGERS}.stream.v3.StderrAccessLog": "/dev/stderr",
+}
+OPEN_TELEMETRY = f"{LOGGERS}.open_telemetry.v3.OpenTelemetryAccessLogConfig"
+FORMATTERS = frozenset({"req_without_query", "metadata", "cel"})
+"""Operators that are known here without being asked for."""
+
+
+def encode_access_log(log: AccessLog) -> Fields:
+    return {
+        "name": log.name,
+        "filter": None if log.filter is None else encode_filter(log.filter),
+        "typed_config": _encode_sink(log.config),
+    }
+
+
+def _encode_sink(sink: AccessLogSink) -> object:
+    match sink:
+        case FileAccessLog():
+            return packed(FILE, {"path": sink.path, "log_format": _encode_format(sink)})
+        case OpenTelemetryAccessLog():
+            return packed(OPEN_TELEMETRY, _encode_open_telemetry(sink))
+
+
+def _encode_format(log: FileAccessLog) -> Fields | None:
+    if log.json is not None:
+        said: Fields = {"json_format": encode_struct(log.json) or {}}
+    elif log.text:
+        said = {"text_format_source": {"inline_string": log.text}}
+    else:
+        return None
+    return {**said, "omit_empty_values": log.omit_empty_values}
+
+
+def _encode_open_telemetry(log: OpenTelemetryAccessLog) -> Fields:
+    return {
+        "common_config": {
+            "log_name": log.log_name,
+            "grpc_service": {"envoy_grpc": {"cluster_name": log.cluster}},
+            "transport_api_version": "V3",
+        },
+        "body": {"string_value": log.body} if log.body else None,
+        "attributes": None if log.attributes is None else encode_attributes(log.attributes),
+    }
+
+
+def decode_access_logs(hcm: Reader) -> tuple[AccessLog, ...]:
+    found = (_decode_log(one) for one in hcm.children("access_log"))
+    return tuple(log for log in found if log is not None)
+
+
+def _decode_log(reader: Reader) -> AccessLog | None:
+    name = reader.text("name")
+    type_name, inside = reader.extension("typed_config")
+    decode = DECODERS.get(type_name)
+    if inside is None or decode is None:
+        reader.drop()
+        return None
+    sink = decode(inside, type_name)
+    asked = reader.optional_child("filter")
+    if asked is None:
+        return AccessLog(name=name, config=sink)
+    condition = decode_filter(asked)
+    if condition is None:
+        reader.drop()
+        return None
+    return AccessLog(name=name, config=sink, filter=condition)
+
+
+def _decode_file(reader: Reader, _: str) -> FileAccessLog:
+    return _decode_lines(reader, reader.text("path", required=True))
+
+
+def _decode_stream(reader: Reader, type_name: str) -> FileAccessLog:
+    return _decode_lines(reader, STREAMS[type_name])
+
+
+def _decode_lines(reader: Reader, path: str) -> FileAccessLog:
+    """The older words for a format are still spoken."""
+    if reader.has("log_format"):
+        return _decode_format(reader.child("log_format"), path)
+    for field in ("json_format", "typed_json_format"):
+        if reader.has(field):
+            return FileAccessLog(path=path, json=_decode_json(reader, field))
+    return FileAccessLog(path=path, text=_checked(reader, "format", reader.text("format")))
+
+
+def _decode_format(reader: Reader, path: str) -> FileAccessLog:
+    omit = reader.flag("omit_empty_values")
+    reader.skip("json_format_options")  # keys are written in order in any case
+    for one in reader.children("formatters", lambda message: message.name):
+        kind = one.text("name").rpartition(".")[2]
+        if kind in FORMATTERS:
+            one.skip("typed_config")
+        else:
+            one.drop()
+    if reader.has("json_format"):
+        made = _decode_json(reader, "json_format")
+        return FileAccessLog(path=path, json=made, omit_empty_values=omit)
+    text = _decode_text(reader)
+    return FileAccessLog(path=path, text=text, omit_empty_values=omit and bool(text))
+
+
+def _decode_text(reader: Reader) -> str:
+    if reader.has("text_format"):
+        return _checked(reader, "text_format", reader.text("text_format"))
+    source = reader.child("text_format_source")
+    if not source.has("inline_string"):
+        source.refuse(
+            "filename", "inline_bytes", "environment_variable", otherwise="no format is given"
+        )
+    return _checked(source, "inline_string", source.text("inline_string"))
+
+
+def _decode_json(reader: Reader, field: str) -> Struct:
+    made = read_struct(reader.taken(field))
+    if made is None:
+        reader.problem("numbers must be finite", field)
+        return Struct()
+    for path, text in texts_of(made):
+        _checked(reader, f"{field}.{path}", text)
+    return made
+
+
+def _checked(reader: Reader, field: str, text: str) -> str:
+    try:
+        parse_log_format(text)
+    except FormatError as wrong:
+        reader.problem(str(wrong), field)
+    return text
+
+
+def _decode_open_telemetry(reader: Reader, _: str) -> OpenTelemetryAccessLog:
+    common = reader.child("common_config")
+    common.skip("transport_api_version")
+    service = common.child("grpc_service")
+    if not service.has("envoy_grpc"):
+        service.refuse("google_grpc", otherwise="no service is given")
+    body, attributes = decode_body(reader), decode_attributes(reader)
+    _checked(reader, "body", body)
+    for path, text in texts_of(attributes):
+        _checked(reader, f"attributes.{path}", text)
+    return OpenTelemetryAccessLog(
+        cluster=service.child("envoy_grpc").text("cluster_name", required=True),
+        log_name=common.text("log_name"),
+        body=body,
+        attributes=attributes,
+    )
+
+
+DECODERS: dict[str, Callable[[Reader, str], AccessLogSink]] = {
+    FILE: _decode_file,
+    **dict.fromkeys(STREAMS, _decode_stream),
+    OPEN_TELEMETRY: _decode_open_telemetry,
+}

@@ -1,0 +1,47 @@
+"""Istio's ``stats.PluginConfig`` ⇄ :class:`Stats`: what is counted of calls, and how."""
+
+from ...model.telemetry import MetricOverride, Stats
+from ..expressions import why_not_cel
+from .wire import Fields, FilterCodec, Reader, duration
+
+
+def _encode(stats: Stats) -> Fields:
+    return {
+        "metrics": [_encode_override(one) for one in stats.metrics],
+        "disable_host_header_fallback": stats.disable_host_header_fallback,
+        "tcp_reporting_duration": duration(stats.reporting_interval),
+    }
+
+
+def _encode_override(override: MetricOverride) -> Fields:
+    return {
+        "name": override.name,
+        "drop": override.drop,
+        "dimensions": dict(override.dimensions),
+        "tags_to_remove": override.tags_to_remove,
+    }
+
+
+def _decode(reader: Reader) -> Stats:
+    return Stats(
+        metrics=tuple(_decode_override(one) for one in reader.children("metrics")),
+        disable_host_header_fallback=reader.flag("disable_host_header_fallback"),
+        reporting_interval=reader.seconds("tcp_reporting_duration", Stats().reporting_interval),
+    )
+
+
+def _decode_override(reader: Reader) -> MetricOverride:
+    dimensions = reader.entries("dimensions")
+    for label, expression in dimensions.items():
+        refusal = why_not_cel(expression)
+        if refusal:
+            reader.problem(refusal, f"dimensions[{label}]")
+    return MetricOverride(
+        name=reader.text("name"),
+        drop=reader.flag("drop"),
+        dimensions=tuple(sorted(dimensions.items())),
+        tags_to_remove=reader.texts("tags_to_remove"),
+    )
+
+
+STATS = FilterCodec("stats.PluginConfig", _encode, _decode)
