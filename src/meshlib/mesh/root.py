@@ -12,7 +12,7 @@ from ..dataplane import Decision, decide
 from ..dataplane.inbound import LISTENER as INBOUND
 from ..middleware._deadline import INCOMING
 from ..middleware._drive import Runtime
-from ..telemetry.recorder import Recorder
+from ..telemetry.metrics import Recorder
 from ..telemetry.threads import install, uninstall
 from . import options as _options
 from .engine import engine_of

@@ -1,12 +1,13 @@
 """Who sees the calls of a mesh: put together here, told of by the engine."""
 
+import time
 from collections import deque
 from collections.abc import Callable
 
 from ..dataplane import Engine
+from ..telemetry.metrics import Recorder
 from ..telemetry.observer import Telemetry
 from ..telemetry.propagation import Propagation
-from ..telemetry.recorder import Recorder
 from .options import Options
 from .workload import Workload
 
@@ -21,7 +22,8 @@ class Seen:
         self.workload = Workload(options)
         self.peers = self.workload.peers(principal)
         self.afterwards: deque[Callable[[], None]] = deque()
-        self.recorder = Recorder()
+        self._own_host = _own_host(options)
+        self.recorder = self._made_recorder()
         self.propagation = Propagation(extra=options.propagate)
         self.observer = Telemetry(self.recorder, self.afterwards)
 
@@ -29,11 +31,21 @@ class Seen:
         """From now on, this member tells those it calls who it is, and those who ask."""
         self.propagation.constant = engine.around.introduction = self.workload.introduction
 
+    def _made_recorder(self) -> Recorder:
+        return Recorder(peers=self.peers, own_host=self._own_host, clock=time.monotonic)
+
     def has_called(self, cluster: str) -> bool:
         return self.recorder.has_called(cluster)
 
     def begin_anew(self) -> None:
         """In a forked child: what was counted is the parent's."""
         self.afterwards.clear()
-        self.recorder = Recorder()
+        self.recorder = self._made_recorder()
         self.observer = Telemetry(self.recorder, self.afterwards)
+
+
+def _own_host(options: Options) -> str:
+    """As those who call by the service's name have it."""
+    if not options.service:
+        return ""
+    return f"{options.service}.{options.namespace}.svc.cluster.local"

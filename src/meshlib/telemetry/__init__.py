@@ -1,6 +1,6 @@
 """What is seen of calls: counted, and handed on from call to call."""
 
+from .metrics import Recorder
 from .propagation import Propagation
-from .recorder import Recorder
 
 __all__ = ["Propagation", "Recorder"]

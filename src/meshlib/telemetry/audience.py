@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ..dataplane.events import CallEnded
 from ..model import Listener
 from ..model.telemetry import Stats, Tracing
+from .metrics.overrides import Plan
 
 Log = Callable[[CallEnded], None]
 """Writes a line of a call, or does not; runs without the mesh's lock."""
@@ -17,7 +18,7 @@ class Audience:
 
     logs: tuple[Log, ...] = ()
     tracing: Tracing | None = None
-    stats: Stats | None = None
+    stats: Plan | None = None
 
 
 def audience_of(listener: Listener) -> Audience | None:
@@ -27,4 +28,4 @@ def audience_of(listener: Listener) -> Audience | None:
     stats = next((config for config in configs if isinstance(config, Stats)), None)
     if http.tracing is None and stats is None:
         return None
-    return Audience(tracing=http.tracing, stats=stats)
+    return Audience(tracing=http.tracing, stats=None if stats is None else Plan(stats))

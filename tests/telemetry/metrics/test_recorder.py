@@ -15,7 +15,7 @@ from meshlib.dataplane import (
     Response,
 )
 from meshlib.telemetry import Recorder
-from meshlib.telemetry.recorder import BOUNDS
+from meshlib.telemetry.metrics.recorder import BOUNDS
 
 REQUEST = Request("reviews:9080", "GET", "/")
 

@@ -1,0 +1,260 @@
+"""Calls counted and timed, in numbers of our own: a fiftieth of what an SDK's instrument costs.
+
+A call costs one look-up, by what it takes to tell its kind; the kind itself, with all its labels,
+is worked out when a call of it is seen for the first time.
+"""
+
+import logging
+from bisect import bisect_left
+from collections import Counter
+from typing import Any, NamedTuple
+
+from ...clock import Clock
+from ...dataplane import (
+    AttemptFailed,
+    CallEnded,
+    CallRecord,
+    ConfigApplied,
+    EndpointEjected,
+    Event,
+    Outcome,
+    Request,
+    Response,
+)
+from ..peers import PeerFacts
+from ..peers import Peers as Named
+from .calls import OTHER, Kind, Peers, grpc_status_of, kind_of
+from .labels import crowded
+from .overrides import Plan
+from .series import BYTES, GRPC_SECONDS, LATENCY, SECONDS, Series
+
+log = logging.getLogger("meshlib")
+
+BOUNDS = LATENCY
+"""Seconds: those of :meth:`Recorder.snapshot`."""
+
+MOST = 2000
+"""Series of one metric; calls of further kinds are counted together."""
+REMEMBERED = 4096
+"""Looks of calls whose kind is remembered."""
+METHODS = 200
+"""gRPC methods of one direction that are told apart; further ones are ``other``."""
+UNIMPLEMENTED = 12
+
+Attempts = dict[tuple[str, str, str, int], Series]
+"""By method, target, cluster, and gRPC status."""
+
+
+class Known(NamedTuple):
+    """What a look leads to. ``held``: objects that the look names by their identity."""
+
+    series: Series
+    is_grpc: bool
+    held: tuple[Any, ...]
+
+
+class Recorder:
+    """An observer: runs under the mesh's lock, so it only counts.
+
+    ``own_host`` is the service of this member, as ``reviews.default.svc.cluster.local``. Readers
+    come from any thread, and see each number as it is at some moment.
+    """
+
+    def __init__(
+        self,
+        *,
+        peers: Peers | None = None,
+        own_host: str = "",
+        clock: Clock = float,
+        most: int = MOST,
+    ) -> None:
+        self.series: dict[tuple[Plan | None, Kind], Series] = {}
+        self.failed_attempts: Attempts = {}
+        self.retries: Counter[tuple[str, str]] = Counter()
+        self.ejections: Counter[tuple[str, str]] = Counter()
+        self.mirrors: Counter[str] = Counter()
+        self.crowded = 0
+        self.config: ConfigApplied | None = None
+        self.applied = 0
+        self.applied_at: float | None = None
+        self._clock = clock
+        self._peers: Peers = peers or Named()
+        self._own_host = own_host
+        self._most = most
+        self._known: dict[tuple[Any, ...], Known] = {}
+        self._methods: tuple[set[str], set[str]] = (set(), set())
+
+    def __call__(self, event: Event) -> None:
+        if type(event) is not CallEnded:
+            self._seldom(event)
+            return
+        record, outcome, seconds = event.record, event.outcome, event.duration
+        if record.mirror:
+            self.mirrors["" if record.cluster is None else record.cluster.name] += 1
+            return
+        request, cluster, audience = record.request, record.cluster, record.audience
+        inbound, peers = record.inbound, self._peers
+        peer = peers.source_of(record) if inbound else peers.destination_of(record, outcome)
+        plan: Plan | None = None if audience is None else audience.stats
+        tags = () if plan is None else plan.tags(event)
+        look = (
+            inbound,
+            "" if inbound else request.target,
+            None if cluster is None else cluster.name,
+            outcome.grpc_status,
+            outcome.status if isinstance(outcome, Response) else outcome.cause.value,
+            record.flags,
+            record.retries_exhausted,
+            request.path if request.is_grpc else None,
+            request.connection.peer.secure,
+            record.route is None,
+            id(peer),
+            id(plan),
+            tags,
+        )
+        known = self._known.get(look)
+        if known is None:
+            known = self._known[look] = self._look_closer(record, outcome, plan, tags, peer)
+        series = known.series
+        series.total += seconds
+        series.seconds[bisect_left(SECONDS, seconds)] += 1
+        if (meter := request.meter) is not None:
+            octets = meter.request_bytes
+            series.request_total += octets
+            series.request_bytes[bisect_left(BYTES, octets)] += 1
+            octets = meter.response_bytes
+            series.response_total += octets
+            series.response_bytes[bisect_left(BYTES, octets)] += 1
+        if known.is_grpc:
+            self._count_grpc(record, seconds, series)
+
+    def _count_grpc(self, record: CallRecord, seconds: float, series: Series) -> None:
+        if (meter := record.request.meter) is not None:
+            series.request_messages += meter.request_messages
+            series.response_messages += meter.response_messages
+        if record.attempt_began:
+            seconds -= record.attempt_began - record.started
+            series.attempt_total += seconds
+            series.attempt_seconds[bisect_left(SECONDS, seconds)] += 1
+
+    def _look_closer(
+        self,
+        record: CallRecord,
+        outcome: Outcome,
+        plan: Plan | None,
+        tags: tuple[str, ...],
+        peer: PeerFacts,
+    ) -> Known:
+        kind = kind_of(
+            record,
+            outcome,
+            peers=self._peers,
+            own_host=self._own_host,
+            method=self._method(record.request, outcome, inbound=record.inbound),
+            tags=tags,
+        )
+        found = self.series.get((plan, kind))
+        if found is None:
+            if len(self.series) >= self._most:
+                plan, kind = None, self._crowded(kind)
+            found = self.series.setdefault((plan, kind), Series())
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        return Known(found, kind.is_grpc, (peer, plan))
+
+    def _crowded(self, kind: Kind) -> Kind:
+        if not self.crowded:
+            log.warning(
+                "metrics: more than %d kinds of calls; further ones are counted as %r",
+                self._most,
+                OTHER,
+            )
+        self.crowded += 1
+        return crowded(kind)
+
+    def _method(self, request: Request, outcome: Outcome, *, inbound: bool) -> str:
+        """Methods that nobody serves could be anything."""
+        if not request.is_grpc:
+            return ""
+        method, known = request.path.lstrip("/"), self._methods[inbound]
+        if method not in known:
+            if len(known) >= METHODS or outcome.grpc_status == UNIMPLEMENTED:
+                return OTHER
+            known.add(method)
+        return method
+
+    def _seldom(self, event: Event) -> None:
+        match event:
+            case AttemptFailed(record=record, retried_as=retried_as):
+                name = record.cluster.name if record.cluster is not None else ""
+                self.retries[name, retried_as] += 1
+                if record.request.is_grpc:
+                    self._count_attempt(record, event.outcome)
+            case ConfigApplied():
+                self.config = event
+                self.applied += 1
+                self.applied_at = self._clock()
+            case EndpointEjected(cluster=cluster, reason=reason):
+                self.ejections[cluster, reason] += 1
+            case _:
+                pass
+
+    def _count_attempt(self, record: CallRecord, outcome: Outcome) -> None:
+        request, status = record.request, grpc_status_of(outcome)
+        method = self._method(request, outcome, inbound=False)
+        cluster = "" if record.cluster is None else record.cluster.name
+        key = method, request.target, cluster, status
+        series = self.failed_attempts.get(key)
+        if series is None:
+            if len(self.failed_attempts) >= self._most:
+                key = OTHER, OTHER, OTHER, status
+            series = self.failed_attempts.setdefault(key, Series())
+        seconds = max(0.0, self._clock() - record.attempt_began)
+        series.attempt_total += seconds
+        series.attempt_seconds[bisect_left(SECONDS, seconds)] += 1
+
+    def has_called(self, cluster: str) -> bool:
+        if cluster in self.mirrors:
+            return True
+        return any(kind.cluster == cluster for _, kind in list(self.series))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything counted so far, as plain values; from any thread."""
+        alike: dict[tuple[bool, str, int | None, int | str], list[Series]] = {}
+        for (_, kind), series in list(self.series.items()):
+            key = kind.inbound, kind.cluster, kind.told, kind.answer
+            alike.setdefault(key, []).append(series)
+        config = self.config
+        return {
+            "calls": [_row(*key, found) for key, found in alike.items()],
+            "retries": [
+                {"cluster": cluster, "kind": kind, "count": count}
+                for (cluster, kind), count in list(self.retries.items())
+            ],
+            "ejections": [
+                {"cluster": cluster, "reason": reason, "count": count}
+                for (cluster, reason), count in list(self.ejections.items())
+            ],
+            "config": {"version": config.version if config else "", "applied": self.applied},
+        }
+
+
+def _row(
+    inbound: bool,
+    cluster: str,
+    grpc_status: int | None,
+    answer: int | str,
+    alike: list[Series],
+) -> dict[str, Any]:
+    found = GRPC_SECONDS((series.seconds, series.total) for series in alike)
+    return {
+        "direction": "inbound" if inbound else "outbound",
+        "cluster": cluster,
+        "status": answer if isinstance(answer, int) else 0,
+        "class": f"{answer // 100}xx" if isinstance(answer, int) else "failed",
+        "flags": answer if isinstance(answer, str) else "",
+        "grpc_status": grpc_status,
+        "count": found.count,
+        "sum": found.total,
+        "buckets": found.counts,
+    }
