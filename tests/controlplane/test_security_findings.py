@@ -7,7 +7,9 @@ from meshlib.controlplane import findings_of
 MESH = """
 apiVersion: v1
 kind: Service
-metadata: {name: reviews}
+metadata:
+  name: reviews
+  annotations: {alpha.istio.io/kubernetes-serviceaccounts: default}
 spec: {selector: {app: reviews}, ports: [{port: 80}]}
 ---
 apiVersion: networking.istio.io/v1
@@ -194,13 +196,55 @@ spec: {host: reviews, trafficPolicy: {tls: {mode: SIMPLE, credentialName: s}}}
 
 
 def test_rules_for_a_host_that_is_not_exported_are_refused(world_of):
-    mesh = MESH.replace(
-        "metadata: {name: reviews",
-        "metadata: {annotations: {networking.istio.io/exportTo: .}, name: reviews",
-    )
+    mesh = MESH.replace("annotations: {", "annotations: {networking.istio.io/exportTo: ., ")
     assert mesh != MESH
     foreign = GOOD.replace("name: rules", "name: rules, namespace: other").replace(
         "hosts: [reviews]", "hosts: [reviews.default.svc.cluster.local]"
     )
     assert "ML1007" in [code for code, _, _ in found(world_of(mesh, foreign))]
     assert "ML1007" not in [code for code, _, _ in found(world_of(MESH, foreign))]
+
+
+STRICT = secured("PeerAuthentication", "{mtls: {mode: STRICT}}")
+OPEN = MESH.replace("  annotations: {alpha.istio.io/kubernetes-serviceaccounts: default}\n", "")
+SAID = (
+    "its port is STRICT, and whatever account of namespace default has its labels may be called "
+    "in its place"
+)
+ANYBODY = ("ML1010", "info", SAID)
+
+
+def anybody(world):
+    said = [(f.code, f.severity, f.message) for f in findings_of(world)]
+    return [one for one in said if one[0] == "ML1010"]
+
+
+def test_a_strict_service_that_any_account_may_stand_for_is_told(world_of):
+    assert anybody(world_of(OPEN, STRICT)) == [ANYBODY]
+
+
+def test_who_names_the_accounts_of_a_service_hears_no_more_of_it(world_of):
+    assert anybody(world_of(MESH, STRICT)) == []
+
+
+def test_where_nobody_proves_who_he_is_accounts_are_not_asked_for(world_of):
+    assert anybody(world_of(OPEN)) == []
+    assert anybody(world_of(OPEN, secured("PeerAuthentication", "{}"))) == []
+
+
+def test_a_service_without_selector_takes_nobody(world_of):
+    assert anybody(world_of(OPEN.replace("selector: {app: reviews}, ", ""), STRICT)) == []
+
+
+def test_an_entry_that_selects_workloads_is_told_as_well(world_of):
+    entry = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: partner}
+spec:
+  hosts: [partner.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  workloadSelector: {labels: {app: partner}}
+"""
+    assert anybody(world_of(entry, STRICT)) == [ANYBODY]

@@ -5,10 +5,17 @@ from collections.abc import Iterator
 from ..compile.endpoints import target_port
 from ..compile.names import HostIndex, full_host
 from ..compile.peer_modes import peer_modes
-from ..compile.services import MeshPort, MeshService, Workload, registry
+from ..compile.services import (
+    ACCOUNTS_ANNOTATION,
+    MeshPort,
+    MeshService,
+    Workload,
+    registry,
+    selector,
+)
 from ..manifests.client_tls import ClientTLSSettings
 from ..manifests.destination_rule import DestinationRule
-from ..manifests.finding import MTLS_CONFLICT, NOT_ACTED_ON, Finding
+from ..manifests.finding import ANY_ACCOUNT, MTLS_CONFLICT, NOT_ACTED_ON, Finding
 from ..manifests.manifest import Manifest
 from ..manifests.marks import Path
 from ..manifests.peer_authentication import Mode, PeerAuthentication
@@ -20,6 +27,7 @@ from ..world import World
 def check(world: World) -> Iterator[Finding]:
     for manifest in world.peer_authentications:
         yield from _ports(manifest, world)
+    yield from _anybody(world)
     services = HostIndex((service.host, service) for service in registry(world))
     for rule in world.destination_rules:
         for path, tls, port in _written(rule.spec):
@@ -41,21 +49,45 @@ def _ports(manifest: Manifest[PeerAuthentication], world: World) -> Iterator[Fin
             yield Finding(NOT_ACTED_ON, "warning", place, str(manifest), said)
 
 
+def _anybody(world: World) -> Iterator[Finding]:
+    """Certificates prove the account, and labels prove nothing."""
+    for service in {id(one.manifest): one for one in registry(world)}.values():
+        manifest, labels = service.manifest, selector(service.manifest.spec)
+        if not labels or ACCOUNTS_ANNOTATION in manifest.annotations:
+            continue
+        home, root = manifest.namespace, world.mesh_config.root_namespace
+        modes = peer_modes(world.peer_authentications, root, home, labels)
+        if any(modes.at(_number(port)) == "STRICT" for port in service.ports):
+            said = f"its port is STRICT, and whatever account of namespace {home} has its labels"
+            yield Finding(
+                ANY_ACCOUNT,
+                "info",
+                manifest.place,
+                str(manifest),
+                f"{said} may be called in its place",
+                f"name those that may in the annotation {ACCOUNTS_ANNOTATION}",
+            )
+
+
 def _selects(manifest: Manifest[PeerAuthentication], service: MeshService) -> bool:
     if service.namespace != manifest.namespace:
         return False
     labels, spec = manifest.spec.labels.items(), service.manifest.spec
-    selector = spec.selector if isinstance(spec, Service) else {}
-    return labels <= selector.items() or any(
+    chosen = spec.selector if isinstance(spec, Service) else {}
+    return labels <= chosen.items() or any(
         labels <= workload.labels.items() for workload in service.workloads
     )
 
 
 def _numbers(service: MeshService) -> Iterator[int]:
     for port in service.ports:
-        yield port.target if isinstance(port.target, int) else port.number
+        yield _number(port)
         for workload in service.workloads:
             yield target_port(workload, port)
+
+
+def _number(port: MeshPort) -> int:
+    return port.target if isinstance(port.target, int) else port.number
 
 
 def _written(rule: DestinationRule) -> Iterator[tuple[Path, ClientTLSSettings, int | None]]:

@@ -132,7 +132,7 @@ def _registered(world: World, lately: tuple[_Registry, ...]) -> _Registry:
     def made(
         manifest: Manifest[S], make: Callable[[Manifest[S], Chosen], Iterable[MeshService]]
     ) -> _Made:
-        chosen = _entitled(manifest, entries.selected(_selector(manifest.spec), manifest.namespace))
+        chosen = _entitled(manifest, entries.selected(selector(manifest.spec), manifest.namespace))
         for known in (past.made.get(id(manifest)) for past in lately):
             if known and known.manifest is manifest and _are_same(known.chosen, chosen):
                 return known
@@ -156,7 +156,8 @@ def _are_same(some: Chosen, others: Chosen) -> bool:
     return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
-def _selector(spec: Any) -> dict[str, str]:
+def selector(spec: Any) -> dict[str, str]:
+    """The labels of its workloads; empty: it has none of its own."""
     if isinstance(spec, Service):
         return {} if spec.type == "ExternalName" else spec.selector
     return spec.workload_selector.labels if spec.workload_selector is not None else {}

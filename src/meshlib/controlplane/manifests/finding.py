@@ -31,6 +31,7 @@ NOT_REQUIRED = "ML1006"  # tokens that are verified, and that nobody has to have
 FOREIGN_HOST = "ML1007"
 NO_KEYS = "ML1008"  # an issuer of whom no token can be verified
 OTHER_TRUST_DOMAIN = "ML1009"  # than that of the CA
+ANY_ACCOUNT = "ML1010"  # may stand for a service whose callers ask for certificates
 
 
 LONGEST = 500
