@@ -14,6 +14,7 @@ from ..dataplane import (
     Effect,
     Failure,
     Finish,
+    Meter,
     Outcome,
     Race,
     Send,
@@ -24,7 +25,7 @@ from ._drive import Runtime, adrive
 from ._grpc_aio_beside import AioRace, spawn
 from ._grpc_aio_ending import Ending
 from ._grpc_load import Heard, reported, tell
-from ._grpc_pool import Member, Pool
+from ._grpc_pool import Member, Pool, metered
 from ._grpc_request import Draft, headers_of, responded
 from ._grpc_status import (
     LATE,
@@ -48,7 +49,7 @@ class Method(Protocol):
 
     runtime: Runtime
 
-    def native(self, member: Member[grpc.aio.Channel], path: str) -> Any: ...
+    def native(self, member: Member[grpc.aio.Channel], path: str, meter: Meter) -> Any: ...
 
 
 class Call(grpc.aio.Call):
@@ -107,7 +108,8 @@ class Call(grpc.aio.Call):
         if timeout is not None:
             self._limit = self._runtime.clock() + timeout - LATE
         credentials, wait, compression = self._options
-        self._native = self._method.native(member, send.request.path)(
+        meter = metered(send, member)
+        self._native = self._method.native(member, send.request.path, meter)(
             self._request,
             timeout=timeout,
             metadata=self._draft.metadata(send),

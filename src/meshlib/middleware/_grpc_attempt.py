@@ -2,14 +2,16 @@
 
 import time
 from copy import copy
-from typing import Any, NoReturn, Protocol, Self
+from functools import partial
+from typing import Any, ClassVar, NoReturn, Protocol, Self
 
 import grpc
 
-from ..dataplane import Cause, Deliver, Failure, Headers, Outcome, Send
+from ..dataplane import Cause, Deliver, Failure, Headers, Meter, Outcome, Send
 from ._drive import Runtime
 from ._grpc_load import Heard, reported
-from ._grpc_pool import Member
+from ._grpc_meter import noted
+from ._grpc_pool import Member, metered
 from ._grpc_request import Draft, headers_of
 from ._grpc_status import LATE, OK, judge, respond_through, succeeded, witnessed
 
@@ -23,10 +25,14 @@ class Method(Protocol):
     """What a call needs of the multicallable that made it."""
 
     runtime: Runtime
+    kind: ClassVar[str]
+    elsewhere: Any
 
     def member(self, send: Send) -> Member[grpc.Channel]: ...
 
-    def native(self, member: Member[grpc.Channel], path: str) -> Any: ...
+    def native(self, member: Member[grpc.Channel], path: str, meter: Meter) -> Any: ...
+
+    def lasting(self, member: Member[grpc.Channel], path: str) -> Any: ...
 
 
 class Attempt:
@@ -79,11 +85,17 @@ class Attempt:
         self._member = member
         self._limit = None if timeout is None else method.runtime.clock() + timeout - LATE
         credentials, wait, compression = self._options
-        native = method.native(member, send.request.path)
+        meter, message = metered(send, member), self._message
+        if method.kind == "unary_unary" and self.verb != "future":
+            native = method.lasting(member, send.request.path)
+            if native is not method.elsewhere:
+                message = (meter, message)
+        else:
+            native = method.native(member, send.request.path, meter)
         if self.verb != "__call__":
             native = getattr(native, self.verb)
         return native(
-            self._message,
+            message,
             timeout,
             self._draft.metadata(send),
             credentials,
@@ -103,10 +115,23 @@ class Attempt:
         if endpoint is not None and endpoint.wants_trailers:
             return self._attentive(send)
         try:
-            self.answer = self.start(send, send.timeout)
+            self._note(self.start(send, send.timeout), self.verb)
         except grpc.RpcError as error:
             return self.judge(error)
         return OK
+
+    def _note(self, answer: Any, verb: str) -> None:
+        """Keep the answer, and count it."""
+        meter, clock = self._send.request.meter, self._method.runtime.clock
+        assert meter is not None
+        if verb == "__call__":
+            self.answer = noted(answer, meter, clock)
+            return
+        message, call = answer
+        made = noted(message, meter, clock)
+        if made is not message:
+            call.result = partial(_known, made)
+        self.answer = (made, call)
 
     def _attentive(self, send: Send) -> Outcome:
         """Make the attempt so that its trailers are seen."""
@@ -117,7 +142,9 @@ class Attempt:
             return self.judge(error)
         finally:
             self.verb = verb
-        self.answer = answer if verb == "with_call" else answer[0]
+        self._note(answer, "with_call")
+        if verb != "with_call":
+            self.answer = self.answer[0]
         return succeeded(answer[1], self.heard(answer[1]))
 
     def heard(self, native: Any) -> Headers:
@@ -150,6 +177,11 @@ class Attempt:
 
     def is_late(self) -> bool:
         return self._limit is not None and self._method.runtime.clock() >= self._limit
+
+
+def _known(answer: Any, timeout: float | None = None) -> Any:
+    """The result of a call that has ended."""
+    return answer
 
 
 class StreamingAttempt(Attempt):

@@ -3,7 +3,9 @@
 from copy import copy
 from typing import Any, ClassVar, Protocol, Self
 
+from ..dataplane import Meter
 from ._drive import Runtime
+from ._grpc_meter import Outgoing, shared
 from ._grpc_pool import Member
 from ._grpc_request import Draft, Drafting
 
@@ -39,18 +41,29 @@ class MultiCallable:
         bound.elsewhere = elsewhere
         return bound
 
-    def native(self, member: Member[Any], path: str) -> Any:
+    def native(self, member: Member[Any], path: str, meter: Meter) -> Any:
+        """A multicallable for one attempt, which counts its messages."""
+        if self.elsewhere is not None and member.address is None:
+            return self.elsewhere
+        codecs = Outgoing(meter, self.runtime.clock, *self._arguments)
+        return self._made(member, path, codecs.write, codecs.read)
+
+    def lasting(self, member: Member[Any], path: str) -> Any:
+        """One for all calls with one message each way: see :func:`shared`."""
         if self.elsewhere is not None and member.address is None:
             return self.elsewhere
         key: object = self._key if path == self._path else (self._key, path)
         found = member.natives.get(key)
         if found is None:
-            make = getattr(member.channel, self.kind)
-            registered = (
-                {"_registered_method": True} if self._registered and key is self._key else {}
-            )
-            found = member.natives[key] = make(path, *self._arguments, **registered)
+            codecs = shared(*self._arguments, self.runtime.clock)
+            found = member.natives[key] = self._made(member, path, *codecs)
         return found
+
+    def _made(self, member: Member[Any], path: str, serializer: Any, deserializer: Any) -> Any:
+        make = getattr(member.channel, self.kind)
+        if self._registered and path == self._path:
+            return make(path, serializer, deserializer, _registered_method=True)
+        return make(path, serializer, deserializer)
 
     def _draft(self, timeout: float | None, metadata: Any) -> Draft:
         return self._drafting.draft(self._path, metadata, timeout, self.replayable, self.streaming)

@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 import grpc
 
-from ..dataplane import Send, UpstreamEndpoint
+from ..dataplane import Meter, Send, UpstreamEndpoint
 from ..model import Address
 from ..model.snapshot import referenced_clusters
 from ._drive import Runtime
@@ -40,7 +40,8 @@ class Member(Generic[C]):
     """The channel to one endpoint. Calls hold it, so it closes when the last one lets go.
 
     ``refusal``: why there is no way to connect as safely as is asked for; then it leads nowhere.
-    ``held``: what the channel needs to be there.
+    ``held``: what the channel needs to be there. ``secured``: whoever answers has proven to be
+    who is wanted, and ``principal`` is the SPIFFE id, where only one was.
     """
 
     __slots__ = (
@@ -50,7 +51,9 @@ class Member(Generic[C]):
         "connect_timeout",
         "held",
         "natives",
+        "principal",
         "refusal",
+        "secured",
     )
 
     def __init__(
@@ -59,15 +62,25 @@ class Member(Generic[C]):
         address: Address | None,
         connect_timeout: float,
         refusal: str = "",
-        held: object = None,
+        held: SecureDial | None = None,
     ) -> None:
         self.refusal = refusal
+        self.secured = held is not None
+        self.principal = "" if held is None else held.principal
         self.held = held
         self.channel = channel
         self.address = address
         self.connect_timeout = connect_timeout
         self.natives: dict[object, Any] = {}
         """The channel's own multicallables, by ours."""
+
+
+def metered(send: Send, member: Member[Any]) -> Meter:
+    """The meter of a call, at an attempt that goes over this member."""
+    meter = send.request.meter
+    assert meter is not None, "every call of these hooks has one"
+    meter.secured, meter.server_principal = member.secured, member.principal
+    return meter
 
 
 class Pool(Generic[C]):

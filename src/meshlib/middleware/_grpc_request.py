@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc.aio
 
-from ..dataplane import Headers, Request, Send
+from ..dataplane import Headers, Meter, Request, Send
 from ._deadline import INCOMING
 from ._drive import Runtime
 from ._override import OVERRIDE
@@ -26,6 +26,13 @@ class Draft:
 
     def metadata(self, send: Send) -> Any:
         """What to send: the caller's very object unless the mesh adds or changes something."""
+        made = self._routed(send)
+        meter = send.request.meter
+        if meter is None or meter.trace is None:
+            return made
+        return replaced(made, meter.trace.attempt(send))
+
+    def _routed(self, send: Send) -> Any:
         request, original = send.request, self.request
         if request is original or request.headers is original.headers:
             return self._metadata if send.endpoint is not None else self._foreign
@@ -79,7 +86,9 @@ class Drafting:
             "",
             None,
             OVERRIDE.get(),
+            meter=Meter(),
         )
+        runtime.propagation.begin(request, foreign=runtime.engine.is_foreign(self._target))
         return Draft(request, metadata, foreign)
 
 
@@ -97,6 +106,13 @@ def joined(metadata: Metadata | None, outgoing: Headers) -> Any:
     given = tuple(metadata or ())
     own = {key.lower() for key, _ in given}
     return (*given, *(pair for pair in outgoing if pair[0] not in own))
+
+
+def replaced(metadata: Metadata | None, headers: Headers) -> Any:
+    """The metadata with these headers in the place of those of the same names."""
+    names = {name for name, _ in headers}
+    kept = (pair for pair in metadata or () if pair[0].lower() not in names)
+    return (*kept, *carried(headers))
 
 
 def carried(headers: Headers) -> Metadata:

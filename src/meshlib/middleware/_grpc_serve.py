@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
@@ -15,6 +16,7 @@ from ..dataplane import (
     Deliver,
     Failure,
     Headers,
+    Meter,
     Outcome,
     Race,
     Request,
@@ -29,6 +31,7 @@ from ..dataplane.routing.ip_ranges import place_of
 from ..model import HttpFilter
 from ._deadline import receive, release
 from ._drive import Runtime
+from ._grpc_meter import Incoming, Unserialized, answered, passed
 from ._grpc_place import ABSTRACT, HANDED_ON, Places
 from ._grpc_status import CODES, grpc_status, report
 from ._peer import NAMED_BY, SERVED, served
@@ -42,6 +45,7 @@ HANDLERS_KEPT = 1024
 """Wrapped handlers remembered; a catch-all service may answer to any number of paths."""
 
 UNKNOWN = 2
+INTERNAL = 13
 IP = ("ipv4", "ipv6")
 OF_HTTP = frozenset({"content-length", "content-type"})
 FindPlaces = Callable[[Any], Places | None]
@@ -52,14 +56,18 @@ FOREVER = 1e9
 
 def arriving(
     runtime: Runtime, path: str, handler: Any, places: FindPlaces
-) -> Callable[[Any, Any], Request]:
+) -> Callable[[Any, Any, Incoming], Request]:
     """Makes a request of each call of a method."""
     several = bool(handler.request_streaming)
     streaming = several or bool(handler.response_streaming)
 
-    def arrive(message: Any, context: Any) -> Request:
+    def arrive(message: Any, context: Any, scale: Incoming) -> Request:
         body = None if several else message
-        return inbound_request(runtime, path, context, places, streaming=streaming, body=body)
+        made = inbound_request(runtime, path, context, places, streaming=streaming, body=body)
+        made.meter = scale.meter
+        if not several:
+            scale.came(message)
+        return made
 
     return arrive
 
@@ -158,6 +166,17 @@ def number(code: Any) -> int:
     return code if isinstance(code, int) else UNKNOWN
 
 
+def finished(scale: Incoming, response: Any, code: Any) -> tuple[Any, Outcome]:
+    """A call's one response as it goes out, and how the call ended."""
+    outcome, made = outcome_of(code, None), answered(scale, response)
+    if outcome.grpc_status:
+        # Beside a failure nobody reads it.
+        scale.meter.response_bytes = scale.meter.response_messages = 0
+    elif type(made) is Unserialized:
+        outcome = Response(200, (), INTERNAL)
+    return made, outcome
+
+
 class Enter:
     """What holds while a handler runs: the headers handed on, the deadline, and who calls.
 
@@ -231,25 +250,59 @@ class Handlers:
         return wrapped
 
 
-def rewrapped(handler: Any, behaviour: Any) -> Any:
+class PerCall:
+    """A handler that streams: another one for each call, so that its messages are counted."""
+
+    __slots__ = ("_behaviour", "_handler", "_make", "_scale")
+
+    def __init__(self, runtime: Runtime, handler: Any, behaviour: Any) -> None:
+        self._handler = handler
+        self._behaviour = behaviour
+        self._make = maker_of(handler)
+        self._scale = scales(runtime, handler)
+
+    def handler(self) -> Any:
+        handler, scale = self._handler, self._scale()
+        return self._make(
+            partial(self._behaviour, scale=scale),
+            scale.read if handler.request_streaming else None,
+            scale.write if handler.response_streaming else passed,
+        )
+
+
+def scales(runtime: Runtime, handler: Any) -> Callable[[], Incoming]:
+    codecs = handler.response_serializer, handler.request_deserializer
+    return lambda: Incoming(Meter(), runtime.clock, *codecs)
+
+
+def rewrapped(runtime: Runtime, handler: Any, behaviour: Any) -> Any:
     """A handler of the same kind around another behaviour, which is given one message as bytes.
 
     Of a stream grpcio deserializes what is read, so nothing before the call is let in.
     """
+    if handler.request_streaming or handler.response_streaming:
+        return PerCall(runtime, handler, behaviour)
+    return grpc.unary_unary_rpc_method_handler(behaviour, None, passed)
+
+
+def served_by(made: Any) -> Any:
+    """What grpcio is given for one call."""
+    return made.handler() if type(made) is PerCall else made
+
+
+def maker_of(handler: Any) -> Any:
+    """How handlers of its kind are made."""
     if handler.request_streaming:
-        make = (
+        return (
             grpc.stream_stream_rpc_method_handler
             if handler.response_streaming
             else grpc.stream_unary_rpc_method_handler
         )
-    else:
-        make = (
-            grpc.unary_stream_rpc_method_handler
-            if handler.response_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-    read = handler.request_deserializer if handler.request_streaming else None
-    return make(behaviour, read, handler.response_serializer)
+    return (
+        grpc.unary_stream_rpc_method_handler
+        if handler.response_streaming
+        else grpc.unary_unary_rpc_method_handler
+    )
 
 
 def behaviour_of(handler: Any) -> Any:

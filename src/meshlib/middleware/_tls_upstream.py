@@ -62,13 +62,15 @@ class Dial:
     """What a gRPC channel is made with. The very same object as long as nothing has changed.
 
     ``name`` is the DNS name that the certificate has to have. Where ``native`` is there instead,
-    gRPC core compares SPIFFE ids. Held by who has a channel of it.
+    gRPC core compares SPIFFE ids. ``principal`` is the one id that the server may have, "" of
+    several or none. Held by who has a channel of it.
     """
 
     material: Material
     credentials: "grpc.ChannelCredentials"
     name: str = ""
     native: "Native | None" = None
+    principal: str = ""
 
     def target(self, address: Address) -> str:
         """What the channel is to be made to, "" the address itself."""
@@ -152,7 +154,7 @@ class UpstreamSecurity:
         ids = _unrevoked(one_of(transport, self._regex), credentials)
         if len(ids) == 1 and _is_derived(ids[0], credentials):
             sealed = _credentials(material, _vouching(credentials, ids[0]))
-            return Dial(material, sealed, derived_name(ids[0]))
+            return Dial(material, sealed, derived_name(ids[0]), principal=ids[0])
         vouching = {_domain(one): _vouching(credentials, one) for one in ids}
         return self._native(material, vouching, ids)
 
@@ -160,7 +162,7 @@ class UpstreamSecurity:
         if self._shim is None:
             self._shim = self._make_shim()
         native, credentials = self._shim.native(material, roots, ids)
-        return Dial(material, credentials, native=native)
+        return Dial(material, credentials, native=native, principal=_only(ids))
 
     # -- ssl ------------------------------------------------------------------------------------
 
@@ -227,6 +229,10 @@ def _unrevoked(ids: Ids, credentials: Credentials) -> Ids:
     if not found:
         raise IdentityError(f"{' and '.join(ids)} is revoked")
     return found
+
+
+def _only(ids: Ids) -> str:
+    return ids[0] if len(ids) == 1 else ""
 
 
 def _domain(spiffe_id: str) -> str:

@@ -12,6 +12,7 @@ from ..dataplane import Deliver, Headers, Outcome, Race, Request, Send, Serve, S
 from . import grpc_server
 from ._drive import Runtime
 from ._grpc_message import reading, shown
+from ._grpc_meter import Incoming
 from ._grpc_place import Places, places_under
 from ._grpc_serve import (
     Admission,
@@ -21,12 +22,15 @@ from ._grpc_serve import (
     arriving,
     behaviour_of,
     filters_of,
+    finished,
     gone,
     only_outbound,
     outcome_of,
     refusal,
     refused_with,
     rewrapped,
+    scales,
+    served_by,
 )
 from ._grpc_status import started
 from .grpc_load import Loads
@@ -46,20 +50,27 @@ class AioServerInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         path: str = handler_call_details.method
-        return self._handlers.get(path, handler) or self._handlers.keep(
-            path, handler, wrapped(self._runtime, path, handler, self._loads)
-        )
+        made = self._handlers.get(path, handler)
+        if made is None:
+            made = wrapped(self._runtime, path, handler, self._loads)
+            self._handlers.keep(path, handler, made)
+        return served_by(made)
 
 
 def wrapped(runtime: Runtime, path: str, handler: Any, loads: Loads) -> Any:
     """grpcio tells handlers apart by what kind of function they are: each keeps its kind."""
     behaviour = behaviour_of(handler)
     if inspect.isasyncgenfunction(behaviour):
-        return rewrapped(handler, generating(runtime, path, handler, loads))
+        return rewrapped(runtime, handler, generating(runtime, path, handler, loads))
     if inspect.iscoroutinefunction(behaviour):
-        return rewrapped(handler, awaited(runtime, path, handler, loads))
-    served = behaviour_of(grpc_server.wrapped(runtime, path, handler, loads, _places))
-    return rewrapped(handler, lambda request, context: served(request, ThreadContext(context)))
+        return rewrapped(runtime, handler, awaited(runtime, path, handler, loads))
+    make = grpc_server.streaming if handler.response_streaming else grpc_server.unary
+    served: Callable[..., Any] = make(runtime, path, handler, loads, _places)
+
+    def in_thread(request: Any, context: Any, **scale: Incoming) -> Any:
+        return served(request, ThreadContext(context), **scale)
+
+    return rewrapped(runtime, handler, in_thread)
 
 
 def _places(context: Any) -> Places | None:
@@ -102,11 +113,12 @@ def awaited(
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     """Around a coroutine: it returns its response, or writes its responses to the context."""
     behaviour, read = behaviour_of(handler), reading(handler)
-    arrive = arriving(runtime, path, handler, places_under)
-    extra = filters_of(behaviour)
+    arrive, new_scale = arriving(runtime, path, handler, places_under), scales(runtime, handler)
+    extra, writes = filters_of(behaviour), bool(handler.response_streaming)
 
-    async def serve(request: Any, context: Any) -> Any:
-        inbound = arrive(request, context)
+    async def serve(request: Any, context: Any, scale: Incoming | None = None) -> Any:
+        scale = scale or new_scale()
+        inbound = arrive(request, context, scale)
         steps = runtime.inbound(inbound, extra)
         served = await let_in(runtime, steps, context)
         cut = cutting(inbound)
@@ -115,7 +127,10 @@ def awaited(
         try:
             message = read(request)
             response = await behaviour(message, shown(context, inbound, served))
-            outcome = outcome_of(context.code(), None)
+            if writes:
+                outcome = outcome_of(context.code(), None)
+            else:
+                response, outcome = finished(scale, response, context.code())
             return response
         except asyncio.CancelledError:
             if cut is not None:
@@ -136,21 +151,21 @@ def awaited(
 
 def generating(
     runtime: Runtime, path: str, handler: Any, loads: Loads
-) -> Callable[[Any, Any], AsyncIterator[Any]]:
+) -> Callable[[Any, Any, Incoming], AsyncIterator[Any]]:
     """Around an asynchronous generator of responses."""
     behaviour, read = behaviour_of(handler), reading(handler)
     arrive = arriving(runtime, path, handler, places_under)
     extra = filters_of(behaviour)
 
-    async def serve(request: Any, context: Any) -> AsyncIterator[Any]:
-        inbound = arrive(request, context)
+    async def serve(request: Any, context: Any, scale: Incoming) -> AsyncIterator[Any]:
+        inbound = arrive(request, context, scale)
         steps = runtime.inbound(inbound, extra)
         served = await let_in(runtime, steps, context)
         cut = cutting(inbound)
         entered = Enter(runtime, inbound, served, cut)
-        more = added(runtime.step(steps, started(None)))
-        outcome: Outcome = gone()
+        outcome, more = begun()
         try:
+            more = added(runtime.step(steps, started(None)))
             message = read(request)
             async for response in behaviour(message, shown(context, inbound, served)):
                 if more:
@@ -174,6 +189,11 @@ def generating(
                 put_load(loads[0], context, outcome)
 
     return serve
+
+
+def begun() -> tuple[Outcome, Headers]:
+    """How a stream ends unless it gets further, and the headers that it is led by."""
+    return gone(), ()
 
 
 class Cutting:

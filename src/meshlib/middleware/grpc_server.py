@@ -10,6 +10,7 @@ from ..dataplane import Deliver, Headers, Outcome, Race, Send, Serve, Spawn, Ste
 from ._drive import Runtime
 from ._grpc_load import trailers_of
 from ._grpc_message import deserialized, reading, shown
+from ._grpc_meter import Incoming
 from ._grpc_place import places_behind
 from ._grpc_serve import (
     Admission,
@@ -20,12 +21,15 @@ from ._grpc_serve import (
     arriving,
     behaviour_of,
     filters_of,
+    finished,
     gone,
     only_outbound,
     outcome_of,
     refusal,
     refused_with,
     rewrapped,
+    scales,
+    served_by,
 )
 from ._grpc_status import started
 from .grpc_load import LoadReporter, Loads
@@ -47,24 +51,25 @@ class ServerInterceptor(grpc.ServerInterceptor):
         if made is None:
             made = wrapped(self._runtime, path, handler, self._loads, lambda _context: places)
             self._handlers.keep(path, handler, made, places)
-        return made
+        return served_by(made)
 
 
 def wrapped(runtime: Runtime, path: str, handler: Any, loads: Loads, places: FindPlaces) -> Any:
     make = streaming if handler.response_streaming else unary
-    return rewrapped(handler, make(runtime, path, handler, loads, places))
+    return rewrapped(runtime, handler, make(runtime, path, handler, loads, places))
 
 
 def unary(
     runtime: Runtime, path: str, handler: Any, loads: Loads, places: FindPlaces
-) -> Callable[[Any, Any], Any]:
+) -> Callable[..., Any]:
     """Around a handler with one response."""
     behaviour, read = behaviour_of(handler), reading(handler)
-    arrive = arriving(runtime, path, handler, places)
+    arrive, new_scale = arriving(runtime, path, handler, places), scales(runtime, handler)
     extra = filters_of(behaviour)
 
-    def serve(request: Any, context: Any) -> Any:
-        inbound = arrive(request, context)
+    def serve(request: Any, context: Any, scale: Incoming | None = None) -> Any:
+        scale = scale or new_scale()
+        inbound = arrive(request, context, scale)
         steps = runtime.inbound(inbound, extra)
         admitted = admit(runtime, steps)
         if isinstance(admitted, Deliver):
@@ -75,7 +80,7 @@ def unary(
         try:
             message = deserialized(read, request, context)
             response = behaviour(message, shown(context, inbound, served))
-            outcome = outcome_of(context.code(), None)
+            response, outcome = finished(scale, response, context.code())
             return response
         except Exception as error:
             outcome = outcome_of(context.code(), error)
@@ -93,23 +98,23 @@ def unary(
 
 def streaming(
     runtime: Runtime, path: str, handler: Any, loads: Loads, places: FindPlaces
-) -> Callable[[Any, Any], Iterator[Any]]:
+) -> Callable[[Any, Any, Incoming], Iterator[Any]]:
     """Around a handler with a stream of responses."""
     behaviour, read = behaviour_of(handler), reading(handler)
     arrive = arriving(runtime, path, handler, places)
     extra = filters_of(behaviour)
 
-    def serve(request: Any, context: Any) -> Iterator[Any]:
-        inbound = arrive(request, context)
+    def serve(request: Any, context: Any, scale: Incoming) -> Iterator[Any]:
+        inbound = arrive(request, context, scale)
         steps = runtime.inbound(inbound, extra)
         admitted = admit(runtime, steps)
         if isinstance(admitted, Deliver):
             refuse(runtime, steps, admitted, context)
         served, cut = admitted.request, getattr(context, "cancel", None)
         entered = Enter(runtime, inbound, served, cut)
-        more = added(runtime.step(steps, started(None)))
         outcome: Outcome = gone()
         try:
+            more = added(runtime.step(steps, started(None)))
             message = deserialized(read, request, context)
             responses = behaviour(message, shown(context, inbound, served))
             yield from led_by(more, context, iter(responses)) if more else responses

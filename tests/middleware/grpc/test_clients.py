@@ -294,7 +294,7 @@ async def test_metadata_arrives_and_binary_values_survive_changes(
 class Handing:
     """Hands on two headers, of which one must not leave the mesh."""
 
-    def receive(self, headers):
+    def receive(self, request):
         return None
 
     def release(self, token):
@@ -303,6 +303,9 @@ class Handing:
     def outgoing(self, *, foreign=False):
         trace = (("x-trace", "t1"),)
         return trace if foreign else (*trace, ("x-private", "p"))
+
+    def begin(self, request, *, foreign=False):
+        pass
 
 
 @pytest.mark.parametrize("added", [(), (HeaderValueOption(name="x-by", value="mesh"),)])

@@ -16,14 +16,17 @@ RECEIVED: ContextVar[tuple] = ContextVar("received", default=())
 class Handing:
     """A propagation that hands on one header."""
 
-    def receive(self, headers):
-        return RECEIVED.set(tuple(pair for pair in headers if pair[0] == "x-trace"))
+    def receive(self, request):
+        return RECEIVED.set(tuple(pair for pair in request.headers if pair[0] == "x-trace"))
 
     def release(self, token):
         RECEIVED.reset(token)
 
     def outgoing(self, *, foreign=False):
         return RECEIVED.get()
+
+    def begin(self, request, *, foreign=False):
+        pass
 
 
 @pytest.fixture

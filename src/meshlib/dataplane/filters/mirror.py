@@ -1,7 +1,7 @@
 """Copies of calls for other clusters: sent for their own sake, and nobody minds the answer."""
 
 from ..events import CallEnded, CallRecord
-from ..message import Cause, Failure, Outcome, Request
+from ..message import Cause, Failure, Meter, Outcome, Request
 from ..routing.destination import LiveMirror
 from ..steps import Deliver, Send, Spawn, Steps
 from ..upstream.cluster import UpstreamCluster
@@ -30,15 +30,17 @@ def mirrored(
 
 def shadow_of(request: Request, mirror: LiveMirror) -> Request:
     """``reviews:9080`` becomes ``reviews-shadow:9080``, unless that is switched off."""
-    if not mirror.suffix:
-        return request
-    authority = request.authority or request.target
+    authority = _shadow(request.authority or request.target) if mirror.suffix else request.authority
+    made = request.altered(path=request.path, authority=authority, headers=request.headers)
+    made.meter = Meter()  # who counts the call itself, or traces it, minds no copy
+    return made
+
+
+def _shadow(authority: str) -> str:
     host, colon, port = authority.rpartition(":")
     if not colon or not port.isdigit():
-        host, colon, port = authority, "", ""
-    return request.altered(
-        path=request.path, authority=f"{host}{SUFFIX}{colon}{port}", headers=request.headers
-    )
+        return authority + SUFFIX
+    return f"{host}{SUFFIX}:{port}"
 
 
 def _copy(

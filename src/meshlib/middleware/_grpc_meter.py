@@ -1,0 +1,139 @@
+"""What the messages of gRPC calls weigh: their octets, and the frame that each of them has.
+
+Counted where grpcio writes and reads them, so whatever a codec makes of a message counts, and
+what a codec raises is grpcio's to deal with.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..clock import Clock
+from ..dataplane import Meter
+
+FRAME = 5
+"""Octets ahead of each message: whether it is compressed, and how long it is."""
+
+Codec = Callable[[Any], Any] | None
+
+
+class Outgoing:
+    """The codecs of one attempt: an attempt made anew counts anew."""
+
+    __slots__ = ("_clock", "_deserialize", "_meter", "_serialize")
+
+    def __init__(self, meter: Meter, clock: Clock, serialize: Codec, deserialize: Codec) -> None:
+        meter.request_bytes = meter.request_messages = 0
+        meter.response_bytes = meter.response_messages = 0
+        self._meter = meter
+        self._clock = clock
+        self._serialize = serialize
+        self._deserialize = deserialize
+
+    def write(self, message: Any) -> Any:
+        octets = message if self._serialize is None else self._serialize(message)
+        meter = self._meter
+        meter.request_bytes += len(octets) + FRAME
+        meter.request_messages += 1
+        meter.request_ended = self._clock()
+        return octets
+
+    def read(self, octets: bytes) -> Any:
+        meter = self._meter
+        if not meter.response_messages:
+            meter.response_began = self._clock()
+        meter.response_bytes += len(octets) + FRAME
+        meter.response_messages += 1
+        return octets if self._deserialize is None else self._deserialize(octets)
+
+
+class Incoming:
+    """The codecs of one call that is served."""
+
+    __slots__ = ("_clock", "_deserialize", "_serialize", "meter")
+
+    def __init__(self, meter: Meter, clock: Clock, serialize: Codec, deserialize: Codec) -> None:
+        self.meter = meter
+        self._clock = clock
+        self._serialize = serialize
+        self._deserialize = deserialize
+
+    def came(self, octets: bytes) -> None:
+        meter = self.meter
+        meter.request_bytes += len(octets) + FRAME
+        meter.request_messages += 1
+        meter.request_ended = self._clock()
+
+    def read(self, octets: bytes) -> Any:
+        self.came(octets)
+        return octets if self._deserialize is None else self._deserialize(octets)
+
+    def write(self, message: Any) -> Any:
+        octets = message if self._serialize is None else self._serialize(message)
+        meter = self.meter
+        if not meter.response_messages:
+            meter.response_began = self._clock()
+        meter.response_bytes += len(octets) + FRAME
+        meter.response_messages += 1
+        return octets
+
+
+class Weighed:
+    """What a codec that all calls of a method share makes of an answer."""
+
+    __slots__ = ("message", "octets")
+
+    def __init__(self, message: Any, octets: int) -> None:
+        self.message = message
+        self.octets = octets
+
+
+def shared(serialize: Codec, deserialize: Codec, clock: Clock) -> tuple[Any, Any]:
+    """Codecs for all calls of a method with one message each way.
+
+    What is sent is ``(meter, message)``, and what comes is :class:`Weighed`.
+    """
+
+    def write(sent: tuple[Meter, Any]) -> Any:
+        meter, message = sent
+        octets = message if serialize is None else serialize(message)
+        meter.request_bytes = len(octets) + FRAME
+        meter.request_messages = 1
+        meter.request_ended = clock()
+        return octets
+
+    def read(octets: bytes) -> Any:
+        message = octets if deserialize is None else deserialize(octets)
+        return None if message is None else Weighed(message, len(octets) + FRAME)
+
+    return write, read
+
+
+def noted(answer: Any, meter: Meter, clock: Clock) -> Any:
+    """The message of an answer that was read by a codec that calls share."""
+    if type(answer) is not Weighed:
+        return answer  # of a channel that is none of the mesh's
+    meter.response_bytes = answer.octets
+    meter.response_messages = 1
+    meter.response_began = clock()
+    return answer.message
+
+
+class Unserialized(NamedTuple):
+    """Stands for a response of which no message could be made: grpcio tells its caller."""
+
+    error: Exception
+
+
+def answered(scale: Incoming, response: Any) -> Any:
+    """A call's one response, serialized while the call lasts, so that it counts."""
+    try:
+        return scale.write(response)
+    except Exception as error:  # noqa: BLE001 - whatever the application's own function raises
+        return Unserialized(error)
+
+
+def passed(response: Any) -> Any:
+    """The serializer of handlers whose responses are :func:`answered`."""
+    if type(response) is Unserialized:
+        raise response.error
+    return response
