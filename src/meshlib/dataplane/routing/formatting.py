@@ -64,7 +64,7 @@ def compile_format(text: str, whereabouts: Whereabouts) -> str | Format:
 
 
 def _shortened(operator: Operator, whereabouts: Whereabouts) -> Filler:
-    fill = _filler(operator, whereabouts)
+    fill = filler(operator, whereabouts)
     length = operator.max_length
     if length is None:
         return fill
@@ -76,7 +76,7 @@ def _shortened(operator: Operator, whereabouts: Whereabouts) -> Filler:
     return cut
 
 
-def _filler(operator: Operator, whereabouts: Whereabouts) -> Filler:
+def filler(operator: Operator, whereabouts: Whereabouts) -> Filler:
     argument = operator.argument
     match operator.name:
         case "REQ":
@@ -85,10 +85,10 @@ def _filler(operator: Operator, whereabouts: Whereabouts) -> Filler:
             return _response_header(*argument.lower().split("?"))
         case "DYNAMIC_METADATA":
             name, *path = argument.split(":")
-            return lambda f: _text(_value(f.request.dynamic_metadata, name, path))
+            return lambda f: _text(metadata_value(f.request.dynamic_metadata, name, path))
         case "METADATA":
             _, name, *path = argument.split(":")
-            return lambda f: _text(_value(_route_metadata(f), name, path))
+            return lambda f: _text(metadata_value(_route_metadata(f), name, path))
         case "START_TIME":
             return _start_time(argument or DEFAULT_TIME, whereabouts)
         case "ENVIRONMENT":
@@ -162,7 +162,7 @@ def written_time(text: str, moment: float) -> str:
     return "".join(parts)
 
 
-def _value(metadata: Metadata | None, name: str, path: list[str]) -> Value:
+def metadata_value(metadata: Metadata | None, name: str, path: list[str]) -> Value:
     """``path`` below a filter's struct; the struct itself where there is none."""
     found: Value = None
     if metadata is not None:
@@ -175,15 +175,15 @@ def _value(metadata: Metadata | None, name: str, path: list[str]) -> Value:
 def _text(value: Value) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(_plain(value), separators=(",", ":"))
+    return json.dumps(plain(value), separators=(",", ":"))
 
 
-def _plain(value: Value) -> object:
+def plain(value: Value) -> object:
     match value:
         case Struct(fields):
-            return {name: _plain(each) for name, each in fields}
+            return {name: plain(each) for name, each in fields}
         case tuple():
-            return [_plain(each) for each in value]
+            return [plain(each) for each in value]
         case float() if value.is_integer():
             return int(value)
         case _:

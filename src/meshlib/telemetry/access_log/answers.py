@@ -1,0 +1,132 @@
+"""How a call ended, in Envoy's words: code, flags, details, gRPC status."""
+
+import re
+
+from ...dataplane import CallEnded, Cause, Failure, Headers, Response
+from ...dataplane.statuses import http_to_grpc
+from ..attributes import response_code
+
+LONG_FLAGS = {
+    "LH": "FailedLocalHealthCheck",
+    "UH": "NoHealthyUpstream",
+    "UT": "UpstreamRequestTimeout",
+    "LR": "LocalReset",
+    "UR": "UpstreamRemoteReset",
+    "UF": "UpstreamConnectionFailure",
+    "UC": "UpstreamConnectionTermination",
+    "UO": "UpstreamOverflow",
+    "NR": "NoRouteFound",
+    "DI": "DelayInjected",
+    "FI": "FaultInjected",
+    "RL": "RateLimited",
+    "UAEX": "UnauthorizedExternalService",
+    "RLSE": "RateLimitServiceError",
+    "DC": "DownstreamConnectionTermination",
+    "URX": "UpstreamRetryLimitExceeded",
+    "SI": "StreamIdleTimeout",
+    "IH": "InvalidEnvoyRequestHeaders",
+    "DPE": "DownstreamProtocolError",
+    "UMSDR": "UpstreamMaxStreamDurationReached",
+    "RFCF": "ResponseFromCacheFilter",
+    "NFCF": "NoFilterConfigFound",
+    "DT": "DurationTimeout",
+    "UPE": "UpstreamProtocolError",
+    "NC": "NoClusterFound",
+    "OM": "OverloadManagerTerminated",
+    "DF": "DnsResolutionFailed",
+    "DO": "DropOverLoad",
+    "DR": "DownstreamRemoteReset",
+    "UDO": "UnconditionalDropOverload",
+}
+
+GRPC_NAMES = (
+    *("OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound"),
+    *("AlreadyExists", "PermissionDenied", "ResourceExhausted", "FailedPrecondition"),
+    *("Aborted", "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss"),
+    "Unauthenticated",
+)
+GRPC_SNAKES = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"),
+    *("ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"),
+    *("ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
+    "UNAUTHENTICATED",
+)
+FAILED = {Cause.TIMEOUT: 4, Cause.DEADLINE: 4, Cause.CANCELLED: 1, Cause.LOCAL: 13}
+"""The status that a gRPC caller sees of a failure without one of its own; 14 of the others."""
+
+_REASON = re.compile(r"\{[^|{}]*\|(.*)\}", re.DOTALL)
+_SPACES = re.compile(r"\s")
+
+
+def flags(event: CallEnded) -> tuple[str, ...]:
+    """In the order in which Envoy has set them."""
+    record, outcome = event.record, event.outcome
+    exhausted = ("URX",) if record.retries_exhausted else ()
+    caused = outcome.cause.flags if isinstance(outcome, Failure) else ()
+    told = dict.fromkeys((*record.flags, *exhausted, *caused))
+    return tuple(flag for flag in told if flag in LONG_FLAGS)
+
+
+def short_flags(event: CallEnded) -> str:
+    return ",".join(flags(event)) or "-"
+
+
+def long_flags(event: CallEnded) -> str:
+    return ",".join(LONG_FLAGS[flag] for flag in flags(event)) or "-"
+
+
+def code(event: CallEnded) -> int:
+    """gRPC's failures are answers with 200, and say in trailers what they are."""
+    found = response_code(event.outcome)
+    failed = isinstance(event.outcome, Failure)
+    return 200 if found and failed and event.record.request.is_grpc else found
+
+
+def grpc_status(event: CallEnded) -> int | None:
+    """``None`` of calls that are not gRPC's."""
+    outcome = event.outcome
+    if not event.record.request.is_grpc:
+        return None
+    if outcome.grpc_status is not None:
+        return outcome.grpc_status
+    if isinstance(outcome, Response):
+        return 0 if outcome.status == 200 else http_to_grpc(outcome.status)
+    return FAILED.get(outcome.cause, 14)
+
+
+def grpc_camel(event: CallEnded) -> str | None:
+    return _named(GRPC_NAMES, grpc_status(event))
+
+
+def grpc_snake(event: CallEnded) -> str | None:
+    return _named(GRPC_SNAKES, grpc_status(event))
+
+
+def _named(names: tuple[str, ...], status: int | None) -> str | None:
+    if status is None:
+        return None
+    return names[status] if 0 <= status < len(names) else str(status)
+
+
+def details(event: CallEnded) -> str | None:
+    """Why the answer is what it is, as Envoy has it, spaces and all."""
+    return event.record.details or None
+
+
+def details_in_one_word(event: CallEnded) -> str | None:
+    found = details(event)
+    return None if found is None else _SPACES.sub("_", found)
+
+
+def transport_failure(event: CallEnded) -> str | None:
+    """Why there was no connection to the endpoint, as the details have it."""
+    reason = _REASON.search(details(event) or "")
+    return None if reason is None else _SPACES.sub("_", reason[1])
+
+
+def response_headers(event: CallEnded) -> Headers:
+    """As the caller sees them; none where there is no answer."""
+    outcome, respond = event.outcome, event.record.respond
+    if not isinstance(outcome, Response):
+        return ()
+    return outcome.headers if respond is None else respond(outcome.headers)

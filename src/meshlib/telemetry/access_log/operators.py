@@ -1,0 +1,229 @@
+"""``%OPERATORS%`` of access logs, each compiled to what reads its value off a call."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...dataplane import CallEnded, Headers, Request, Whereabouts
+from ...dataplane.routing.formatting import Facts, filler, metadata_value, plain
+from ...model import Metadata
+from ...model.format import Operator
+from ..expressions import attributes, compile_expression
+from . import answers, times
+from .addresses import ADDRESSES, upstream
+from .values import Read, as_json
+
+SERVICE_TIME = "x-envoy-upstream-service-time"
+TRACE_ID_DIGITS = 32
+
+
+def reader(operator: Operator, whereabouts: Whereabouts) -> Read:
+    """Raises :class:`meshlib.ConfigError` for an expression that is none."""
+    read = _reader(operator, whereabouts)
+    length = operator.max_length
+    return read if length is None else _cut(read, length)
+
+
+def _cut(read: Read, length: int) -> Read:
+    def cut(event: CallEnded) -> Any:
+        value = read(event)
+        return value[:length] if isinstance(value, str) else value
+
+    return cut
+
+
+def _reader(operator: Operator, whereabouts: Whereabouts) -> Read:
+    make = MADE.get(operator.name)
+    if make is not None:
+        return make(operator, whereabouts)
+    return OF_A_CALL.get(operator.name) or _filled(operator, whereabouts)
+
+
+def _response_header(operator: Operator, whereabouts: Whereabouts) -> Read:
+    read = _filled(operator, whereabouts)
+    if SERVICE_TIME not in operator.argument.lower().split("?"):
+        return read
+    return lambda event: times.service_time(event) if (told := read(event)) is None else told
+
+
+def _without_query(operator: Operator, whereabouts: Whereabouts) -> Read:
+    read = _filled(Operator("REQ", operator.argument), whereabouts)
+
+    def path(event: CallEnded) -> str | None:
+        found: str | None = read(event)
+        return None if found is None else found.partition("?")[0]
+
+    return path
+
+
+def _details(operator: Operator, _whereabouts: Whereabouts) -> Read:
+    return answers.details if operator.argument else answers.details_in_one_word
+
+
+def _grpc_status(operator: Operator, _whereabouts: Whereabouts) -> Read:
+    return GRPC_STATUS[operator.argument]
+
+
+def _common_duration(operator: Operator, _whereabouts: Whereabouts) -> Read:
+    begin, end, *unit = operator.argument.split(":")
+    return times.span(times.MOMENTS[begin], times.MOMENTS[end], *unit)
+
+
+def _cluster(_operator: Operator, whereabouts: Whereabouts) -> Read:
+    return _filled(Operator("UPSTREAM_CLUSTER"), whereabouts)
+
+
+def _filled(operator: Operator, whereabouts: Whereabouts) -> Read:
+    """What headers are filled in with, lines are, too."""
+    fill = filler(operator, whereabouts)
+    wants_response = operator.name == "RESP"
+
+    def read(event: CallEnded) -> str | None:
+        response = answers.response_headers(event) if wants_response else ()
+        return fill(Facts(_request(event), event.record, response))
+
+    return read
+
+
+def _request(event: CallEnded) -> Request:
+    """As the route left it, which is what Envoy's log shows."""
+    return event.record.sent or event.record.request
+
+
+def _trailer(operator: Operator, _whereabouts: Whereabouts) -> Read:
+    name, *other = operator.argument.lower().split("?")
+
+    def read(event: CallEnded) -> str | None:
+        trailers: Headers = event.outcome.trailers
+        table: dict[str, str] = dict(reversed(trailers))
+        return table.get(name, table.get(other[0]) if other else None)
+
+    return read
+
+
+def _expression(operator: Operator, _whereabouts: Whereabouts) -> Read:
+    """Its value as a text, as Envoy prints it in lines of both kinds."""
+    expression = compile_expression(operator.argument)
+
+    def read(event: CallEnded) -> str | None:
+        found = expression.value(attributes(event, expression.roots))
+        if found is None or isinstance(found, str):
+            return found
+        if isinstance(found, bytes):
+            return found.decode("utf-8", "replace")
+        return as_json(found) if isinstance(found, bool | int | float) else str(found)
+
+    return read
+
+
+def _metadata(operator: Operator, _whereabouts: Whereabouts) -> Read:
+    kind, path = operator.name, operator.argument.split(":")
+    if kind == "METADATA":
+        kind, *path = path
+    source = METADATA[kind]
+    space, *keys = path
+    return lambda event: plain(metadata_value(source(event), space, keys))
+
+
+def _of_route(event: CallEnded) -> Metadata | None:
+    route = event.record.route
+    return None if route is None else route.config.metadata
+
+
+def _of_cluster(event: CallEnded) -> Metadata | None:
+    cluster = event.record.cluster
+    return None if cluster is None else cluster.balance.config.metadata
+
+
+def _of_endpoint(event: CallEnded) -> Metadata | None:
+    endpoint = event.record.endpoint
+    return None if endpoint is None else endpoint.config.metadata
+
+
+METADATA: Mapping[str, Callable[[CallEnded], Metadata | None]] = {
+    "ROUTE": _of_route,
+    "CLUSTER": _of_cluster,
+    "CLUSTER_METADATA": _of_cluster,
+    "UPSTREAM_HOST": _of_endpoint,
+    "UPSTREAM_METADATA": _of_endpoint,
+    "DYNAMIC_METADATA": lambda event: _request(event).dynamic_metadata,
+}
+
+
+def _meter(name: str) -> Read:
+    def read(event: CallEnded) -> int:
+        meter = event.record.request.meter
+        return 0 if meter is None else getattr(meter, name)
+
+    return read
+
+
+def _attempts(event: CallEnded) -> int:
+    """One was to begin as soon as the call came to its cluster."""
+    record = event.record
+    return 0 if record.cluster is None else max(1, record.attempts)
+
+
+def _upstream_protocol(event: CallEnded) -> str | None:
+    if upstream(event) is None:
+        return None
+    return "HTTP/2" if event.record.request.is_grpc else "HTTP/1.1"
+
+
+def _trace_id(event: CallEnded) -> str | None:
+    """Of the span of this call, or of whoever called."""
+    meter = event.record.request.meter
+    trace = None if meter is None else meter.trace
+    told: str | None = getattr(trace, "trace_id", None)
+    parts = (event.record.request.header("traceparent") or "").split("-")
+    if told or len(parts) < 4 or len(parts[1]) != TRACE_ID_DIGITS:
+        return told or None
+    return parts[1]
+
+
+GRPC_STATUS: Mapping[str, Read] = {
+    "": answers.grpc_camel,
+    "CAMEL_STRING": answers.grpc_camel,
+    "SNAKE_STRING": answers.grpc_snake,
+    "NUMBER": answers.grpc_status,
+}
+
+OF_A_CALL: Mapping[str, Read] = {
+    **ADDRESSES,
+    **times.DURATIONS,
+    "ACCESS_LOG_TYPE": lambda _: "DownstreamEnd",
+    "BYTES_RECEIVED": _meter("request_bytes"),
+    "BYTES_SENT": _meter("response_bytes"),
+    "CONNECTION_TERMINATION_DETAILS": lambda e: e.record.request.connection.refusal or None,
+    "DOWNSTREAM_PEER_SERIAL": lambda e: e.record.request.connection.peer.serial or None,
+    "DOWNSTREAM_PEER_SUBJECT": lambda e: e.record.request.connection.peer.subject or None,
+    "DOWNSTREAM_PEER_URI_SAN": lambda e: (
+        ",".join(e.record.request.connection.peer.uri_sans) or None
+    ),
+    "GRPC_STATUS_NUMBER": answers.grpc_status,
+    "REQUESTED_SERVER_NAME": lambda e: e.record.request.connection.server_name or None,
+    "RESPONSE_CODE": answers.code,
+    "RESPONSE_FLAGS": answers.short_flags,
+    "RESPONSE_FLAGS_LONG": answers.long_flags,
+    "STREAM_ID": lambda e: _request(e).header("x-request-id"),
+    "TRACE_ID": _trace_id,
+    "UPSTREAM_LOCAL_ADDRESS": lambda _: None,
+    "UPSTREAM_PROTOCOL": _upstream_protocol,
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": _attempts,
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": answers.transport_failure,
+}
+"""The libraries keep to themselves which port of ours a connection has."""
+
+MADE: Mapping[str, Callable[[Operator, Whereabouts], Read]] = {
+    "CEL": _expression,
+    "CLUSTER_METADATA": _metadata,
+    "COMMON_DURATION": _common_duration,
+    "DYNAMIC_METADATA": _metadata,
+    "GRPC_STATUS": _grpc_status,
+    "METADATA": _metadata,
+    "REQ_WITHOUT_QUERY": _without_query,
+    "RESP": _response_header,
+    "RESPONSE_CODE_DETAILS": _details,
+    "TRAILER": _trailer,
+    "UPSTREAM_CLUSTER_RAW": _cluster,
+    "UPSTREAM_METADATA": _metadata,
+}
