@@ -1,4 +1,5 @@
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -251,6 +252,9 @@ PLACES = JwtProvider(
         (bearing(path="/?token=issuer-a/1"), 200),
         (bearing(path="/?other=issuer-a/1"), 401),
         (bearing(cookie="a=b; sid=issuer-a/1"), 200),
+        (bearing(cookie='sid="issuer-a/1"'), 200),
+        (bearing(cookie='sid="issuer-a/1'), 401),
+        (bearing(cookie="sid=issuer-a/1; sid=issuer-a/2"), 401),
         (bearing(cookie="sid="), 401),
         (bearing("issuer-a/1"), 401),
         (bearing(path="/?token=issuer-a/1", **{"x-token": "T issuer-a/2"}), 401),
@@ -270,6 +274,49 @@ def test_a_token_in_the_query_is_not_handed_on(tokens: Known) -> None:
     _, seen = run(served(tokens, NEEDS_A), bearing(path="/x?access_token=issuer-a/1"))
     assert seen is not None
     assert seen.path == "/x"
+
+
+@pytest.mark.parametrize(
+    ("sent", "left"),
+    [
+        ("a=b; sid=issuer-a/1; c=d", ("a=b; c=d",)),
+        ('sid="issuer-a/1"; a=b', ("a=b",)),
+        ("sid=issuer-a/1; sid=issuer-a/1", ()),
+        ("sid=issuer-a/1", ()),
+        ("a=issuer-a/1;sid=issuer-a/1", ("a=issuer-a/1",)),
+        ("sid=; sid=issuer-a/1", ("sid=",)),
+        ("sid=issuer-a/1; flag; ", ("flag",)),
+    ],
+)
+def test_a_token_in_a_cookie_is_not_handed_on_and_other_cookies_are(
+    tokens: Known, sent: str, left: tuple[str, ...]
+) -> None:
+    """Envoy leaves it there; a session that was asked for here is good elsewhere too."""
+    _, seen = run(served(tokens, NEEDS_A, PLACES), bearing(cookie=sent))
+    assert seen is not None
+    assert tuple(value for name, value in seen.headers if name == "cookie") == left
+
+
+def test_cookies_without_a_token_are_handed_on_as_they_came(tokens: Known) -> None:
+    odd = bearing("issuer-a/1", cookie="a=1;b=2 ; ; sid=issuer-a/1")
+    _, seen = run(served(tokens, NEEDS_A), odd)
+    assert seen is not None
+    assert seen.headers == (("cookie", "a=1;b=2 ; ; sid=issuer-a/1"),)
+
+
+def test_a_cookie_is_handed_on_where_that_is_asked_for(tokens: Known) -> None:
+    keeps = replace(PLACES, forward=True)
+    _, seen = run(served(tokens, NEEDS_A, keeps), bearing(cookie="sid=issuer-a/1"))
+    assert seen is not None
+    assert seen.headers == (("cookie", "sid=issuer-a/1"),)
+
+
+def test_a_parameter_that_is_no_place_of_tokens_is_left_alone(tokens: Known) -> None:
+    only = JwtProvider(name="a", issuer="issuer-a", jwks=LocalJwks("{}"), from_cookies=("sid",))
+    request = bearing(path="/x?access_token=mine", cookie="sid=issuer-a/1")
+    _, seen = run(served(tokens, NEEDS_A, only), request)
+    assert seen is not None
+    assert seen.path == "/x?access_token=mine"
 
 
 CLAIMED = JwtProvider(

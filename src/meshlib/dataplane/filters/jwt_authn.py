@@ -204,8 +204,7 @@ def _is_met(required: JwtRequirement, good: Good | None, *, missing: bool = Fals
 
 
 def _tokens(provider: JwtProvider, request: Request) -> Iterator[Found]:
-    said = provider.from_headers or provider.from_params or provider.from_cookies
-    if not said:
+    if _says_no_place(provider):
         for value in _values(request, AUTHORIZATION):
             if value.startswith(BEARER):
                 yield provider, value.removeprefix(BEARER).strip()
@@ -217,10 +216,21 @@ def _tokens(provider: JwtProvider, request: Request) -> Iterator[Found]:
                 yield provider, value.removeprefix(header.value_prefix).strip()
     yield from _parameters(provider, request, provider.from_params)
     for value in _values(request, "cookie"):
-        for cookie in value.split(";"):
-            name, _, text = cookie.strip().partition("=")
+        for _, name, text in _cookies(value):
             if name in provider.from_cookies and text:
                 yield provider, text
+
+
+def _says_no_place(provider: JwtProvider) -> bool:
+    return not (provider.from_headers or provider.from_params or provider.from_cookies)
+
+
+def _cookies(value: str) -> Iterator[tuple[str, str, str]]:
+    """Each as it stands there, its name, and its value without the quotes around it."""
+    for cookie in filter(None, map(str.strip, value.split(";"))):
+        name, _, text = cookie.partition("=")
+        is_quoted = len(text) > 1 and text[0] == text[-1] == '"'
+        yield cookie, name, text[1:-1] if is_quoted else text
 
 
 def _parameters(provider: JwtProvider, request: Request, names: Iterable[str]) -> Iterator[Found]:
@@ -275,8 +285,10 @@ def _claims(provider: JwtProvider, claims: Struct) -> Iterator[tuple[str, str]]:
 def _stripped(request: Request, provider: JwtProvider, text: str) -> Request:
     """Without the token: who is called has no use for it, and could use it elsewhere."""
     headers = [pair for pair in request.headers if not _carries(pair, provider, text)]
+    if provider.from_cookies:
+        headers = list(_without_cookie(headers, provider.from_cookies, text))
     path, mark, query = request.path.partition("?")
-    names = provider.from_params or (() if provider.from_headers else (PARAMETER,))
+    names = (PARAMETER,) if _says_no_place(provider) else provider.from_params
     if mark and any(name in names for name, _ in parse_qsl(query)):
         kept = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] not in names]
         path = f"{path}?{urlencode(kept)}" if kept else path
@@ -289,6 +301,18 @@ def _carries(pair: tuple[str, str], provider: JwtProvider, text: str) -> bool:
     name, value = pair
     known = {header.name for header in provider.from_headers} or {AUTHORIZATION}
     return name in known and value.endswith(text)
+
+
+def _without_cookie(
+    headers: Iterable[tuple[str, str]], names: tuple[str, ...], text: str
+) -> Iterator[tuple[str, str]]:
+    for pair in headers:
+        cookies = list(_cookies(pair[1])) if pair[0] == "cookie" else []
+        kept = [cookie for cookie, name, value in cookies if name not in names or value != text]
+        if len(kept) == len(cookies):
+            yield pair
+        elif kept:
+            yield "cookie", "; ".join(kept)
 
 
 def _with(request: Request, headers: Iterable[tuple[str, str]]) -> Request:
