@@ -34,6 +34,11 @@ class Workload:
     port: int
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def name(self) -> str:
+        """As dashboards have it: replicas of one version are one workload."""
+        return f"{self.app}-{self.version}"
+
     def manifest(self, index: int) -> str:
         # Every service calls its port 9080; where it really listens is the workload's affair.
         name = "http" if self.app in ("productpage", "details") else "grpc"
@@ -42,7 +47,8 @@ class Workload:
             f"metadata: {{name: {self.app}-{self.version}-{index}}}\n"
             "spec:\n  address: 127.0.0.1\n"
             f"  ports: {{{name}: {self.port}}}\n"
-            f"  labels: {{app: {self.app}, version: {self.version}}}\n"
+            f"  labels: {{app: {self.app}, version: {self.version},"
+            f" service.istio.io/workload-name: {self.name}}}\n"
             f"  serviceAccount: {self.app}\n"
         )
 
@@ -87,9 +93,9 @@ class Fleet:
     def start_workloads(self) -> None:
         for index, workload in enumerate(self.workloads):
             arguments = [str(HERE / f"{workload.app}.py"), str(workload.port)]
-            name = f"{workload.app}-{workload.version}-{index}"
-            extra = {"MESHLIB_VERSION": workload.version, **self.membership(workload.app)}
-            workload.process = self._spawn(name, arguments, extra)
+            extra = {"MESHLIB_VERSION": workload.version, "MESHLIB_WORKLOAD": workload.name}
+            extra |= self.membership(workload.app)
+            workload.process = self._spawn(f"{workload.name}-{index}", arguments, extra)
         for workload in self.workloads:
             assert workload.process is not None
             self._until_open(workload.app, workload.port, workload.process)

@@ -142,8 +142,15 @@ def test_a_call_that_nobody_metered_is_read_off_its_header():
 
 def test_of_ones_own_calls_oneself_is_the_source_and_of_those_served_the_destination():
     seen = peers(principal=lambda: ID)
-    assert seen.source_of(outbound()) == seen.destination_of(inbound("")) == seen.own
+    made, served = outbound(), inbound("", principal=ID)
+    made.request.meter.secured = True
+    assert seen.source_of(made) == seen.destination_of(served) == seen.own
     assert seen.own == replace(REVIEWS, principal=ID)
+
+
+def test_who_has_a_certificate_proves_nothing_in_plain_text():
+    seen = peers(principal=lambda: ID)
+    assert seen.source_of(outbound()) == seen.destination_of(inbound("")) == REVIEWS
 
 
 def test_own_principal_follows_a_certificate_that_comes_late():

@@ -41,7 +41,7 @@ class Peers:
         decode: Decode = _unread,
         principal: Callable[[], str] = str,
     ) -> None:
-        self._own = own
+        self._own = self._unproven = own
         self._decode = decode
         self._principal = principal
         self._read: dict[tuple[bool, str, str], PeerFacts] = {}
@@ -50,7 +50,7 @@ class Peers:
 
     @property
     def own(self) -> PeerFacts:
-        """This member."""
+        """This member, as it proves to be where it can."""
         principal = self._principal()
         if principal and principal != self._own.principal:
             self._own = replace(self._own, principal=principal)
@@ -58,17 +58,17 @@ class Peers:
 
     def source_of(self, record: CallRecord) -> PeerFacts:
         """Who made the call."""
-        if not record.inbound:
-            return self.own
         request = record.request
         meter, peer = request.meter, request.connection.peer
+        if not record.inbound:
+            return self.own if meter is not None and meter.secured else self._unproven
         said = meter.peer if meter is not None else request.header(PEER_METADATA) or ""
         return self._named(said, peer.spiffe_id if peer.secure else "", self._decode)
 
     def destination_of(self, record: CallRecord, outcome: Outcome | None = None) -> PeerFacts:
         """Who was called. What its endpoint says comes first, then what it answered itself."""
         if record.inbound:
-            return self.own
+            return self.own if record.request.connection.peer.secure else self._unproven
         meter, endpoint = record.request.meter, record.endpoint
         principal = "" if meter is None else meter.server_principal
         if endpoint is not None:
