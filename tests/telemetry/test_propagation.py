@@ -123,7 +123,7 @@ def test_what_is_empty_malformed_or_too_long_is_dropped(passed, name, value):
 
 
 def test_as_much_baggage_as_w3c_asks_for_is_carried(passed):
-    assert len(passed(("baggage", "x" * 8192))["baggage"]) == 8192
+    assert len(passed(("baggage", "a=" + "x" * 8190))["baggage"]) == 8192
 
 
 def test_after_release_nothing_is_left():
@@ -142,3 +142,18 @@ def test_a_release_elsewhere_than_it_was_received_breaks_nothing():
     token = contextvars.copy_context().run(propagation.receive, of())
     propagation.release(token)
     assert propagation.outgoing() == ()
+
+
+def test_what_goes_with_every_call_goes_to_hosts_of_the_mesh_alone():
+    propagation = Propagation(constant=(("x-envoy-peer-metadata", "me"),))
+    assert propagation.outgoing() == (("x-envoy-peer-metadata", "me"),)
+    assert propagation.outgoing(foreign=True) == ()
+
+
+def test_who_called_is_never_said_to_have_called_the_next():
+    propagation = Propagation(["x-envoy-peer-metadata"])
+    token = propagation.receive(Request("", "GET", "/", headers=(("x-envoy-peer-metadata", "he"),)))
+    try:
+        assert "x-envoy-peer-metadata" not in dict(propagation.outgoing())
+    finally:
+        propagation.release(token)

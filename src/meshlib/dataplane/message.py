@@ -85,7 +85,8 @@ class Meter:
     counts anew. ``request_ended`` and ``response_began`` are moments on the mesh's clock, where
     the hook saw them. ``server_principal`` is who answered, as far as TLS proved it. ``trace`` is
     the hook's own, as ``Response.native`` is: the core hands it on and never looks at it. ``peer``
-    is what a caller says of itself, and ``asks`` whether it wants to hear the like.
+    is what a caller says of itself, and ``asks`` whether it wants to hear the like. ``http_route``
+    is the pattern of the application's own route that took the call.
     """
 
     request_bytes: int = 0
@@ -99,6 +100,7 @@ class Meter:
     trace: Any = None
     peer: str = ""
     asks: bool = False
+    http_route: str = ""
 
 
 @dataclass(slots=True)

@@ -3,8 +3,10 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from ..dataplane import Engine
+from ..model.telemetry import Tracing
 from ..telemetry.metrics import Recorder
 from ..telemetry.observer import Telemetry
 from ..telemetry.propagation import Propagation
@@ -25,11 +27,12 @@ class Seen:
         self._own_host = _own_host(options)
         self.recorder = self._made_recorder()
         self.propagation = Propagation(extra=options.propagate)
-        self.observer = Telemetry(self.recorder, self.afterwards)
+        self.observer = Telemetry(self.recorder, self.afterwards, unmet=self.propagation.unmet)
 
     def introduce(self, engine: Engine) -> None:
         """From now on, this member tells those it calls who it is, and those who ask."""
         self.propagation.constant = engine.around.introduction = self.workload.introduction
+        self.propagation.configured = partial(_tracing_of, engine)
 
     def _made_recorder(self) -> Recorder:
         return Recorder(peers=self.peers, own_host=self._own_host, clock=time.monotonic)
@@ -41,7 +44,13 @@ class Seen:
         """In a forked child: what was counted is the parent's."""
         self.afterwards.clear()
         self.recorder = self._made_recorder()
-        self.observer = Telemetry(self.recorder, self.afterwards)
+        self.observer = Telemetry(self.recorder, self.afterwards, unmet=self.propagation.unmet)
+
+
+def _tracing_of(engine: Engine, listener: str) -> Tracing | None:
+    found = engine.listeners.get(listener)
+    audience = None if found is None else found.router.audience
+    return None if audience is None else audience.tracing
 
 
 def _own_host(options: Options) -> str:

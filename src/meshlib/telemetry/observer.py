@@ -1,26 +1,43 @@
 """The one observer of a mesh: it counts under the lock, and leaves all else for afterwards."""
 
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
-from ..dataplane.events import AttemptFailed, CallEnded, Event, Observer
+from ..dataplane import UpstreamEndpoint
+from ..dataplane.events import AttemptFailed, CallEnded, EndpointEjected, Event, Observer
 from .audience import Audience
+
+EJECTIONS = 16
+"""Of the latest ones, who made the last call is to hear."""
 
 
 class Traced(Protocol):
-    """What ``request.meter.trace`` hears of its call; without the mesh's lock."""
+    """What ``request.meter.trace`` hears of its call; without the mesh's lock.
 
-    def attempt_failed(self, event: AttemptFailed) -> None: ...
+    ``at``: when it happened, in nanoseconds of the epoch. Who is not ``sampled`` hears nothing.
+    """
 
-    def ended(self, event: CallEnded) -> None: ...
+    sampled: bool
+
+    def attempt_failed(
+        self, event: AttemptFailed, endpoint: UpstreamEndpoint | None, at: int
+    ) -> None: ...
+
+    def ended(self, event: CallEnded, at: int, ejections: Iterable[EndpointEjected]) -> None: ...
+
+
+Unmet = Callable[[CallEnded, int], None]
+"""Hears of calls that ended before they came to a handler."""
 
 
 class Telemetry:
     """``count`` runs under the mesh's lock. ``afterwards`` is run by the runtime without it.
 
-    ``default``: who is told of calls that no listener of the mesh takes.
+    ``default``: who is told of calls that no listener of the mesh takes. ``unmet`` gives who traces
+    what never came to a handler, while anybody does.
     """
 
     def __init__(
@@ -28,27 +45,41 @@ class Telemetry:
         count: Observer,
         afterwards: deque[Callable[[], None]],
         default: Audience | None = None,
+        *,
+        unmet: Callable[[], Unmet | None] = lambda: None,
+        now: Callable[[], int] = time.time_ns,
     ) -> None:
         self._count = count
         self._afterwards = afterwards
         self._default = default
+        self._unmet = unmet
+        self._now = now
+        self._ejections: deque[EndpointEjected] = deque(maxlen=EJECTIONS)
 
     def __call__(self, event: Event) -> None:
         self._count(event)
         if type(event) is CallEnded:
-            audience = event.record.audience or self._default
-            meter = event.record.request.meter
-            trace: Traced | None = None if meter is None else meter.trace
-            if trace is not None or (audience is not None and audience.logs):
-                self._afterwards.append(partial(_tell, event, audience, trace))
+            self._ended(event)
         elif type(event) is AttemptFailed:
             meter = event.record.request.meter
-            if meter is not None and meter.trace is not None:
-                self._afterwards.append(partial(meter.trace.attempt_failed, event))
+            trace: Traced | None = None if meter is None else meter.trace
+            if trace is not None and trace.sampled:
+                told = partial(trace.attempt_failed, event, event.record.endpoint, self._now())
+                self._afterwards.append(told)
+        elif type(event) is EndpointEjected:
+            self._ejections.append(event)
 
-
-def _tell(event: CallEnded, audience: Audience | None, trace: Traced | None) -> None:
-    if trace is not None:
-        trace.ended(event)
-    for log in () if audience is None else audience.logs:
-        log(event)
+    def _ended(self, event: CallEnded) -> None:
+        record = event.record
+        audience = record.audience or self._default
+        meter = record.request.meter
+        trace: Traced | None = None if meter is None else meter.trace
+        if trace is not None and (record.mirror or not trace.sampled):
+            trace = None
+        elif trace is not None:
+            ended = partial(trace.ended, event, self._now(), tuple(self._ejections))
+            self._afterwards.append(ended)
+        elif record.inbound and meter is not None and (unmet := self._unmet()) is not None:
+            self._afterwards.append(partial(unmet, event, self._now()))
+        for log in () if audience is None else audience.logs:
+            self._afterwards.append(partial(log, event))

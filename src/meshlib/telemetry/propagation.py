@@ -4,105 +4,201 @@ A sidecar cannot do this: it does not know which call out was made while which c
 """
 
 import re
+import sys
 import uuid
-from collections.abc import Callable, Iterable
+from base64 import b64decode
+from collections.abc import Callable, Collection, Iterable
 from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..dataplane import Headers, Request
+from ..dataplane import CallEnded, Headers, Request
+from ..dataplane.introduction import PEER_METADATA, PEER_METADATA_ID
+from ..model.telemetry import Tracing
+from . import b3
+from .trace_headers import (
+    BAGGAGE,
+    LONGEST,
+    PLAIN,
+    TRACEPARENT,
+    TRACESTATE,
+    is_traceparent,
+    sound_baggage,
+    sound_tracestate,
+)
+
+if TYPE_CHECKING:
+    from .tracing import Tracer
 
 RECEIVED: ContextVar[Headers] = ContextVar("meshlib_received", default=())
 """What the call being served here brought along."""
 
 REQUEST_ID = "x-request-id"
-TRACE = (
-    "traceparent",
-    "tracestate",
-    "b3",
-    "x-b3-traceid",
-    "x-b3-spanid",
-    "x-b3-parentspanid",
-    "x-b3-sampled",
-    "x-b3-flags",
-    "x-ot-span-context",
-    REQUEST_ID,
+GRPC_TRACE = "grpc-trace-bin"
+"""OpenCensus' mark, in base64 as it stands on the wire."""
+PLACES = frozenset({TRACEPARENT, TRACESTATE, *b3.NAMES})
+"""They name a span, so that who traces writes his own."""
+DATADOG = (
+    "x-datadog-trace-id",
+    "x-datadog-parent-id",
+    "x-datadog-sampling-priority",
+    "x-datadog-origin",
 )
+UNTOUCHED = ("x-ot-span-context", "x-cloud-trace-context", *DATADOG, "sw8", GRPC_TRACE)
+"""Marks of tracers that are handed on as they are."""
+TRACE = (*PLACES, *UNTOUCHED, REQUEST_ID)
 """The marks of a trace; they go wherever the call goes."""
+PRIVATE = (BAGGAGE, "x-datadog-tags", "sw8-correlation", "sw8-x")
+"""What they carry may be the application's own, so it stays within the mesh."""
 
-BAGGAGE = "baggage"
-"""W3C baggage: what it carries may be private, so it stays within the mesh."""
+INTRODUCTION = frozenset({PEER_METADATA, PEER_METADATA_ID})
+"""Who called is not who calls next."""
 
-LONGEST = 8192
-"""Bytes of one value, as much as W3C asks everybody to carry."""
+_LISTS = frozenset({TRACESTATE, BAGGAGE})
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+OTEL = "opentelemetry.trace"
+"""Unless the program has imported it, nobody traces and no baggage of OpenTelemetry's is set."""
 
-_LISTS = frozenset({"tracestate", BAGGAGE})
-_PLAIN = re.compile(r"[\x20-\x7e\t]+")
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-)
-_LATER_TRACEPARENT = re.compile(_TRACEPARENT.pattern + r"-[\x21-\x7e]*")
+
+class Entered(NamedTuple):
+    """What :meth:`Propagation.receive` did; ``attached`` is OpenTelemetry's own token."""
+
+    token: Token[Headers]
+    attached: object = None
 
 
 def new_request_id() -> str:
     return str(uuid.uuid4())
 
 
+def _unconfigured(_listener: str) -> Tracing | None:
+    return None
+
+
 class Propagation:
-    """``extra``: names of further headers to hand on, to hosts of the mesh only."""
+    """``extra``: names of further headers to hand on, to hosts of the mesh only.
+
+    ``constant``: headers that go with every call to such hosts, as who calls introduces himself.
+    ``tracing`` ``None``: as the program's OpenTelemetry has it, once it is imported.
+    ``configured`` is what a listener says of tracing.
+    """
 
     def __init__(
-        self, extra: Iterable[str] = (), *, request_id: Callable[[], str] = new_request_id
+        self,
+        extra: Iterable[str] = (),
+        *,
+        constant: Headers = (),
+        request_id: Callable[[], str] = new_request_id,
+        tracing: "Tracer | None" = None,
     ) -> None:
-        self._extra = frozenset(name.lower() for name in extra)
-        self._wanted = frozenset(TRACE) | {BAGGAGE} | self._extra
-        self._inside = (self._extra - frozenset(TRACE)) | {BAGGAGE}
+        self.constant = constant
+        self._extra = frozenset(name.lower() for name in extra) - INTRODUCTION
+        self._wanted = frozenset(TRACE) | frozenset(PRIVATE) | self._extra
+        self._inside = (self._extra | frozenset(PRIVATE)) - frozenset(TRACE)
         self._request_id = request_id
+        self._tracing = tracing
+        self.configured: Callable[[str], Tracing | None] = _unconfigured
 
-    def receive(self, request: Request) -> Token[Headers]:
+    @property
+    def tracing(self) -> "Tracer | None":
+        """Who makes spans; ``None`` where OpenTelemetry is not in use."""
+        if self._tracing is None and OTEL in sys.modules:
+            from .tracing import Tracer
+
+            self._tracing = Tracer(configured=self._of_listener)
+        return self._tracing
+
+    def unmet(self) -> Callable[[CallEnded, int], None] | None:
+        """Who traces calls that never came to a handler; ``None`` where nobody traces."""
+        tracing = self._tracing or self.tracing
+        return None if tracing is None or tracing.tracer is None else tracing.unmet
+
+    def _of_listener(self, listener: str) -> Tracing | None:
+        return self.configured(listener)
+
+    def receive(self, request: Request) -> Entered:
         """Remember what is to be handed on; a call without request id gets one."""
+        kept = self._kept(request)
+        tracing = self.tracing
+        if tracing is None:
+            return Entered(RECEIVED.set(kept))
+        kept, attached = tracing.receive(request, kept)
+        return Entered(RECEIVED.set(kept), attached)
+
+    def _kept(self, request: Request) -> Headers:
         wanted = self._wanted
-        found: dict[str, str] = {}
-        for name, value in request.headers:
-            if name in wanted:
-                self._note(found, name, value)
-        kept = [pair for pair in found.items() if is_sound(*pair)]
-        names = [name for name, _ in kept]
-        if "tracestate" in names and "traceparent" not in names:
-            kept = [pair for pair in kept if pair[0] != "tracestate"]
-        if REQUEST_ID not in names:
-            kept.append((REQUEST_ID, self._request_id()))
-        return RECEIVED.set(tuple(kept))
+        headers = [pair for pair in request.headers if pair[0] in wanted]
+        kept = sounded(headers, self._extra)
+        if any(name == REQUEST_ID for name, _ in kept):
+            return kept
+        return (*kept, (REQUEST_ID, self._request_id()))
 
-    def _note(self, found: dict[str, str], name: str, value: str) -> None:
-        if name not in found:
-            found[name] = value
-        elif name in _LISTS or name in self._extra:
-            found[name] = f"{found[name]},{value}"
-        elif name == "traceparent":
-            found[name] = ""  # two of them say nothing (W3C Trace Context, 3.2.1)
-
-    def release(self, token: Token[Headers]) -> None:
+    def release(self, entered: Entered) -> None:
         try:
-            RECEIVED.reset(token)
+            RECEIVED.reset(entered.token)
         except ValueError:
             RECEIVED.set(())  # the handler ended elsewhere than it began
+        if entered.attached is not None and self._tracing is not None:
+            self._tracing.release(entered.attached)
 
     def outgoing(self, *, foreign: bool = False) -> Headers:
         """What to add to a call made here and now."""
         received = RECEIVED.get()
+        tracing = self._tracing or self.tracing
+        if tracing is not None:
+            received = tracing.outgoing(received)
         if foreign and received:
             return tuple(pair for pair in received if pair[0] not in self._inside)
-        return received
+        return received if foreign or not self.constant else (*received, *self.constant)
 
     def begin(self, request: Request, *, foreign: bool = False) -> None:
-        """Nothing is traced."""
+        """Where the call is traced, ``request.meter.trace`` is a trace of it afterwards."""
+        tracing = self._tracing
+        if tracing is not None and request.meter is not None:
+            tracing.begin(request, RECEIVED.get())
 
 
-def is_sound(name: str, value: str) -> bool:
-    """Is this worth handing on? What is empty, too long or malformed is not."""
-    if not value or len(value) > LONGEST or not _PLAIN.fullmatch(value):
+def sounded(headers: Iterable[tuple[str, str]], lists: Collection[str] = ()) -> Headers:
+    """What is worth handing on of these, each once. ``lists``: those that may be there twice."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        if name not in found:
+            found[name] = value
+        elif name in _LISTS or name in lists:
+            found[name] = f"{found[name]},{value}"
+        elif name in PLACES:
+            found[name] = ""  # two of them say nothing (W3C Trace Context, 3.2.1)
+    kept = {name: good for name, value in found.items() if (good := sound(name, value))}
+    if TRACEPARENT not in kept:
+        kept.pop(TRACESTATE, None)
+    return tuple(kept.items())
+
+
+def sound(name: str, value: str) -> str:
+    """The value as it may be handed on; "" for what is empty, too long or malformed."""
+    if not value or not PLAIN.fullmatch(value):
+        return ""
+    if name == BAGGAGE:
+        return sound_baggage(value)
+    if len(value) > LONGEST:
+        return ""
+    if name in b3.NAMES:
+        return b3.sound(name, value)
+    match name:
+        case "traceparent":
+            return value if is_traceparent(value) else ""
+        case "tracestate":
+            return sound_tracestate(value)
+        case "grpc-trace-bin":
+            return value if _is_base64(value) else ""
+        case _:
+            return value.strip(" \t")
+
+
+def _is_base64(value: str) -> bool:
+    if not _BASE64.fullmatch(value):
         return False
-    if name != "traceparent":
-        return True
-    if _TRACEPARENT.fullmatch(value):
-        return True
-    return not value.startswith("00") and _LATER_TRACEPARENT.fullmatch(value) is not None
+    try:
+        b64decode(value.rstrip("=") + "=" * (-len(value.rstrip("=")) % 4), validate=True)
+    except ValueError:
+        return False
+    return True

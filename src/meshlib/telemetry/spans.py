@@ -1,0 +1,216 @@
+"""What spans are called and what they say: gRFC A72 for gRPC, semantic conventions for HTTP."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from opentelemetry.trace import Span, Status, StatusCode
+
+from ..dataplane import CallRecord, Cause, Failure, Outcome, Request, Response
+from ..dataplane.events import CallEnded, EndpointEjected
+from ..dataplane.message import joined
+from ..dataplane.statuses import http_to_grpc
+
+Attributes = dict[str, str | int | float | bool]
+
+SERVER_ERRORS = frozenset({2, 4, 12, 13, 14, 15})
+"""gRPC statuses that are a server's own fault; the others are its caller's."""
+CODES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+EVENTS = {
+    Cause.OVERFLOW: "circuit breaker overflow",
+    Cause.RATE_LIMITED: "rate limited",
+    Cause.RATE_LIMIT_SERVICE: "rate limited",
+    Cause.FAULT: "fault injected",
+    Cause.DROP_OVERLOAD: "dropped",
+    Cause.OVERLOADED: "overloaded",
+    Cause.UNAUTHORIZED: "denied",
+}
+BY_FLAG = {cause.value: event for cause, event in EVENTS.items()}
+DELAYED = "DI"
+GIVEN_UP = Failure(Cause.CANCELLED, "another attempt was faster", 1)
+SECRET = re.compile(r"(?<=[?&])(AWSAccessKeyId|Signature|sig|X-Goog-Signature)=[^&#]*")
+"""Parts of queries that semantic conventions hold back."""
+LONGEST = 1024
+"""Characters of an attribute that a peer could make as long as it likes."""
+
+
+def method_of(request: Request) -> str:
+    return request.path.removeprefix("/")[:LONGEST]
+
+
+def place_of(target: str) -> tuple[str, int | None]:
+    host, _, port = target.rpartition(":")
+    return (host, int(port)) if host and port.isdecimal() else (target, None)
+
+
+def grpc_attributes(request: Request) -> Attributes:
+    service, _, method = method_of(request).rpartition("/")
+    said: Attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+    return _placed(said, request.target or request.authority)
+
+
+def client_attributes(request: Request, path_length: int) -> Attributes:
+    path = shown_path(request.path, path_length)
+    said: Attributes = {
+        "http.request.method": request.method,
+        "url.full": f"{request.scheme}://{_authority(request)}{path}",
+    }
+    return _placed(said, request.target)
+
+
+def server_attributes(request: Request, path_length: int) -> Attributes:
+    path, _, query = shown_path(request.path, path_length).partition("?")
+    said: Attributes = {
+        "http.request.method": request.method,
+        "url.path": path,
+        "url.scheme": request.scheme,
+    }
+    if query:
+        said["url.query"] = query
+    agent = request.header("user-agent")
+    if agent:
+        said["user_agent.original"] = agent[:LONGEST]
+    return _placed(_from(request, said), _authority(request))
+
+
+def _from(request: Request, said: Attributes) -> Attributes:
+    if request.source:
+        said["client.address"] = place_of(request.source)[0]
+    return said
+
+
+def _authority(request: Request) -> str:
+    return request.authority or request.target
+
+
+def shown_path(path: str, length: int) -> str:
+    """The path with its query, no secrets in it and not too long (``max_path_tag_length``)."""
+    if "?" in path:
+        path = SECRET.sub(r"\1=REDACTED", path)
+    return path[:length]
+
+
+def _placed(said: Attributes, target: str) -> Attributes:
+    host, port = place_of(target)
+    if host:
+        said["server.address"] = host
+    if port is not None:
+        said["server.port"] = port
+    return said
+
+
+def peer_attributes(address: str) -> Attributes:
+    host, port = place_of(address)
+    said: Attributes = {"network.peer.address": host, "upstream_address": address}
+    if port is not None:
+        said["network.peer.port"] = port
+    return said
+
+
+def call_attributes(record: CallRecord, outcome: Outcome) -> Attributes:
+    """What the mesh knows of a call, named as Envoy names it where Envoy knows it too."""
+    said: Attributes = {"response_flags": ",".join(flags_of(record, outcome)) or "-"}
+    if record.cluster is not None:
+        said["upstream_cluster.name"] = record.cluster.name
+    if record.endpoint is not None:
+        said["upstream_address"] = record.endpoint.key
+    request_id = joined(record.request.headers, "x-request-id")
+    if request_id:
+        said["guid:x-request-id"] = request_id[:LONGEST]
+    route = record.route
+    if route is not None:
+        said["meshlib.route"] = route.config.name
+        if route.source:
+            said["meshlib.rule"] = route.source
+    if record.config_version:
+        said["meshlib.config_version"] = record.config_version
+    if record.details:
+        said["meshlib.details"] = record.details
+    return said
+
+
+def flags_of(record: CallRecord, outcome: Outcome) -> tuple[str, ...]:
+    own = outcome.cause.flags if isinstance(outcome, Failure) else ()
+    exhausted = ("URX",) if record.retries_exhausted else ()
+    return tuple(dict.fromkeys((*record.flags, *own, *exhausted)))
+
+
+def tell_events(
+    span: Span, event: CallEnded, at: int, ejections: Iterable[EndpointEjected] = ()
+) -> None:
+    """What befell the call besides being answered."""
+    record = event.record
+    for flag in flags_of(record, event.outcome):
+        if flag in BY_FLAG:
+            span.add_event(BY_FLAG[flag], {"response_flag": flag}, at)
+    if DELAYED in record.flags:
+        span.add_event("fault injected", {"response_flag": DELAYED, "delay_s": record.held}, at)
+    for ejected in ejections:
+        said = {"upstream_address": ejected.endpoint.key, "reason": ejected.reason}
+        span.add_event("outlier ejection", said, at)
+
+
+def tell_outcome(span: Span, request: Request, outcome: Outcome, *, served: bool = False) -> None:
+    if request.is_grpc:
+        _tell_grpc(span, outcome, served=served)
+    else:
+        _tell_http(span, outcome, served=served)
+
+
+def _tell_grpc(span: Span, outcome: Outcome, *, served: bool) -> None:
+    status = _grpc_status(outcome)
+    name = CODES[status] if 0 <= status < len(CODES) else str(status)
+    span.set_attribute("rpc.grpc.status_code", status)
+    if status == 0 or (served and status not in SERVER_ERRORS):
+        return
+    span.set_attribute("error.type", name)
+    detail = outcome.detail if isinstance(outcome, Failure) else ""
+    span.set_status(Status(StatusCode.ERROR, f"{name}, {detail}" if detail else name))
+
+
+def _grpc_status(outcome: Outcome) -> int:
+    if outcome.grpc_status is not None:
+        return outcome.grpc_status
+    if isinstance(outcome, Response):
+        return 0 if outcome.status == 200 else http_to_grpc(outcome.status)
+    return BY_CAUSE.get(outcome.cause, 14)
+
+
+BY_CAUSE: Mapping[Cause, int] = {
+    Cause.TIMEOUT: 4,
+    Cause.DEADLINE: 4,
+    Cause.CANCELLED: 1,
+    Cause.UNAUTHORIZED: 7,
+    Cause.UNCLEAN: 3,
+    Cause.LOCAL: 13,
+}
+"""Where nobody said what gRPC makes of it; all else is 14, UNAVAILABLE."""
+
+
+def _tell_http(span: Span, outcome: Outcome, *, served: bool) -> None:
+    if isinstance(outcome, Failure):
+        span.set_attribute("error.type", outcome.cause.name.lower())
+        if not (served and outcome.cause is Cause.CANCELLED):
+            span.set_status(Status(StatusCode.ERROR, outcome.detail or outcome.cause.value))
+        return
+    span.set_attribute("http.response.status_code", outcome.status)
+    if outcome.status >= (500 if served else 400):
+        span.set_attribute("error.type", str(outcome.status))
+        span.set_status(Status(StatusCode.ERROR))

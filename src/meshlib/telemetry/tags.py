@@ -1,0 +1,49 @@
+"""Attributes that the configuration adds to every span."""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+from opentelemetry.trace import Span
+
+from ..dataplane import Whereabouts
+from ..dataplane.events import CallEnded
+from ..model.telemetry import (
+    CustomTag,
+    EnvironmentTag,
+    FormatterTag,
+    HeaderTag,
+    LiteralTag,
+    Tracing,
+)
+from .access_log.formats import compile_text
+
+LONGEST = 1024
+"""Characters of a value that a caller could make as long as it likes."""
+
+
+def tell_tags(span: Span, event: CallEnded, config: Tracing | None) -> None:
+    for tag in () if config is None else config.custom_tags:
+        value = _value(tag, event)
+        if value:
+            span.set_attribute(tag.tag, value[:LONGEST])
+
+
+def _value(tag: CustomTag, event: CallEnded) -> str:
+    match tag.source:
+        case LiteralTag(value=value):
+            return value
+        case EnvironmentTag(name=name, default_value=default):
+            return os.environ.get(name) or default
+        case HeaderTag(name=name, default_value=default):
+            return event.record.request.header(name.lower()) or default
+        case FormatterTag(value=text):
+            return _compiled(text)(event)
+
+
+@lru_cache(256)
+def _compiled(text: str) -> Callable[[CallEnded], str]:
+    here = Whereabouts(socket.gethostname(), dict(os.environ), time.time, time.monotonic)  # noqa: TID251
+    return compile_text(text, here, omit_empty_values=True)

@@ -1,0 +1,333 @@
+"""Who is traced, and by whom: the program's own OpenTelemetry, asked only where it is there."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextvars import Token
+from functools import partial
+from typing import Any
+
+from opentelemetry import baggage, context, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    NoOpTracerProvider,
+    ProxyTracerProvider,
+    Span,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    TracerProvider,
+)
+
+from ..dataplane import Headers, Request
+from ..dataplane.events import CallEnded
+from ..model import telemetry as model
+from .marks import Forms, entries_of, forms_of, marks, parent_of, rewritten, span_of, with_baggage
+from .propagation import PLACES, sounded
+from .trace_headers import BAGGAGE, Parent
+from .traces import ClientTrace, ServerTrace, Unsampled, begun
+
+SCOPE = "meshlib"
+INSTRUMENTORS = "opentelemetry.instrumentation."
+INBOUND = "inbound"
+FORCED = "x-client-trace-id"
+LOW = (1 << 64) - 1
+"""The bits of a trace id that decide: those that OpenTelemetry's own sampler looks at."""
+
+Configured = Callable[[str], model.Tracing | None]
+"""What a listener says of tracing."""
+
+
+class Start:
+    """Where a span is to begin: in a context, or as the root of a trace."""
+
+    __slots__ = ("_here", "_ids", "_trace_id")
+
+    def __init__(self, here: Context, ids: "_Ids", trace_id: int = 0) -> None:
+        self._here = here
+        self._ids = ids
+        self._trace_id = trace_id
+
+    def __call__(self, make: Callable[[Context], Span]) -> Span:
+        self._ids.chosen.trace_id = self._trace_id
+        try:
+            return make(self._here)
+        finally:
+            self._ids.chosen.trace_id = 0
+
+
+class Tracer:
+    """``provider`` ``None``: the program's.
+
+    ``propagators``: names of what goes out besides W3C's headers and the ones that came in
+    (``OTEL_PROPAGATORS``).
+    """
+
+    def __init__(
+        self,
+        provider: TracerProvider | None = None,
+        *,
+        configured: Configured = lambda _listener: None,
+        propagators: str | None = None,
+        now: Callable[[], int] = time.time_ns,
+    ) -> None:
+        said = os.environ.get("OTEL_PROPAGATORS", "") if propagators is None else propagators
+        words = {word.strip() for word in said.split(",")}
+        self._always = Forms("b3" in words, "b3multi" in words)
+        self._configured = configured
+        self._provider = provider
+        self._now = now
+        self._tracer: trace.Tracer | None = None
+        self._ids = _Ids()
+        self._obeys = True
+
+    @property
+    def tracer(self) -> trace.Tracer | None:
+        """``None`` as long as the program has set up nothing that traces."""
+        if self._tracer is None:
+            provider = self._provider or trace.get_tracer_provider()
+            if isinstance(provider, ProxyTracerProvider | NoOpTracerProvider):
+                return None
+            self._obeys = _obeys_parents(getattr(provider, "sampler", None))
+            tracer = provider.get_tracer(SCOPE)
+            self._ids.take_over(tracer)
+            self._tracer = tracer
+        return self._tracer
+
+    # --- calls that are served ---
+
+    def receive(self, request: Request, kept: Headers) -> tuple[Headers, object]:
+        """The headers to hand on, and what to give to :meth:`release`."""
+        tracer, parent, here = self.tracer, parent_of(kept), _with_baggage(kept)
+        if tracer is None:
+            if parent is None or not parent.trace_id:
+                return kept, context.attach(here)
+            return kept, _attached(NonRecordingSpan(span_of(parent)), here)
+        around = _around(parent)
+        span = around or self._served(tracer, request, parent, here)
+        if request.meter is not None and span.is_recording():
+            config = self._configured(INBOUND)
+            request.meter.trace = ServerTrace(span, config, adopted=span is around)
+        elif request.meter is not None:
+            request.meter.trace = Unsampled(span.get_span_context())
+        kept = rewritten(kept, marks(span.get_span_context(), forms_of(kept, self._always)))
+        return kept, _attached(span, here)
+
+    def _served(
+        self,
+        tracer: trace.Tracer,
+        request: Request,
+        parent: Parent | None,
+        here: Context,
+        config: model.Tracing | None = None,
+        began: int | None = None,
+    ) -> Span:
+        current = trace.get_current_span(here)
+        if current.is_recording() and _goes_with(current, parent):
+            start = Start(here, self._ids)
+        else:
+            found = self._decide(request, parent, here, config or self._configured(INBOUND))
+            if isinstance(found, Span):
+                return found
+            start = found
+        config = config or self._configured(INBOUND)
+        return start(lambda at: begun(tracer, request, at, SpanKind.SERVER, config, began))
+
+    def release(self, attached: object) -> None:
+        if isinstance(attached, Token):
+            try:
+                attached.var.reset(attached)
+            except ValueError:
+                return  # the handler ended elsewhere than it began
+        else:
+            context.detach(attached)  # type: ignore[arg-type]  # as it was given
+
+    def unmet(self, event: CallEnded, at: int) -> None:
+        """A call ended before it came to a handler: it has its span all the same."""
+        tracer, record = self.tracer, event.record
+        if tracer is None:
+            return
+        config = None if record.audience is None else record.audience.tracing
+        said = [pair for pair in record.request.headers if pair[0] in PLACES]
+        parent = parent_of(sounded(said))
+        began = at - int(event.duration * 1e9)
+        span = self._served(tracer, record.request, parent, Context(), config, began)
+        if span.is_recording():
+            ServerTrace(span, config).ended(event, at, ())
+
+    # --- calls that are made ---
+
+    def outgoing(self, received: Headers) -> Headers:
+        """What is handed on of the span and of the baggage that are current."""
+        here = trace.get_current_span().get_span_context()
+        told = baggage.get_all()
+        if here.is_valid and not _is_in(received, here):
+            received = rewritten(received, marks(here, forms_of(received, self._always)))
+        if not told and not here.is_valid:
+            return received
+        return with_baggage(received, told, alone=here.is_valid)
+
+    def begin(self, request: Request, received: Headers) -> None:
+        tracer, meter = self.tracer, request.meter
+        if tracer is None or meter is None:
+            return
+        around = trace.get_current_span()
+        here = around.get_span_context()
+        config = self._configured(request.target)
+        forms = forms_of(received, self._always)
+        if _is_of_instrumentor(around, SpanKind.CLIENT):
+            meter.trace = ClientTrace(tracer, request, forms, around, config=config, now=self._now)
+            return
+        if here.is_valid:
+            if self._obeys and not here.trace_flags & TraceFlags.SAMPLED:
+                return  # what is handed on says so already
+            start: Start | Span = Start(context.get_current(), self._ids)
+        else:
+            start = self._decide(request, parent_of(received), context.get_current(), config)
+        if isinstance(start, Span):
+            span = start
+        else:
+            make = partial(_called, tracer, request, config)
+            span = start(make)
+        if span.is_recording() and not isinstance(start, Span):
+            meter.trace = ClientTrace(
+                tracer,
+                request,
+                forms,
+                span,
+                config=config,
+                now=self._now,
+                again=partial(start, make),
+            )
+        else:
+            lost = span.get_span_context()
+            meter.trace = Unsampled(lost, marks(lost, forms))
+
+    # --- decisions ---
+
+    def _decide(
+        self,
+        request: Request,
+        parent: Parent | None,
+        here: Context,
+        config: model.Tracing | None,
+    ) -> Start | Span:
+        """Where to begin, or a span that stands for none. A decision that came along holds."""
+        if parent is not None and parent.trace_id:
+            if parent.sampled is None:
+                wanted = _within(parent.trace_id, config, request)
+                parent = parent._replace(sampled=wanted)
+            remote = NonRecordingSpan(span_of(parent))
+            if not parent.sampled and self._obeys:
+                return remote
+            return Start(trace.set_span_in_context(remote, here), self._ids)
+        trace_id = self._ids.inner.generate_trace_id()
+        said = None if parent is None else parent.sampled
+        if _within(trace_id, config, request) if said is None else said:
+            return Start(trace.set_span_in_context(INVALID_SPAN, here), self._ids, trace_id)
+        span_id = self._ids.inner.generate_span_id()
+        return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False))
+
+
+def _called(
+    tracer: trace.Tracer, request: Request, config: model.Tracing | None, here: Context
+) -> Span:
+    return begun(tracer, request, here, SpanKind.CLIENT, config)
+
+
+def _is_in(received: Headers, here: SpanContext) -> bool:
+    """Does what came along name this very span? Then it goes on as it is."""
+    if received[:1] == marks(here, Forms())[:1]:
+        return True
+    parent = parent_of(received)
+    return parent is not None and (parent.trace_id, parent.span_id) == (here.trace_id, here.span_id)
+
+
+def _within(trace_id: int, config: model.Tracing | None, request: Request) -> bool:
+    """Does the configuration want this trace? The same ones everywhere, by their ids."""
+    if config is None:
+        return True
+    asked = request.header(FORCED) is not None
+    share = config.client_sampling if asked else config.random_sampling
+    return (trace_id & LOW) < min(share, config.overall_sampling) / 100 * (LOW + 1)
+
+
+def _around(parent: Parent | None) -> Span | None:
+    """The span that somebody else made of the very call that comes in here."""
+    span = trace.get_current_span()
+    here = span.get_span_context()
+    if not here.is_valid or not _goes_with(span, parent):
+        return None
+    if _is_of_instrumentor(span, SpanKind.SERVER):
+        return span
+    is_theirs = type(span) is NonRecordingSpan and not here.is_remote
+    return span if is_theirs and (parent is None or here.span_id != parent.span_id) else None
+
+
+def _goes_with(span: Span, parent: Parent | None) -> bool:
+    """Is it of the same trace as what came along, and not left over of the program's start?"""
+    trace_id = span.get_span_context().trace_id
+    return parent is None or not parent.trace_id or parent.trace_id == trace_id
+
+
+def _is_of_instrumentor(span: Span, kind: SpanKind) -> bool:
+    scope = getattr(span, "instrumentation_scope", None)
+    return (
+        scope is not None
+        and scope.name.startswith(INSTRUMENTORS)
+        and getattr(span, "kind", None) is kind
+        and span.is_recording()
+    )
+
+
+def _with_baggage(kept: Headers) -> Context:
+    here = context.get_current()
+    came = next((value for name, value in kept if name == BAGGAGE), "")
+    for key, value in entries_of(came).items() if came else ():
+        here = baggage.set_baggage(key, value, here)
+    return here
+
+
+def _attached(span: Span, here: Context) -> object:
+    return context.attach(trace.set_span_in_context(span, here))
+
+
+def _obeys_parents(sampler: object) -> bool:
+    """Does the program's sampler leave it to the caller? If we do not know, then yes."""
+    if sampler is None:
+        return True
+    from opentelemetry.sdk.trace.sampling import ParentBased
+
+    return isinstance(sampler, ParentBased)
+
+
+class _Ids:
+    """Makes the ids of a tracer's spans; that of a new trace may be known before its first span."""
+
+    def __init__(self) -> None:
+        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+        self.inner: Any = RandomIdGenerator()
+        self.chosen = _Chosen()
+
+    def take_over(self, tracer: Any) -> None:
+        inner = getattr(tracer, "id_generator", None)
+        if inner is not None:
+            self.inner = inner
+            tracer.id_generator = self
+
+    def generate_trace_id(self) -> int:
+        return self.chosen.trace_id or int(self.inner.generate_trace_id())
+
+    def generate_span_id(self) -> int:
+        return int(self.inner.generate_span_id())
+
+    def is_trace_id_random(self) -> bool:
+        return bool(self.inner.is_trace_id_random())
+
+
+class _Chosen(threading.local):
+    trace_id = 0
