@@ -112,8 +112,8 @@ class Ads:
         self._first_response: float | None = None
         self.delta = delta
         self.connected = False
-        self.error = ""
-        self.last_status = ""
+        self.error = self.last_status = ""
+        self.failures = 0  # from well to unwell, gRFC A78
 
     @property
     def types(self) -> dict[str, TypeState]:
@@ -262,6 +262,7 @@ class Ads:
             text = "speaks no delta xDS, so it is asked for the state of the world"
             actions.append(Report(f"{self._source} {text}", routine=True))
         else:
+            self.failures += not self.error
             self.error = event.status
             delay = self._reconnects.after_failure()
             actions += self._report("stream", f"no answer from the control plane: {event.status}")

@@ -36,6 +36,8 @@ class TypeStatus:
     nonce: str
     error: str
     resources: tuple[Entry, ...]
+    accepted: int = 0
+    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class ServerStatus:
     connected: bool
     delta: bool
     error: str
+    failures: int
     last_status: str
     authorities: tuple[str | None, ...]
 
@@ -163,6 +166,8 @@ class Discovery:
                 nonce=nonce,
                 error=error,
                 resources=tuple(entry for entry in entries if entry.type_url == url),
+                accepted=self.watches.accepted[url],
+                rejected=self.watches.rejected[url],
             )
             for url in self._types
             for version, nonce, error in [self._said(url)]
@@ -176,6 +181,7 @@ class Discovery:
                 connected=ads.connected,
                 delta=ads.delta,
                 error=ads.error,
+                failures=ads.failures,
                 last_status=ads.last_status,
                 authorities=self._authorities.users_of(server),
             )

@@ -30,6 +30,7 @@ def _server(status: ServerStatus) -> dict[str, Any]:
         "connected": status.connected,
         "encoding": "delta" if status.delta else "sotw",
         "error": status.error,
+        "failures": status.failures,
         "last_stream_status": status.last_status,
         "authorities": [name if name is not None else "" for name in status.authorities],
     }
@@ -40,6 +41,8 @@ def _type(status: TypeStatus, now: float) -> dict[str, Any]:
         "version": status.version,
         "nonce": status.nonce,
         "error": status.error,
+        "valid": status.accepted,
+        "invalid": status.rejected,
         "resources": {entry.name: _resource(entry, now) for entry in status.resources},
     }
 

@@ -4,6 +4,7 @@ What a watcher hears is a notice: the resource changed, it failed (stop using it
 ambient error (keep using it; an empty text clears the error).
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -94,10 +95,13 @@ PERMISSION_DENIED = 7
 class Watches:
     """Entries by (type URL, name). Entries are immutable, so any thread may read them.
 
+    ``accepted`` and ``rejected`` count resources by type URL.
     ``drop``: a server that asks for it (``fail_on_data_errors``) takes back what it disowns.
     """
 
     def __init__(self) -> None:
+        self.accepted: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
         self._entries: dict[Key, Entry] = {}
         self._lost: dict[str | None, str] = {}
 
@@ -130,6 +134,7 @@ class Watches:
     def accept(self, fresh: Entry) -> tuple[Notice, ...]:
         """The server sent a valid resource: ``fresh`` replaces what was known."""
         entry = self._entries[fresh.type_url, fresh.name]
+        self.accepted[fresh.type_url] += 1
         self._entries[fresh.type_url, fresh.name] = replace(fresh, state=ResourceState.ACKED)
         if entry.resource != fresh.resource:
             return (ResourceChanged(fresh.type_url, fresh.name, fresh.resource),)
@@ -146,6 +151,7 @@ class Watches:
         drop: bool = False,
     ) -> tuple[Notice, ...]:
         """The server sent a resource that this client refuses (NACK)."""
+        self.rejected[type_url] += 1
         entry = replace(self._entries[type_url, name], rejected_version=version, rejected_at=at)
         return self._fail(entry, ResourceState.NACKED, error, drop=drop)
 

@@ -1,0 +1,172 @@
+"""What a member of the mesh tells of itself, read off what there is when somebody asks."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from ...clock import Clock
+from ...dataplane import Engine
+from ...dataplane.upstream.cluster import UpstreamCluster
+from ...dataplane.upstream.priority import levels
+from ...exposition import Distribution, Kind, Labels, Metric, Sample
+from .recorder import Recorder
+
+STATES = ("healthy", "degraded", "unhealthy", "ejected")
+PRIORITIES = ("default", "high")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Where to look. ``lock`` is the mesh's; ``source`` and ``identity`` are their own accounts.
+
+    ``plaintext``: how many calls came in without TLS, by who says to have made them.
+    ``push_to_apply``: seconds from a control plane's word until it was in force.
+    """
+
+    engine: Engine
+    lock: AbstractContextManager[Any]
+    clock: Clock
+    source: Callable[[], Mapping[str, Any]]
+    identity: Callable[[], Mapping[str, Any]]
+    plaintext: Callable[[], Mapping[str, int]]
+    push_to_apply: Callable[[], Distribution]
+
+
+def member_metrics(recorder: Recorder, facts: Facts) -> Iterator[Metric]:
+    yield from _of_configuration(recorder, facts)
+    yield from _of_clusters(facts)
+    yield from _of_retries(recorder)
+    yield from _of_access(facts)
+    yield _counter(
+        "meshlib_uncounted_kinds_total",
+        "Kinds of calls beyond the limit of series.",
+        [((), recorder.crowded)],
+    )
+
+
+def _of_configuration(recorder: Recorder, facts: Facts) -> Iterator[Metric]:
+    config, since = recorder.config, recorder.applied_at
+    yield _counter("meshlib_config_applied_total", "Configurations.", [((), recorder.applied)])
+    if config is not None and since is not None:
+        info: Labels = (("version", config.version),)
+        yield _gauge("meshlib_config_info", "The configuration in force.", [(info, 1)])
+        age = facts.clock() - since
+        yield _gauge("meshlib_config_age", "Since it is in force.", [((), age)], "s")
+    text = "From a control plane's word until it is in force."
+    pushed = [Sample((), facts.push_to_apply())]
+    yield Metric("meshlib_push_to_apply", Kind.HISTOGRAM, text, pushed, "s")
+    ends = facts.identity().get("not_after")
+    if isinstance(ends, int | float):
+        text = "When this member's certificate ends (Unix time)."
+        yield _gauge("meshlib_certificate_expiry_timestamp", text, [((), ends)], "s")
+
+
+def _of_clusters(facts: Facts) -> Iterator[Metric]:
+    with facts.lock:
+        clusters = [_Seen.of(cluster) for cluster in facts.engine.clusters.values()]
+    limits: list[tuple[Labels, tuple[int, int, int]]] = [
+        ((("cluster", one.name), ("priority", priority)), numbers)
+        for one in clusters
+        for priority, numbers in zip(PRIORITIES, one.breakers, strict=True)
+    ]
+    for place, (name, text) in enumerate(
+        (
+            ("open", "1 where no further call is let through."),
+            ("remaining", "Calls for which there is room."),
+            ("active", "Calls under way."),
+        )
+    ):
+        found = [(labels, numbers[place]) for labels, numbers in limits]
+        yield _gauge(f"meshlib_circuit_breaker_{name}", text, found)
+    panics = [((("cluster", one.name),), float(one.panics)) for one in clusters]
+    yield _gauge("meshlib_cluster_in_panic", "1 where too few endpoints are well.", panics)
+    health: list[tuple[Labels, float]] = [
+        ((("cluster", one.name), ("state", state)), one.endpoints[state])
+        for one in clusters
+        for state in STATES
+    ]
+    yield _gauge("meshlib_cluster_endpoints", "Endpoints by how they are.", health)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    name: str
+    breakers: tuple[tuple[bool, int, int], ...]
+    panics: bool
+    endpoints: Counter[str]
+
+    @classmethod
+    def of(cls, cluster: UpstreamCluster) -> "_Seen":
+        balance = cluster.balance
+        breakers = tuple(
+            (
+                breaker.is_open,
+                max(0, breaker.limits.max_requests - breaker.concurrency.active),
+                breaker.concurrency.active,
+            )
+            for breaker in (cluster.breaker, cluster.high)
+        )
+        spread = levels(balance.ranks, balance.config.healthy_panic_threshold)
+        states = Counter(
+            "ejected"
+            if one.ejected
+            else "healthy"
+            if one.usable
+            else "degraded"
+            if one.degraded
+            else "unhealthy"
+            for one in balance.endpoints.values()
+        )
+        return cls(cluster.name, breakers, any(level.panics for level in spread), states)
+
+
+def _of_retries(recorder: Recorder) -> Iterator[Metric]:
+    retries: list[tuple[Labels, float]] = [
+        ((("cluster", cluster), ("kind", kind)), count)
+        for (cluster, kind), count in list(recorder.retries.items())
+    ]
+    yield _counter("meshlib_retries_total", "Attempts that others followed, by why.", retries)
+    mirrors: list[tuple[Labels, float]] = [
+        ((("cluster", cluster),), count) for cluster, count in list(recorder.mirrors.items())
+    ]
+    yield _counter("meshlib_mirrored_calls_total", "Copies of calls.", mirrors)
+    ejected: list[tuple[Labels, float]] = [
+        (
+            (
+                ("grpc.lb.backend_service", cluster),
+                ("grpc.lb.outlier_detection.detection_method", reason),
+            ),
+            count,
+        )
+        for (cluster, reason), count in list(recorder.ejections.items())
+    ]
+    text = "Endpoints that outlier detection left out."
+    yield _counter("grpc.lb.outlier_detection.ejections_enforced", text, ejected, unit="{ejection}")
+
+
+def _of_access(facts: Facts) -> Iterator[Metric]:
+    with facts.lock:
+        access = facts.engine.access
+    found: list[tuple[Labels, float]] = [
+        ((("place", place), ("verdict", verdict)), count)
+        for place, verdicts in access.items()
+        for verdict, count in verdicts.items()
+    ]
+    yield _counter("meshlib_access_total", "Calls by what policies made of them.", found)
+    callers: list[tuple[Labels, float]] = [
+        ((("caller", caller),), count) for caller, count in sorted(facts.plaintext().items())
+    ]
+    yield _counter("meshlib_plaintext_calls_total", "Calls without TLS, by caller.", callers)
+
+
+Numbers = Iterable[tuple[Labels, float]]
+
+
+def _counter(name: str, text: str, found: Numbers, *, unit: str = "") -> Metric:
+    return Metric(name, Kind.COUNTER, text, [Sample(*one) for one in found], unit)
+
+
+def _gauge(name: str, text: str, found: Numbers, unit: str = "") -> Metric:
+    return Metric(name, Kind.GAUGE, text, [Sample(*one) for one in found], unit)
