@@ -4,12 +4,13 @@ import os
 import random  # noqa: TID251 - the one floor where luck comes in
 import socket
 import time
+from functools import partial
 
 from ..dataplane import Engine, Observer, Whereabouts
 from ..dataplane import Options as EngineOptions
 from ..dataplane.options import OnNoConfig
 from ..middleware._loop_lag import LoopLag
-from ..telemetry.audience import audience_of
+from ..telemetry.audience import audience_of, default_audience
 from ..xds.regex import finditer, fullmatch
 from .options import Options
 from .tokens import tokens_of_a_mesh
@@ -34,7 +35,7 @@ def engine_of(options: Options, observe: Observer) -> Engine:
             wall=time.time,  # noqa: TID251 - handed on, as a clock
             tokens=tokens_of_a_mesh(),
             gateways=frozenset(options.trusted_gateways),
-            audience=audience_of,
+            audience=partial(audience_of, otherwise=default_audience(os.environ)),
         ),
     )
 

@@ -1,11 +1,11 @@
 """Whom one listener's configuration wants to be told of its calls: compiled when it is applied."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..dataplane.events import CallEnded
 from ..model import Listener
-from ..model.telemetry import Stats, Tracing
+from ..model.telemetry import AccessLog, Stats, Tracing
 from .metrics.overrides import Plan
 
 Log = Callable[[CallEnded], None]
@@ -21,11 +21,38 @@ class Audience:
     stats: Plan | None = None
 
 
-def audience_of(listener: Listener) -> Audience | None:
-    """``None`` where the configuration says nothing of it."""
+def audience_of(listener: Listener, otherwise: Audience | None = None) -> Audience | None:
+    """``None`` where the configuration says nothing of it. ``otherwise`` has the logs of listeners
+    that have none of their own.
+
+    Raises :class:`meshlib.ConfigError` for a log with a format that is none.
+    """
     http = listener.http
     configs = (one.config for one in http.http_filters)
     stats = next((config for config in configs if isinstance(config, Stats)), None)
-    if http.tracing is None and stats is None:
+    logs = _compiled(http.access_log) or (() if otherwise is None else otherwise.logs)
+    if http.tracing is None and stats is None and not logs:
         return None
-    return Audience(tracing=http.tracing, stats=None if stats is None else Plan(stats))
+    plan = None if stats is None else Plan(stats)
+    return Audience(logs=logs, tracing=http.tracing, stats=plan)
+
+
+def default_audience(environ: Mapping[str, str]) -> Audience | None:
+    """Who hears of calls of which no configuration says who does: ``MESHLIB_ACCESS_LOG``.
+
+    Raises :class:`meshlib.ConfigError` for a format that is none.
+    """
+    if not environ.get("MESHLIB_ACCESS_LOG"):
+        return None
+    from .access_log import default_log
+
+    asked = default_log(environ)
+    return None if asked is None else Audience(logs=_compiled((asked,)))
+
+
+def _compiled(configs: Sequence[AccessLog]) -> tuple[Log, ...]:
+    if not configs:
+        return ()
+    from .access_log import compile_log
+
+    return tuple(map(compile_log, configs))
