@@ -7,6 +7,7 @@ from aiohttp.test_utils import TestServer
 from meshlib import Mesh
 from meshlib.mesh.options import options
 from meshlib.mesh.workload import Workload
+from meshlib.middleware._grpc_request import joined
 from meshlib.model.workload import PeerFacts
 from meshlib.xds.codec.peer_metadata import decode_peer
 
@@ -67,7 +68,7 @@ def test_an_introduction_tells_the_facts_and_a_node_id_of_istios_shape():
 
 
 async def answer(request):
-    return web.json_response(sorted(name.lower() for name in request.headers))
+    return web.json_response({name.lower(): value for name, value in request.headers.items()})
 
 
 async def served_by(mesh):
@@ -97,6 +98,27 @@ async def test_hosts_of_the_mesh_are_told_who_calls_and_others_are_not(introduce
         async with session.get(f"http://127.0.0.1:{server.port}/") as outside:
             assert not {SAID, ID} & set(await outside.json())
     await server.close()
+
+
+async def test_who_hands_on_all_that_he_received_does_not_call_in_anothers_name(introduced):
+    server = await served_by(Mesh("inside", config=[]))
+    given = {"X-Envoy-Peer-Metadata": "another", "x-mine": "mine"}
+    async with (
+        introduced("caller", config(server)) as mesh,
+        mesh.aiohttp.session() as session,
+        session.get("http://inside:80/", headers=given) as inside,
+    ):
+        seen = await inside.json()
+    assert decode_peer(seen[SAID]).workload == "caller"
+    assert seen["x-mine"] == "mine"
+    await server.close()
+
+
+def test_of_grpc_calls_it_is_the_same():
+    mine = (("x-envoy-peer-metadata", "me"),)
+    given = (("X-Envoy-Peer-Metadata", "another"), ("x-mine", "mine"))
+    assert joined(given, mine) == (("x-mine", "mine"), *mine)
+    assert joined(given, ()) == (("x-mine", "mine"),)
 
 
 @pytest.fixture

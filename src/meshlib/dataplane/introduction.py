@@ -8,6 +8,8 @@ from .message import Headers, Request
 
 PEER_METADATA = "x-envoy-peer-metadata"
 PEER_METADATA_ID = "x-envoy-peer-metadata-id"
+INTRODUCTION = frozenset({PEER_METADATA, PEER_METADATA_ID})
+"""Of one hop: whoever hands on what he received would say that his caller calls."""
 LONGEST = 4096
 """Octets of an introduction that is listened to."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import grpc.aio
 
 from ..dataplane import Headers, Meter, Request, Send
+from ..dataplane.introduction import INTRODUCTION
 from ._deadline import INCOMING
 from ._drive import Runtime
 from ._override import OVERRIDE
@@ -105,6 +106,9 @@ def joined(metadata: Metadata | None, outgoing: Headers) -> Any:
     """The caller's metadata with what is propagated; a header the caller set himself wins."""
     given = tuple(metadata or ())
     own = {key.lower() for key, _ in given}
+    if not own.isdisjoint(INTRODUCTION):
+        given = tuple(pair for pair in given if pair[0].lower() not in INTRODUCTION)
+        own -= INTRODUCTION
     return (*given, *(pair for pair in outgoing if pair[0] not in own))
 
 

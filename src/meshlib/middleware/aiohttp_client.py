@@ -32,6 +32,7 @@ from ..dataplane import (
     Steps,
     UpstreamEndpoint,
 )
+from ..dataplane.introduction import INTRODUCTION
 from ..dataplane.message import IDEMPOTENT, Cause
 from ..dataplane.upstream.transport import transport_of
 from ..identity.credentials import IdentityError
@@ -140,8 +141,10 @@ class _Call:
     def _carry(self, *, foreign: bool) -> None:
         """Add what the call being served brought along; what the caller set himself wins."""
         self._base = headers = self.headers.copy()
+        for name in INTRODUCTION:
+            headers.popall(name, None)
         for name, value in self._runtime.propagation.outgoing(foreign=foreign):
-            if name not in self.headers:
+            if name not in headers:
                 headers[name] = value
         self._req.headers = headers
 
