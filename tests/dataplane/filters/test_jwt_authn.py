@@ -292,8 +292,9 @@ def test_a_token_in_a_cookie_is_not_handed_on_and_other_cookies_are(
     tokens: Known, sent: str, left: tuple[str, ...]
 ) -> None:
     """Envoy leaves it there; a session that was asked for here is good elsewhere too."""
-    _, seen = run(served(tokens, NEEDS_A, PLACES), bearing(cookie=sent))
+    _, seen = run(served(tokens, NEEDS_A, PLACES), bearing(cookie=sent, accept="x"))
     assert seen is not None
+    assert seen.header("accept") == "x"
     assert tuple(value for name, value in seen.headers if name == "cookie") == left
 
 
