@@ -29,6 +29,8 @@ class Forms(NamedTuple):
 
 
 def forms_of(headers: Headers, always: Forms) -> Forms:
+    if not headers:
+        return always
     names = {name for name, _ in headers}
     return Forms(
         always.single or b3.SINGLE in names, always.multi or not names.isdisjoint(b3.MULTI)
@@ -57,7 +59,7 @@ def rewritten(headers: Headers, ours: Headers) -> Headers:
 
 def parent_of(headers: Headers) -> Parent | None:
     """In which span the caller was; of sound headers."""
-    found = {name: value for name, value in headers if name in PLACES}
+    found = {pair[0]: pair[1] for pair in headers if pair[0] in PLACES}
     if not found:
         return None
     value = found.get(TRACEPARENT)

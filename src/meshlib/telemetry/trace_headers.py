@@ -50,8 +50,8 @@ def is_traceparent(value: str) -> bool:
 
 def read_traceparent(value: str, tracestate: str = "") -> Parent:
     """``value`` is one (:func:`is_traceparent`)."""
-    _, trace_id, span_id, flags, *_ = value.split("-", 4)
-    return Parent(int(trace_id, 16), int(span_id, 16), bool(int(flags, 16) & SAMPLED), tracestate)
+    sampled = bool(int(value[53:55], 16) & SAMPLED)
+    return Parent(int(value[3:35], 16), int(value[36:52], 16), sampled, tracestate)
 
 
 def write_traceparent(trace_id: int, span_id: int, flags: int) -> str:

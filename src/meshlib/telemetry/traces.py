@@ -12,6 +12,7 @@ from ..model import telemetry as model
 from . import spans
 from .marks import Forms, marks
 from .tags import tell_tags
+from .trace_headers import Parent
 
 PATH_LENGTH = model.Tracing().max_path_tag_length
 NOTICEABLE = 1_000_000
@@ -44,7 +45,7 @@ class Unsampled:
     __slots__ = ("_headers", "span_id", "trace_id")
     sampled = False
 
-    def __init__(self, span: SpanContext, headers: Headers = ()) -> None:
+    def __init__(self, span: SpanContext | Parent, headers: Headers = ()) -> None:
         self.trace_id = span.trace_id
         self.span_id = span.span_id
         self._headers = headers

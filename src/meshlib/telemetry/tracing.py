@@ -25,6 +25,7 @@ from opentelemetry.trace import (
 from ..dataplane import Headers, Request
 from ..dataplane.events import CallEnded
 from ..model import telemetry as model
+from .deciding import ALL, obeys_parents, share_of
 from .marks import Forms, entries_of, forms_of, marks, parent_of, rewritten, span_of, with_baggage
 from .propagation import PLACES, sounded
 from .trace_headers import BAGGAGE, Parent
@@ -82,7 +83,7 @@ class Tracer:
         self._now = now
         self._tracer: trace.Tracer | None = None
         self._ids = _Ids()
-        self._obeys = True
+        self._obeys, self._share = True, ALL
 
     @property
     def tracer(self) -> trace.Tracer | None:
@@ -91,7 +92,8 @@ class Tracer:
             provider = self._provider or trace.get_tracer_provider()
             if isinstance(provider, ProxyTracerProvider | NoOpTracerProvider):
                 return None
-            self._obeys = _obeys_parents(getattr(provider, "sampler", None))
+            sampler = getattr(provider, "sampler", None)
+            self._obeys, self._share = obeys_parents(sampler), share_of(sampler)
             tracer = provider.get_tracer(SCOPE)
             self._ids.take_over(tracer)
             self._tracer = tracer
@@ -102,19 +104,28 @@ class Tracer:
     def receive(self, request: Request, kept: Headers) -> tuple[Headers, object]:
         """The headers to hand on, and what to give to :meth:`release`."""
         tracer, parent, here = self.tracer, parent_of(kept), _with_baggage(kept)
+        around = _around(parent) if here else None
+        if around is None and parent is not None and self._leaves_out(parent):
+            if request.meter is not None:
+                request.meter.trace = Unsampled(parent)
+            return kept, _attached(Handed(span_of(parent)), here)
         if tracer is None:
             if parent is None or not parent.trace_id:
                 return kept, context.attach(here)
-            return kept, _attached(NonRecordingSpan(span_of(parent)), here)
-        around = _around(parent)
+            return kept, _attached(Handed(span_of(parent)), here)
         span = around or self._served(tracer, request, parent, here)
+        own = span.get_span_context()
         if request.meter is not None and span.is_recording():
             config = self._configured(INBOUND)
             request.meter.trace = ServerTrace(span, config, adopted=span is around)
         elif request.meter is not None:
-            request.meter.trace = Unsampled(span.get_span_context())
-        kept = rewritten(kept, marks(span.get_span_context(), forms_of(kept, self._always)))
-        return kept, _attached(span, here)
+            request.meter.trace = Unsampled(own)
+        kept = rewritten(kept, marks(own, forms_of(kept, self._always)))
+        return kept, _attached(span if span.is_recording() else Handed(own), here)
+
+    def _leaves_out(self, parent: Parent) -> bool:
+        """Did a caller decide that this call is not traced?"""
+        return parent.sampled is False and parent.trace_id != 0 and self._obeys
 
     def _served(
         self,
@@ -162,49 +173,58 @@ class Tracer:
 
     def outgoing(self, received: Headers) -> Headers:
         """What is handed on of the span and of the baggage that are current."""
-        here = trace.get_current_span().get_span_context()
-        told = baggage.get_all()
-        if here.is_valid and not _is_in(received, here):
-            received = rewritten(received, marks(here, forms_of(received, self._always)))
-        if not told and not here.is_valid:
+        here = context.get_current()
+        if not here:
             return received
-        return with_baggage(received, told, alone=here.is_valid)
+        span, told = trace.get_current_span(here), baggage.get_all(here)
+        own = span.get_span_context()
+        if type(span) is not Handed and own.is_valid and not _is_in(received, own):
+            received = rewritten(received, marks(own, forms_of(received, self._always)))
+        if not told and not own.is_valid:
+            return received
+        return with_baggage(received, told, alone=own.is_valid)
 
     def begin(self, request: Request, received: Headers) -> None:
         tracer, meter = self.tracer, request.meter
         if tracer is None or meter is None:
             return
-        around = trace.get_current_span()
+        current = context.get_current()
+        around = trace.get_current_span(current) if current else INVALID_SPAN
+        if type(around) is Handed:
+            return  # what is handed on says that nobody traces this
         here = around.get_span_context()
         config = self._configured(request.target)
-        forms = forms_of(received, self._always)
         if _is_of_instrumentor(around, SpanKind.CLIENT):
+            forms = forms_of(received, self._always)
             meter.trace = ClientTrace(tracer, request, forms, around, config=config, now=self._now)
-            return
-        if here.is_valid:
-            if self._obeys and not here.trace_flags & TraceFlags.SAMPLED:
-                return  # what is handed on says so already
-            start: Start | Span = Start(context.get_current(), self._ids)
-        else:
-            start = self._decide(request, parent_of(received), context.get_current(), config)
-        if isinstance(start, Span):
-            span = start
-        else:
+        elif not here.is_valid:
+            parent = parent_of(received)
+            if parent is None or not self._leaves_out(parent):
+                start = self._decide(request, parent, current, config)
+                self._begin(tracer, request, received, start, config)
+        elif here.trace_flags & TraceFlags.SAMPLED or not self._obeys:
+            self._begin(tracer, request, received, Start(current, self._ids), config)
+
+    def _begin(
+        self,
+        tracer: trace.Tracer,
+        request: Request,
+        received: Headers,
+        start: Start | Span,
+        config: model.Tracing | None,
+    ) -> None:
+        forms = forms_of(received, self._always)
+        if isinstance(start, Start):
             make = partial(_called, tracer, request, config)
-            span = start(make)
-        if span.is_recording() and not isinstance(start, Span):
-            meter.trace = ClientTrace(
-                tracer,
-                request,
-                forms,
-                span,
-                config=config,
-                now=self._now,
-                again=partial(start, make),
-            )
-        else:
-            lost = span.get_span_context()
-            meter.trace = Unsampled(lost, marks(lost, forms))
+            span, again = start(make), partial(start, make)
+            if span.is_recording():
+                request.meter.trace = ClientTrace(  # type: ignore[union-attr]  # there is one
+                    tracer, request, forms, span, config=config, now=self._now, again=again
+                )
+                return
+            start = span
+        lost = start.get_span_context()
+        request.meter.trace = Unsampled(lost, marks(lost, forms))  # type: ignore[union-attr]
 
     # --- decisions ---
 
@@ -226,10 +246,17 @@ class Tracer:
             return Start(trace.set_span_in_context(remote, here), self._ids)
         trace_id = self._ids.inner.generate_trace_id()
         said = None if parent is None else parent.sampled
-        if _within(trace_id, config, request) if said is None else said:
-            return Start(trace.set_span_in_context(INVALID_SPAN, here), self._ids, trace_id)
+        if said is None:
+            said = _within(trace_id, config, request) and self._share.takes(trace_id)
+        if said:
+            root = trace.set_span_in_context(INVALID_SPAN, here) if here else here
+            return Start(root, self._ids, trace_id)
         span_id = self._ids.inner.generate_span_id()
         return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False))
+
+
+class Handed(NonRecordingSpan):
+    """Stands for a span that the headers received here name already."""
 
 
 def _called(
@@ -293,15 +320,6 @@ def _with_baggage(kept: Headers) -> Context:
 
 def _attached(span: Span, here: Context) -> object:
     return context.attach(trace.set_span_in_context(span, here))
-
-
-def _obeys_parents(sampler: object) -> bool:
-    """Does the program's sampler leave it to the caller? If we do not know, then yes."""
-    if sampler is None:
-        return True
-    from opentelemetry.sdk.trace.sampling import ParentBased
-
-    return isinstance(sampler, ParentBased)
 
 
 class _Ids:
