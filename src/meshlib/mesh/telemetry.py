@@ -1,5 +1,6 @@
 """Who sees the calls of a mesh: put together here, told of by the engine."""
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from functools import partial
 
 from ..dataplane import Engine
 from ..model.telemetry import Tracing
+from ..telemetry.audience import default_audience
 from ..telemetry.metrics import Recorder
 from ..telemetry.observer import Telemetry
 from ..telemetry.propagation import Propagation
@@ -27,7 +29,8 @@ class Seen:
         self._own_host = _own_host(options)
         self.recorder = self._made_recorder()
         self.propagation = Propagation(extra=options.propagate)
-        self.observer = Telemetry(self.recorder, self.afterwards, unmet=self.propagation.unmet)
+        self._default = default_audience(os.environ)
+        self.observer = self._made_observer()
 
     def introduce(self, engine: Engine) -> None:
         """From now on, this member tells those it calls who it is, and those who ask."""
@@ -37,6 +40,10 @@ class Seen:
     def _made_recorder(self) -> Recorder:
         return Recorder(peers=self.peers, own_host=self._own_host, clock=time.monotonic)
 
+    def _made_observer(self) -> Telemetry:
+        unmet = self.propagation.unmet
+        return Telemetry(self.recorder, self.afterwards, self._default, unmet=unmet)
+
     def has_called(self, cluster: str) -> bool:
         return self.recorder.has_called(cluster)
 
@@ -44,7 +51,7 @@ class Seen:
         """In a forked child: what was counted is the parent's."""
         self.afterwards.clear()
         self.recorder = self._made_recorder()
-        self.observer = Telemetry(self.recorder, self.afterwards, unmet=self.propagation.unmet)
+        self.observer = self._made_observer()
 
 
 def _tracing_of(engine: Engine, listener: str) -> Tracing | None:

@@ -3,12 +3,13 @@ from dataclasses import replace
 import pytest
 
 from meshlib import ConfigError
-from meshlib.model import HttpConnectionManager, Listener
+from meshlib.model import HttpConnectionManager, Listener, RouteConfiguration
 from meshlib.model.telemetry import AccessLog, FileAccessLog
 from meshlib.telemetry import access_log
 from meshlib.telemetry.audience import audience_of, default_audience
 
-QUIET = Listener(name="books", http=HttpConnectionManager())
+ROUTES = RouteConfiguration(name="books")
+QUIET = Listener(name="books", http=HttpConnectionManager(routes=ROUTES))
 
 
 def with_log(path, text="%RESPONSE_CODE%\n"):
