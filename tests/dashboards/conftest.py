@@ -1,95 +1,136 @@
-"""A real Prometheus, which scrapes often and forgets all with the test."""
+"""A small real mesh: a control plane with a CA, and three members that serve and call."""
 
-import asyncio
-import json
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import unused_port
 
-OFTEN = {"scrape_interval": "250ms", "scrape_timeout": "250ms"}
-PATIENCE = 30.0
+from meshlib import Mesh
+from meshlib.controlplane import ControlPlane
 
-Samples = list[dict[str, Any]]
-
-
-class Prometheus:
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session = session
-        self._url = url
-
-    async def ask(self, expression: str) -> Samples:
-        """The instant vector; an expression that Prometheus does not take is an error here."""
-        return await self._get("query", query=expression)
-
-    async def is_ready(self) -> bool:
-        async with self._session.get(f"{self._url}/-/ready") as answer:
-            return answer.status == 200
-
-    async def values(self, label: str, match: str) -> list[str]:
-        found = await self._get(f"label/{label}/values", **{"match[]": match})
-        return [str(value) for value in found]
-
-    async def _get(self, path: str, **parameters: str) -> Any:
-        async with self._session.get(f"{self._url}/api/v1/{path}", params=parameters) as answer:
-            told = await answer.json()
-        assert told["status"] == "success", f"{parameters}: {told}"
-        data = told["data"]
-        return data["result"] if isinstance(data, dict) else data
-
-    async def until(self, question: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while not await question():  # noqa: ASYNC110 - it has no way to call back
-                await asyncio.sleep(0.1)
+HOST = "127.0.0.1"
+SERVICES = {"details": "http", "reviews": "grpc", "productpage": "http"}
+SHOW = "/bookinfo.Reviews/Show"
 
 
-Scraping = Callable[[Sequence[str]], AbstractAsyncContextManager[Prometheus]]
+def service(name: str, protocol: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"selector": {"app": name}, "ports": [{"name": protocol, "port": 9080}]},
+    }
+
+
+MANIFESTS = [service(name, protocol) for name, protocol in SERVICES.items()]
+SLOW = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "VirtualService",
+    "metadata": {"name": "productpage"},
+    "spec": {
+        "hosts": ["productpage"],
+        "http": [{"route": [{"destination": {"host": "productpage"}}], "timeout": "30s"}],
+    },
+}
+
+
+@dataclass
+class SmallMesh:
+    """``targets``: what a Prometheus is to scrape; the control plane is the first of them."""
+
+    plane: ControlPlane
+    targets: list[str]
+    session: aiohttp.ClientSession
+    show: Callable[[bytes], Any]
+
+    def __post_init__(self) -> None:
+        self._edits = cycle(([*MANIFESTS, SLOW], MANIFESTS))
+
+    async def live(self) -> None:
+        """An edit, and calls of every kind."""
+        await self.plane.apply(next(self._edits))
+        for path in ("fine", "fine", "missing", "broken"):
+            async with self.session.get(f"http://details:9080/{path}") as answer:
+                await answer.read()
+        for wanted in (b"OK", b"NOT_FOUND", b"UNAVAILABLE"):
+            try:
+                await self.show(wanted)
+            except grpc.aio.AioRpcError as error:
+                assert error.code().name == wanted.decode()  # noqa: PT017
+
+
+Starting = Callable[[], AbstractAsyncContextManager[SmallMesh]]
 
 
 @pytest.fixture
-def prometheus(tmp_path: Path) -> Scraping:
-    """``async with prometheus(["127.0.0.1:15020"]) as asked``: ended with the block."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("there is no Prometheus here")
-
+def small_mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Starting:
     @asynccontextmanager
-    async def scraping(targets: Sequence[str]) -> AsyncIterator[Prometheus]:
-        running = _started(program, targets, tmp_path)
-        try:
-            url = await asyncio.to_thread(_address, running)
-            async with aiohttp.ClientSession() as session:
-                asked = Prometheus(session, url)
-                await asked.until(asked.is_ready)
-                yield asked
-        finally:
-            running.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(running.communicate)
+    async def started() -> AsyncIterator[SmallMesh]:
+        socket = tmp_path / "ca.sock"
+        monkeypatch.setenv("MESHLIB_CA", f"unix:{socket}")
+        plane = ControlPlane(
+            MANIFESTS, listen=f"{HOST}:0", admin=f"{HOST}:0", ca=tmp_path / "ca", ca_socket=socket
+        )
+        async with plane, AsyncExitStack() as rest:
+            targets = [plane.admin_address]
 
-    return scraping
+            async def join(name: str) -> Mesh:
+                targets.append(f"{HOST}:{unused_port()}")
+                mesh = Mesh(name, version="v1", control_plane=plane.address, admin=targets[-1])
+                await rest.enter_async_context(mesh)
+                await mesh.aready()
+                return mesh
+
+            await rest.enter_async_context(details(await join("details")))
+            await rest.enter_async_context(reviews(await join("reviews")))
+            page = await join("productpage")
+            session = await rest.enter_async_context(page.aiohttp.session())
+            channel = await rest.enter_async_context(page.grpc.aio_channel("reviews:9080"))
+            yield SmallMesh(plane, targets, session, channel.unary_unary(SHOW))
+
+    return started
 
 
-def _started(program: str, targets: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
-    config = folder / "prometheus.yml"
-    jobs = [{"job_name": "mesh", "static_configs": [{"targets": list(targets)}]}]
-    config.write_text(json.dumps({"global": OFTEN, "scrape_configs": jobs}))
-    command = [program, f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
-    command += ["--web.listen-address=127.0.0.1:0", "--log.format=json"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE)
+@asynccontextmanager
+async def details(mesh: Mesh) -> AsyncIterator[None]:
+    async def answer(request: web.Request) -> web.Response:
+        status = {"/fine": 200, "/broken": 503}.get(request.path, 404)
+        return web.Response(status=status, text=request.path)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    mesh.aiohttp.setup(app)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = mesh.aiohttp.site(runner, host=HOST, port=0)
+    await site.start()
+    await mesh.aregister(site.port)
+    yield
+    await runner.cleanup()
 
 
-def _address(running: subprocess.Popen[bytes]) -> str:
-    """Where it listens, as its log says."""
-    assert running.stderr is not None
-    for line in running.stderr:
-        told = json.loads(line)
-        if told.get("msg") == "Listening on":
-            return f"http://{told['address']}"
-    sys.exit("Prometheus did not start")
+@asynccontextmanager
+async def reviews(mesh: Mesh) -> AsyncIterator[None]:
+    async def show(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        if request != b"OK":
+            await context.abort(grpc.StatusCode[request.decode()])
+        return request
+
+    server = grpc.aio.server(interceptors=mesh.grpc.aio_server_interceptors())
+    handler = grpc.method_handlers_generic_handler(
+        "bookinfo.Reviews", {"Show": grpc.unary_unary_rpc_method_handler(show)}
+    )
+    server.add_generic_rpc_handlers((handler,))
+    port = mesh.grpc.add_port(server, f"{HOST}:0")
+    await server.start()
+    await mesh.aregister(port)
+    yield
+    await server.stop(None)

@@ -63,7 +63,7 @@ def is_here() -> bool:
 
 @asynccontextmanager
 async def scraping(targets: Sequence[str], folder: Path) -> AsyncIterator[Prometheus]:
-    """It scrapes these ``host:port`` and keeps what it learns in the folder, until the block ends.
+    """It scrapes ``host:port`` s and keeps what it learns in the folder, until the block ends.
 
     Raises :class:`RuntimeError` where it does not start.
     """
