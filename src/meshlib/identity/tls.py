@@ -28,10 +28,14 @@ class PeerRefusedError(ssl.SSLCertVerificationError):
 
 
 class CheckedObject(ssl.SSLObject):
-    """``shown``: the chain that the peer showed, in PEM; ``asked``: the name that it asked for."""
+    """``shown``: the chain that the peer showed, in PEM; ``asked``: the name that it asked for.
+
+    ``spiffe_id``: who the peer has proven to be, where who checks it notes that.
+    """
 
     shown = b""
     asked = ""
+    spiffe_id = ""
 
     def do_handshake(self) -> None:
         super().do_handshake()

@@ -21,6 +21,7 @@ def hand_over(
     """Let the application have the response, and hear of its end exactly once."""
     connection = answer.connection
     if connection is None:  # small bodies came along with the headers
+        _count(delivery.record, answer.content)
         runtime.finish(steps)
         return
     tail = _Tail(runtime, steps, delivery.record, answer.content)
@@ -52,11 +53,13 @@ class _Tail:
             return
         if self.timer is not None:
             self.timer.cancel()
+        _count(self._record, self._content)
         self._runtime.end(steps, self._ended())
 
     def __del__(self) -> None:
         # The loop was closed over an open response: nobody called.
         if self._steps is not None:
+            _count(self._record, self._content)
             self._runtime.drop(self._steps)
 
     def _ended(self) -> Failure | None:
@@ -70,6 +73,12 @@ class _Tail:
         failure = Failure(cause, str(error), native=error)
         error.mesh = self._record.report(failure)  # type: ignore[attr-defined]
         return failure
+
+
+def _count(record: CallRecord, content: StreamReader) -> None:
+    meter = record.request.meter
+    if meter is not None:
+        meter.response_bytes = content.total_bytes
 
 
 def _expire(answer: ClientResponse, record: CallRecord) -> None:

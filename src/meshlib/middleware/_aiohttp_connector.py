@@ -8,14 +8,16 @@ import aiohttp
 from aiohttp import ClientRequest
 from aiohttp.client_proto import ResponseHandler
 
-from ..dataplane import UpstreamEndpoint
-from ..identity.tls import CheckedContext
+from ..dataplane import Meter, UpstreamEndpoint
+from ..identity.tls import CheckedContext, CheckedObject
 from ..model import Cluster, TcpKeepalive
 from ._drive import Runtime
 from ._terms import Term, cluster_of, term_of
 
 ENDPOINT = "meshlib_endpoint"
 """Where a native request carries the endpoint that it is sent to."""
+METER = "meshlib_meter"
+"""Where it carries what is counted of its call."""
 
 
 class MeshConnector(aiohttp.TCPConnector):
@@ -31,6 +33,18 @@ class MeshConnector(aiohttp.TCPConnector):
         self._fresh: WeakSet[ClientRequest] = WeakSet()
         self._terms: WeakKeyDictionary[ResponseHandler, Term] = WeakKeyDictionary()
         self._idle: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: Any,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as its base class has it
+    ) -> Any:
+        connection = await super().connect(req, traces, timeout)
+        endpoint: UpstreamEndpoint | None = req.__dict__.get(ENDPOINT)
+        if endpoint is not None and endpoint.secured_by is not None:
+            _identify(connection.transport, req.__dict__[METER])
+        return connection
 
     async def _create_connection(
         self,
@@ -92,6 +106,13 @@ class MeshConnector(aiohttp.TCPConnector):
         fresh = req in self._fresh
         self._fresh.discard(req)
         return not fresh
+
+
+def _identify(transport: Any, meter: Meter) -> None:
+    """Who answers, as the handshake of the connection has proven it."""
+    peer = None if transport is None else transport.get_extra_info("ssl_object")
+    meter.secured = isinstance(peer, CheckedObject)
+    meter.server_principal = peer.spiffe_id if isinstance(peer, CheckedObject) else ""
 
 
 def _is_outdated(key: Any) -> bool:

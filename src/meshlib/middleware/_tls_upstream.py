@@ -199,6 +199,7 @@ class UpstreamSecurity:
                 raise PeerRefusedError(str(refused)) from refused
             if not test(leaf):
                 raise PeerRefusedError(f"{leaf.spiffe_id} answers, who is not the one to call")
+            connection.spiffe_id = leaf.spiffe_id
 
         return check
 

@@ -21,6 +21,7 @@ from ..dataplane import (
     Effect,
     Failure,
     Finish,
+    Meter,
     Outcome,
     Race,
     RateLimitVerdict,
@@ -38,11 +39,12 @@ from ..dataplane.upstream.transport import transport_of
 from ..identity.credentials import IdentityError
 from ._aiohttp_beside import MIRRORED_BODY, Hedge, mirror
 from ._aiohttp_body import hand_over
-from ._aiohttp_connector import ENDPOINT, MeshConnector
+from ._aiohttp_connector import ENDPOINT, METER, MeshConnector
 from ._aiohttp_deadline import announce
 from ._aiohttp_errors import MeshTimeoutError, cause_of, error_of
 from ._aiohttp_made import make_response, respond
 from ._aiohttp_message import NativeRequest, NativeResponse, changed, is_replayable
+from ._aiohttp_meter import count_request, uncounted
 from ._deadline import INCOMING
 from ._drive import Runtime
 from ._override import OVERRIDE
@@ -72,6 +74,7 @@ def client_middleware(runtime: Runtime) -> Middleware:
             req.url = call.url
             req.server_hostname = call.server_hostname
             req.headers = call.headers
+            uncounted(req)
             if call.trusts is not None:
                 req._ssl = call.trusts  # noqa: SLF001 - see _secure
         answer = call.answer if call.hedge is None else call.settle(delivery)
@@ -136,6 +139,8 @@ class _Call:
         body = req.body
         if type(body) is not bytes:
             request.replayable = is_replayable(body)
+        request.meter = Meter()
+        runtime.propagation.begin(request, foreign=runtime.engine.is_foreign(target))
         self.steps: Steps[Outcome] = runtime.outbound(request)
 
     def _carry(self, *, foreign: bool) -> None:
@@ -249,7 +254,10 @@ class _Call:
         except IdentityError as missing:
             return Failure(Cause.CONNECT, str(missing))
         when = None if send.timeout is None else self._req.loop.time() + send.timeout
+        meter, clock = send.request.meter, self._runtime.clock
+        assert meter is not None
         while True:
+            count_request(self._req, meter, clock)
             try:
                 if when is None:
                     answer = await self._handler(self._req)
@@ -261,9 +269,21 @@ class _Call:
                     continue
                 return self._failure(error)
             self.answer = answer
+            meter.response_began = clock()
+            meter.response_bytes = answer.content.total_bytes
             return NativeResponse(answer)
 
     def _aim(self, send: Send) -> None:
+        self._point(send)
+        meter = send.request.meter
+        if meter is not None and meter.trace is not None:
+            self._req.headers = headers = self._req.headers.copy()
+            traced = meter.trace.attempt(send)
+            for name, _ in traced:
+                headers.popall(name, None)
+            headers.extend(traced)
+
+    def _point(self, send: Send) -> None:
         """Point aiohttp's request to the endpoint; ``Host`` and ``resp.url`` stay logical."""
         req, endpoint, request = self._req, send.endpoint, send.request
         if endpoint is None:
@@ -275,7 +295,7 @@ class _Call:
         authority = self.url.authority
         if endpoint is not None:
             authority = endpoint.key
-            req.__dict__[ENDPOINT] = endpoint
+            req.__dict__[ENDPOINT], req.__dict__[METER] = endpoint, request.meter
             if endpoint.secured_by is not None or self.trusts is not None:
                 scheme = self._secure(endpoint, scheme)
         # Without the slash, what a rewrite has left would be read as more of the authority.
@@ -346,6 +366,9 @@ class _Call:
     async def answer_for(self, delivery: Deliver) -> ClientResponse:
         """What the mesh answers by itself: a response or an exception."""
         self.discard()
+        meter = self._request.meter
+        assert meter is not None
+        meter.response_bytes = _length(delivery.outcome, self._req.method)
         self._runtime.finish(self.steps)
         match delivery.outcome:
             case Response() as response:
@@ -354,3 +377,8 @@ class _Call:
                 return await make_response(response, self._req)
             case Failure() as failure:
                 raise error_of(failure, delivery.record)
+
+
+def _length(outcome: Outcome, method: str) -> int:
+    """The body of what the mesh answers by itself."""
+    return len(outcome.body) if isinstance(outcome, Response) and method != "HEAD" else 0

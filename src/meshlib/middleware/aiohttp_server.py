@@ -15,6 +15,7 @@ from ..dataplane import (
     Cause,
     Connection,
     Deliver,
+    Effect,
     Failure,
     Outcome,
     Race,
@@ -38,6 +39,7 @@ from ._aiohttp_message import (
     lower_case,
     source_of,
 )
+from ._aiohttp_meter import Late, count_response, count_writing, is_plain, metered
 from ._aiohttp_peek import peek
 from ._aiohttp_shown import cloned, shown, target_of, url_of
 from ._drive import Runtime
@@ -56,6 +58,8 @@ PARSES_IN_C = http_parser.HttpRequestParser is not http_parser.HttpRequestParser
 MISREAD = "aiohttp reads requests without its C extension, too leniently to judge them by policies"
 RECORD = web.RequestKey("meshlib_record", object)
 """Where a request keeps what is known of its call, until its headers are sent."""
+LATE = web.RequestKey("meshlib_late", Late)
+"""Where a request keeps the end of its call, when that comes with the end of the response."""
 ROUTED = web.RequestKey("meshlib_routed", bool)
 """This one was routed anew."""
 
@@ -79,6 +83,7 @@ def server_middleware(runtime: Runtime) -> Middleware:
         receipt = _deadline.receive(runtime, incoming.deadline)
         if LISTENER in runtime.engine.listeners or runtime.guards:
             incoming.connection = _connection(runtime, request)
+        incoming.meter = metered(request, runtime.clock)
         steps = runtime.inbound(incoming, _marks(request))
         try:
             effect = runtime.step(steps, None)
@@ -88,7 +93,7 @@ def server_middleware(runtime: Runtime) -> Middleware:
                     outcome = await _served(
                         runtime, shown(request, incoming, effect.request), handler, effect.request
                     )
-                    effect = runtime.conclude(steps, outcome)
+                    effect = _ended(runtime, steps, request, effect.request, outcome)
                 elif type(effect) is ReadBody:
                     effect = runtime.step(steps, await peek(request, effect.limit))
                 else:
@@ -99,9 +104,32 @@ def server_middleware(runtime: Runtime) -> Middleware:
             raise
         finally:
             _deadline.release(receipt)
-        return _reply(runtime, steps, effect)
+        return _reply(runtime, steps, request, effect)
 
     return mesh
+
+
+def _ended(
+    runtime: Runtime, steps: Steps[Outcome], native: web.Request, served: Request, outcome: Outcome
+) -> Effect:
+    """The handler has returned: the call ends now, or when its response has been written."""
+    meter, response = served.meter, outcome.native
+    assert meter is not None
+    meter.request_bytes = native.content.total_bytes
+    if isinstance(response, web.StreamResponse):
+        if is_plain(response):
+            count_response(native, response, meter)
+        elif not response.prepared:
+            return _late(runtime, steps, native, outcome)
+    elif response is not None:
+        return _late(runtime, steps, native, outcome)
+    return runtime.conclude(steps, outcome)
+
+
+def _late(runtime: Runtime, steps: Steps[Outcome], native: web.Request, outcome: Outcome) -> Effect:
+    effect = runtime.step(steps, outcome)
+    native[LATE] = Late(runtime, steps)
+    return effect
 
 
 async def _routed_anew(request: web.Request, path: str) -> web.StreamResponse:
@@ -115,6 +143,8 @@ async def _routed_anew(request: web.Request, path: str) -> web.StreamResponse:
     finally:
         if RECORD in again:
             request[RECORD] = again[RECORD]  # the response is prepared for the one that came
+        if LATE in again:
+            request[LATE] = again[LATE]
 
 
 def _marks(request: web.Request) -> Sequence[HttpFilter]:
@@ -134,13 +164,21 @@ def _both(marks: Sequence[HttpFilter], more: Sequence[HttpFilter]) -> Sequence[H
 
 
 async def respond(request: web.Request, response: web.StreamResponse) -> None:
-    """Let the caller see the headers that the configuration wants it to see."""
+    """Let the caller see the headers that the configuration wants it to see, and count."""
     record = request.get(RECORD)
-    if isinstance(record, CallRecord) and record.respond is not None:
+    if not isinstance(record, CallRecord):
+        return
+    if record.respond is not None:
         before = lower_case(response)
         shown = changed(response.headers, before, record.respond(before))
         response.headers.clear()
         response.headers.extend(shown)
+    meter, late = record.request.meter, request.get(LATE)
+    assert meter is not None
+    if not is_plain(response):
+        count_writing(request, response, meter)
+    if late is not None:
+        late.prepared(request, response, meter)
 
 
 def _connection(runtime: Runtime, request: web.Request) -> Connection:
@@ -199,15 +237,26 @@ async def _answer(request: web.Request, handler: Handler) -> Outcome:
         return Response(500, native=error)
 
 
-def _reply(runtime: Runtime, steps: Steps[Outcome], deliver: Deliver) -> web.StreamResponse:
+def _reply(
+    runtime: Runtime, steps: Steps[Outcome], request: web.Request, deliver: Deliver
+) -> web.StreamResponse:
     outcome = deliver.outcome
     native = outcome.native
     if isinstance(native, Exception):  # HTTPException is both
         raise native
     if isinstance(native, web.StreamResponse):
         return native
-    runtime.finish(steps)  # the mesh answers by itself
-    change = deliver.record.respond
+    made, meter = _made(outcome, deliver.record), deliver.record.request.meter
+    assert meter is not None
+    meter.request_bytes = request.content.total_bytes
+    count_response(request, made, meter)
+    runtime.finish(steps)
+    return made
+
+
+def _made(outcome: Outcome, record: CallRecord) -> web.Response:
+    """What the mesh answers by itself."""
+    change = record.respond
     match outcome:
         case Response(status=status, headers=headers, body=body):
             shown = CIMultiDict(headers if change is None else change(headers))
