@@ -11,6 +11,7 @@ import grpc.aio
 
 from ._drive import Runtime
 from ._grpc_aio_kinds import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
+from ._grpc_bare import aio_insecure_channel, aio_secure_channel
 from ._grpc_methods import Methods, MultiCallable
 from ._grpc_pool import Options, Pool, authority_in
 from ._grpc_request import Drafting
@@ -153,8 +154,8 @@ class Channel(Methods, grpc.aio.Channel):
         self, target: str, options: Options, credentials: grpc.ChannelCredentials | None
     ) -> grpc.aio.Channel:
         if credentials is None:
-            return grpc.aio.insecure_channel(target, list(options), self._compression)
-        return grpc.aio.secure_channel(target, credentials, list(options), self._compression)
+            return aio_insecure_channel(target, list(options), self._compression)
+        return aio_secure_channel(target, credentials, list(options), self._compression)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """The best state of the channels to endpoints."""

@@ -10,6 +10,7 @@ import grpc
 from ..dataplane import Send
 from ._drive import Runtime
 from ._grpc_attempt import Attempt, StreamingAttempt, connectivity
+from ._grpc_bare import insecure_channel, secure_channel
 from ._grpc_call import blocking
 from ._grpc_kinds import StreamStreamCall, StreamUnaryFuture, UnaryFuture, UnaryStreamCall
 from ._grpc_methods import Methods, MultiCallable
@@ -158,8 +159,8 @@ class Channel(Methods, grpc.Channel):
         self, target: str, options: Options, credentials: grpc.ChannelCredentials | None
     ) -> grpc.Channel:
         if credentials is None:
-            return grpc.insecure_channel(target, list(options), self._compression)
-        return grpc.secure_channel(target, credentials, list(options), self._compression)
+            return insecure_channel(target, list(options), self._compression)
+        return secure_channel(target, credentials, list(options), self._compression)
 
     def member(self, send: Send) -> Member[grpc.Channel]:
         if self._closed:

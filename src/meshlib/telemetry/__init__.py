@@ -2,5 +2,6 @@
 
 from .metrics import Recorder
 from .propagation import Propagation
+from .setup import Exports, setup
 
-__all__ = ["Propagation", "Recorder"]
+__all__ = ["Exports", "Propagation", "Recorder", "setup"]

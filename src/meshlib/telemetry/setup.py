@@ -1,0 +1,166 @@
+"""``meshlib.telemetry.setup()``: OpenTelemetry for a program that has not set it up itself."""
+
+import os
+import threading
+from dataclasses import dataclass
+from importlib import import_module
+from socket import gethostname
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError, Problem
+from .metrics.members import MEMBERS
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+
+GRPC = "grpc"
+HTTP = "http/protobuf"
+PACKAGES = {
+    GRPC: "opentelemetry-exporter-otlp-proto-grpc",
+    HTTP: "opentelemetry-exporter-otlp-proto-http",
+}
+ROOMS = {
+    GRPC: "opentelemetry.exporter.otlp.proto.grpc",
+    HTTP: "opentelemetry.exporter.otlp.proto.http",
+}
+PATHS = {"trace": "/v1/traces", "metric": "/v1/metrics"}
+CLASSES = {"trace": "OTLPSpanExporter", "metric": "OTLPMetricExporter"}
+SIGNALS = {"trace": "TRACES", "metric": "METRICS"}
+
+
+@dataclass(frozen=True, slots=True)
+class Exports:
+    """What :func:`setup` did. ``traces`` and ``metrics``: it is ours that are exported by OTLP."""
+
+    traces: bool = False
+    metrics: bool = False
+
+
+_lock = threading.Lock()
+_done: Exports | None = None
+
+
+def setup(
+    service_name: str | None = None,
+    endpoint: str | None = None,
+    *,
+    namespace: str | None = None,
+    version: str | None = None,
+    protocol: str | None = None,
+    headers: dict[str, str] | None = None,
+    attributes: dict[str, str] | None = None,
+) -> Exports:
+    """Send traces and metrics of this process by OTLP, as ``OTEL_*`` variables say.
+
+    What is given here counts more than the variables: ``OTEL_SERVICE_NAME``,
+    ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_PROTOCOL`` (``grpc``, or
+    ``http/protobuf``), ``OTEL_EXPORTER_OTLP_HEADERS``, ``OTEL_RESOURCE_ATTRIBUTES``;
+    ``OTEL_TRACES_SAMPLER`` samples, ``OTEL_TRACES_EXPORTER=none`` and
+    ``OTEL_METRICS_EXPORTER=none`` leave one of both out, ``OTEL_SDK_DISABLED=true`` everything.
+    The service is the mesh's own (``MESHLIB_SERVICE``, ``_NAMESPACE``, ``_VERSION``) where nothing
+    else is said. A provider that the program has set stays; a second call changes nothing.
+
+    Raises :class:`ConfigError` where the exporter's package is missing.
+    """
+    global _done  # noqa: PLW0603 - OpenTelemetry's providers are global, too
+    with _lock:
+        if _done is None:
+            if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+                _done = Exports()
+            else:
+                named = _named(service_name, namespace, version, attributes or {})
+                asked = _Asked(endpoint, protocol, headers)
+                _done = _set_up(named, asked)
+        return _done
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    endpoint: str | None
+    protocol: str | None
+    headers: dict[str, str] | None
+
+    def protocol_of(self, kind: str) -> str:
+        said = (
+            self.protocol
+            or os.environ.get(f"OTEL_EXPORTER_OTLP_{SIGNALS[kind]}_PROTOCOL")
+            or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+            or GRPC
+        ).strip()
+        if said not in ROOMS:
+            where = "OTEL_EXPORTER_OTLP_PROTOCOL" if self.protocol is None else "protocol"
+            raise ConfigError(Problem(where, f"{said!r} is neither {GRPC!r} nor {HTTP!r}"))
+        return said
+
+    def exporter(self, kind: str) -> Any:
+        """The exporter, which knows the other variables by itself."""
+        protocol = self.protocol_of(kind)
+        try:
+            room = import_module(f"{ROOMS[protocol]}.{kind}_exporter")
+        except ImportError as missing:
+            words = f"{PACKAGES[protocol]} is not installed; pip install {PACKAGES[protocol]}"
+            raise ConfigError(Problem("meshlib.telemetry.setup", words)) from missing
+        given: dict[str, Any] = {}
+        if self.endpoint is not None:
+            of_http = protocol == HTTP
+            given["endpoint"] = (
+                self.endpoint.rstrip("/") + PATHS[kind] if of_http else self.endpoint
+            )
+        if self.headers is not None:
+            given["headers"] = self.headers
+        return getattr(room, CLASSES[kind])(**given)
+
+
+def _named(
+    service: str | None, namespace: str | None, version: str | None, more: dict[str, str]
+) -> dict[str, str]:
+    """What the program is called; variables of OpenTelemetry's count more than the mesh's."""
+    said = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    known = {pair.partition("=")[0].strip() for pair in said.split(",")}
+    if os.environ.get("OTEL_SERVICE_NAME"):
+        known.add("service.name")
+    own = {
+        "service.name": (service, "MESHLIB_SERVICE"),
+        "service.namespace": (namespace, "MESHLIB_NAMESPACE"),
+        "service.version": (version, "MESHLIB_VERSION"),
+    }
+    made = dict(more)
+    for name, (given, variable) in own.items():
+        value = given or ("" if name in known else os.environ.get(variable, ""))
+        if value:
+            made[name] = value
+    return made
+
+
+def _is_wanted(kind: str) -> bool:
+    variable = f"OTEL_{SIGNALS[kind]}_EXPORTER"
+    said = os.environ.get(variable, "").strip() or "otlp"
+    if said not in {"otlp", "none"}:
+        raise ConfigError(Problem(variable, f"{said!r} is neither 'otlp' nor 'none'"))
+    return said == "otlp"
+
+
+def _set_up(named: dict[str, str], asked: _Asked) -> Exports:
+    from opentelemetry import trace
+    from opentelemetry.sdk.resources import Resource
+
+    own: dict[str, str | int] = {"host.name": gethostname(), "process.pid": os.getpid(), **named}
+    resource = Resource.create(dict(own))
+    traces = _is_wanted("trace") and isinstance(
+        trace.get_tracer_provider(), trace.ProxyTracerProvider
+    )
+    if traces:
+        trace.set_tracer_provider(_provider(resource, asked))
+    MEMBERS.want()
+    return Exports(traces=traces)
+
+
+def _provider(resource: "Resource", asked: _Asked) -> "TracerProvider":
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    exporter = asked.exporter("trace")
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
