@@ -2,6 +2,7 @@ import hashlib
 import json
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from meshlib.identity.authority import Authority
 from meshlib.identity.keys import load_key_file
+from meshlib.identity.spiffe import SpiffeId
 from meshlib.identity.store import FolderStore
 from meshlib.identity.tokens import JoinTokens
 
@@ -132,6 +135,27 @@ def test_what_is_revoked_is_shown_until_it_is_undone(made, run):
     assert run("ca", "revoke", REVIEWS, "--undo").output == f"{REVIEWS} is believed again\n"
     assert json.loads(run("ca", "show", "-o", "json").output)["revoked"] == ["abc"]
     assert run("ca", "revoke", "nobody").exit_code == 1
+
+
+def test_who_revokes_a_serial_hears_whose_it_is(made, run):
+    issued = json.loads(run("ca", "issue", "--id", REVIEWS, "--out", "c", "-o", "json").output)
+    said = run("ca", "revoke", issued["serial"]).output
+    assert said.startswith(f"{issued['serial']} is revoked; it is of {REVIEWS}\n")
+    assert f"Next: meshlib ca revoke {REVIEWS}, if its other certificates" in said
+
+
+def test_who_revokes_a_serial_that_nobody_knows_hears_what_that_does_not_stop(made, run):
+    said = run("ca", "revoke", "abc").output
+    assert said.startswith("abc is revoked; whose it is is not known here")
+    assert "revoke the SPIFFE id" in said
+
+
+def test_renewals_that_are_revoked_with_a_certificate_are_counted(made, run):
+    authority, now = Authority(FolderStore("ca")), time.time()
+    first = authority.issue(SpiffeId.parse(REVIEWS), now)
+    authority.issue(SpiffeId.parse(REVIEWS), now, renewed=f"{first.serial:x}")
+    said = run("ca", "revoke", f"{first.serial:x}").output
+    assert "is revoked, and so are 1 of its renewals; it is of" in said
 
 
 def test_the_roots_are_shown_with_what_is_to_become_of_them(made, run):

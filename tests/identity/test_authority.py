@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from meshlib.identity.authority import Authority
+from meshlib.identity.authority import Authority, Revoked
 from meshlib.identity.credentials import IdentityError, UntrustedError
 from meshlib.identity.journal import NAME, REMEMBERED, Journal
 from meshlib.identity.keys import load_key, private_pem
@@ -253,7 +253,7 @@ def test_an_old_root_keeps_no_key(folder, now):
 
 def test_a_revoked_id_gets_no_new_leaf_until_it_is_readmitted(authority, reviews, now):
     svid = authority.issue(reviews, now)
-    assert authority.revoke(str(reviews), now) == str(reviews)
+    assert authority.revoke(str(reviews), now) == Revoked(str(reviews))
     with pytest.raises(IdentityError, match="is revoked"):
         authority.issue(reviews, now)
     with pytest.raises(UntrustedError, match="is revoked"):
@@ -276,6 +276,30 @@ def test_a_revoked_serial_is_denied_in_any_spelling_and_forgotten_when_it_is_dea
     authority.revoke(str(reviews), now)
     authority.revoke("1", now + REMEMBERED)
     assert authority.revoked == {str(reviews), "1"}
+
+
+def test_a_serial_is_revoked_with_all_that_it_was_renewed_by(authority, reviews, now):
+    """Else whoever stole a key renews in time, and is believed for ever."""
+    first = authority.issue(reviews, now)
+    second = authority.issue(reviews, now + 10, renewed=f"{first.serial:x}")
+    third = authority.issue(reviews, now + 20, renewed=f"{second.serial:x}")
+    other = authority.issue(reviews, now)
+    done = authority.revoke(f"{first.serial:x}", now + 30)
+    more = tuple(sorted(f"{one.serial:x}" for one in (second, third)))
+    assert done == Revoked(f"{first.serial:x}", str(reviews), more)
+    assert authority.revoked == {f"{one.serial:x}" for one in (first, second, third)}
+    assert f"{other.serial:x}" not in authority.revoked
+
+
+def test_who_was_revoked_a_moment_ago_renews_nothing(folder, reviews, now):
+    serving = Authority.create(folder, DOMAIN, now)
+    svid = serving.issue(reviews, now)
+    Authority(FolderStore(folder.folder)).revoke(f"{svid.serial:x}", now)
+    with pytest.raises(IdentityError, match="is revoked"):
+        serving.issue(reviews, now, renewed=f"{svid.serial:x}")
+    Authority(FolderStore(folder.folder)).revoke(str(reviews), now)
+    with pytest.raises(IdentityError, match="is revoked"):
+        serving.issue(reviews, now)
 
 
 @pytest.mark.parametrize("name", ["", "0", "xyz", "spiffe://A/b", "http://a/b"])

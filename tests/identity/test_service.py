@@ -144,6 +144,21 @@ async def test_a_certificate_that_is_believed_no_more_is_not_renewed(ca):
     assert (code, "revoked" in said) == (grpc.StatusCode.UNAUTHENTICATED, True)
 
 
+async def test_a_certificate_is_revoked_with_those_that_it_was_renewed_by(ca):
+    ca.caller = ca.member(REVIEWS)
+    (leaf, *_) = await ca.ask()
+    renewed = f"{x509.load_pem_x509_certificate(leaf).serial_number:x}"
+    done = ca.authority.revoke(ca.caller.leaf.serial, time.time())
+    assert (done.owner, done.more) == (str(REVIEWS), (renewed,))
+
+
+async def test_a_certificate_by_a_join_token_renews_none(ca):
+    (leaf, *_) = await ca.ask(token=ca.token())
+    serial = f"{x509.load_pem_x509_certificate(leaf).serial_number:x}"
+    done = ca.authority.revoke(serial, time.time())
+    assert (done.owner, done.more) == (str(REVIEWS), ())
+
+
 async def test_a_revoked_id_is_given_no_new_certificate(ca):
     ca.caller = ca.member(REVIEWS)
     ca.authority.revoke(str(REVIEWS), time.time())

@@ -15,7 +15,7 @@ from ..errors import MeshError
 from ._output import example, output_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from ..identity.authority import Authority
+    from ..identity.authority import Authority, Revoked
     from ..identity.slots import Slot
     from ..identity.spiffe import SpiffeId
 
@@ -192,13 +192,35 @@ def rotate(folder: Path, output: str, *, emergency: bool) -> None:
 @click.option("--undo", is_flag=True, help="Believe it again.")
 @output_option()
 def revoke(name: str, folder: Path, output: str, *, undo: bool) -> None:
-    """Deny a certificate by its serial number, or an id and all that it has."""
+    """Deny a certificate by its serial number, or an id and all that it has.
+
+    With a certificate those are denied that it was renewed by, and those that it renewed.
+    """
     authority = _open(folder)
-    known = authority.readmit(name) if undo else authority.revoke(name, _now())
+    if undo:
+        known = authority.readmit(name)
+        _say(output, {"name": known, "revoked": False}, f"{known} is believed again")
+        return
+    done = authority.revoke(name, _now())
     _say(
         output,
-        {"name": known, "revoked": not undo},
-        f"{known} is {'believed again' if undo else 'revoked'}",
+        {"name": done.name, "revoked": True, "id": done.owner or None, "more": list(done.more)},
+        _told(done),
+    )
+
+
+def _told(done: "Revoked") -> str:
+    if "://" in done.name:
+        return f"{done.name} is revoked"
+    if not done.owner:
+        return (
+            f"{done.name} is revoked; whose it is is not known here, so neither is what it was "
+            "renewed by\nNext: revoke the SPIFFE id, if that is to be stopped"
+        )
+    more = f", and so are {len(done.more)} of its renewals" if done.more else ""
+    return (
+        f"{done.name} is revoked{more}; it is of {done.owner}\n"
+        f"Next: meshlib ca revoke {done.owner}, if its other certificates are not to be believed"
     )
 
 

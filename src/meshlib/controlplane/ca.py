@@ -110,7 +110,7 @@ class Ca(MembersOnly):
         if leaf.serial in self.authority.revoked or self._wall() >= leaf.not_after:
             raise IdentityError(f"the certificate that {found} shows is revoked or expired")
         LOG.info("issued a key and certificate to %s by SDS", found)
-        return self.authority.issue(found, self._wall())
+        return self.authority.issue(found, self._wall(), renewed=leaf.serial)
 
     def watch(self, changed: Callable[[], None]) -> None:
         self.service.watch(changed)

@@ -15,6 +15,7 @@ from .certificates import ends, make_leaf, pem, roots_of, starts
 from .credentials import Bundle, Credentials, IdentityError, Svid
 from .journal import NAME, Journal, new_name, revocable
 from .keys import PublicKey, new_key, private_pem
+from .ledger import Ledger
 from .slot_files import SlotFiles
 from .slots import (
     BACKDATE,
@@ -46,6 +47,15 @@ class Issued:
     serial: int
 
 
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """``owner``: the id of a serial, "" where it is not known; ``more`` serials of its line."""
+
+    name: str
+    owner: str = ""
+    more: tuple[str, ...] = ()
+
+
 class Authority:
     """Safe from any thread, and beside other programs on the same store.
 
@@ -58,6 +68,7 @@ class Authority:
         self._store = store
         self._lock = RLock()
         self._files = SlotFiles(store)
+        self._ledger = Ledger(store)
         self._seen: object = None
         self._journal = self._read()
 
@@ -141,10 +152,12 @@ class Authority:
         now: float,
         ttl: float = DEFAULT_TTL,
         hosts: Sequence[str] = (),
+        renewed: str = "",
     ) -> Issued:
         """A leaf for the owner of this key; it ends no later than what signs it.
 
-        ``hosts`` are for those alone who run the CA: whoever asks may not name itself.
+        ``hosts`` are for those alone who run the CA: whoever asks may not name itself. ``renewed``
+        is the serial of the living leaf by which it is asked for.
         """
         self.check_askable(spiffe_id, ttl)
         with self._lock:
@@ -154,12 +167,23 @@ class Authority:
         if not starts(issuer[0]) <= now < end:
             raise IdentityError("the CA's own certificate is not valid now; is the clock right?")
         leaf = make_leaf(public_key, spiffe_id, issuer, start, end, hosts)
+        self._record(f"{leaf.serial_number:x}", spiffe_id, end, now, renewed)
         return Issued(
             certificate_chain=pem(leaf) + pem(issuer[0]),
             not_before=starts(leaf),
             not_after=ends(leaf),
             serial=leaf.serial_number,
         )
+
+    def _record(
+        self, serial: str, spiffe_id: SpiffeId, end: float, now: float, renewed: str
+    ) -> None:
+        """Whoever revokes at this moment has either heard of the new one, or it is not given."""
+        with self._writing():
+            for name in (renewed, str(spiffe_id)):
+                if name in self._journal.revoked:
+                    raise IdentityError(f"{name} is revoked")
+            self._ledger.record(serial, str(spiffe_id), end, now, renewed)
 
     def check_askable(self, spiffe_id: SpiffeId, ttl: float = DEFAULT_TTL) -> None:
         """Whether there may be a leaf for it at all; else :class:`IdentityError`."""
@@ -178,10 +202,11 @@ class Authority:
         now: float,
         ttl: float = DEFAULT_TTL,
         hosts: Sequence[str] = (),
+        renewed: str = "",
     ) -> Svid:
         """A new key and its leaf, for somebody who cannot make keys."""
         key = new_key()
-        issued = self.sign(key.public_key(), spiffe_id, now, ttl, hosts)
+        issued = self.sign(key.public_key(), spiffe_id, now, ttl, hosts, renewed)
         return Svid(
             spiffe_id=str(spiffe_id),
             certificate_chain=issued.certificate_chain,
@@ -191,12 +216,18 @@ class Authority:
             serial=issued.serial,
         )
 
-    def revoke(self, name: str, now: float) -> str:
-        """A serial is denied until it is dead; an id until :meth:`readmit`, without new leaves."""
+    def revoke(self, name: str, now: float) -> Revoked:
+        """A serial is denied until it is dead, and so is all that was renewed by it; an id until
+        :meth:`readmit`, without new leaves."""
         known = revocable(name)
         with self._writing():
-            self._write(self._journal.with_revoked(known, now))
-        return known
+            family = self._ledger.of_line(known, now)
+            more = tuple(sorted(one.serial for one in family if one.serial != known))
+            journal = self._journal
+            for one in (known, *more):
+                journal = journal.with_revoked(one, now)
+            self._write(journal)
+            return Revoked(known, self._ledger.owner(known), more)
 
     def readmit(self, name: str) -> str:
         known = revocable(name)

@@ -9,7 +9,7 @@ from .credentials import IdentityError
 LARGEST = 1024 * 1024
 
 
-def read_private_file(path: Path, *, follow: bool = True) -> bytes:
+def read_private_file(path: Path, largest: int = LARGEST, *, follow: bool = True) -> bytes:
     """What is in a file that its owner alone may read; else :class:`IdentityError`.
 
     The open file is looked at, not its name, so nothing can be exchanged in between.
@@ -25,11 +25,11 @@ def read_private_file(path: Path, *, follow: bool = True) -> bytes:
             raise IdentityError(f"{path}: not a file")
         check_private(found, path)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(LARGEST + 1)
+            content = file.read(largest + 1)
     finally:
         os.close(descriptor)
-    if len(content) > LARGEST:
-        raise IdentityError(f"{path}: more than {LARGEST} bytes")
+    if len(content) > largest:
+        raise IdentityError(f"{path}: more than {largest} bytes")
     return content
 
 
@@ -43,6 +43,16 @@ def check_private(found: os.stat_result, path: Path) -> None:
         raise IdentityError(
             f"{path}: mode {mode:04o} lets others at it\nNext: chmod {wanted} {path}"
         )
+
+
+def append_private_file(path: Path, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        check_private(os.fstat(descriptor), path)
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
 
 
 def write_private_file(path: Path, content: bytes) -> None:

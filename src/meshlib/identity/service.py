@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from ..clock import Clock
-from .authenticators import Asking, Authenticator, Caller
+from .authenticators import Asking, Authenticator, ByCertificate, Caller
 from .authority import Authority
 from .ca_messages import (
     CERTIFICATES,
@@ -129,7 +129,8 @@ class CaService:
         chain: tuple[bytes, ...] = ()
         try:
             wanted, kind = await self._identify(caller, metadata_of(call))
-            chain, serial = self._signed(wanted, message)
+            renewed = caller.leaf.serial if caller.leaf and kind == ByCertificate.kind else ""
+            chain, serial = self._signed(wanted, message, renewed)
             log.info("issued %s, serial %x, to %s by %s", wanted, serial, caller.address, kind)
         except Refusal as refusal:
             log.warning("refused to %s: %s", caller.address, refusal)
@@ -153,7 +154,9 @@ class CaService:
         said = f"nothing says who asks for a certificate (known are: {kinds})"
         raise Refusal(grpc.StatusCode.UNAUTHENTICATED, said)
 
-    def _signed(self, wanted: SpiffeId, message: bytes) -> tuple[tuple[bytes, ...], int]:
+    def _signed(
+        self, wanted: SpiffeId, message: bytes, renewed: str
+    ) -> tuple[tuple[bytes, ...], int]:
         try:
             request = decode_request(message)
             key = parse_csr(request.csr).public_key
@@ -168,7 +171,7 @@ class CaService:
         except IdentityError as error:
             raise Refusal(grpc.StatusCode.PERMISSION_DENIED, str(error)) from error
         try:
-            issued = self._authority.sign(key, wanted, self._wall(), ttl)
+            issued = self._authority.sign(key, wanted, self._wall(), ttl, (), renewed)
         except IdentityError as error:
             raise Refusal(grpc.StatusCode.UNAVAILABLE, str(error)) from error
         # All roots as the last one: Istio's agents take it for the file of roots.

@@ -8,9 +8,15 @@ from threading import RLock
 from typing import Protocol
 
 from .credentials import IdentityError
-from .private_files import check_private, read_private_file, write_private_file
+from .private_files import (
+    append_private_file,
+    check_private,
+    read_private_file,
+    write_private_file,
+)
 
 LOCK = ".lock"
+LARGEST = 64 * 1024 * 1024
 
 
 class Store(Protocol):
@@ -19,6 +25,9 @@ class Store(Protocol):
     def read(self, name: str) -> bytes | None: ...
 
     def write(self, name: str, content: bytes) -> None: ...
+
+    def append(self, name: str, content: bytes) -> None:
+        """At the end of the file; a program that ends may leave a part of it."""
 
     def remove(self, name: str) -> None: ...
 
@@ -45,11 +54,15 @@ class FolderStore:
     def read(self, name: str) -> bytes | None:
         self._check()
         path = self.folder / name
-        return read_private_file(path, follow=False) if os.path.lexists(path) else None
+        return read_private_file(path, LARGEST, follow=False) if os.path.lexists(path) else None
 
     def write(self, name: str, content: bytes) -> None:
         self._check()
         write_private_file(self.folder / name, content)
+
+    def append(self, name: str, content: bytes) -> None:
+        self._check()
+        append_private_file(self.folder / name, content)
 
     def remove(self, name: str) -> None:
         (self.folder / name).unlink(missing_ok=True)
@@ -103,6 +116,9 @@ class MemoryStore:
     def write(self, name: str, content: bytes) -> None:
         self._writes += 1
         self._files[name] = (content, self._writes)
+
+    def append(self, name: str, content: bytes) -> None:
+        self.write(name, (self.read(name) or b"") + content)
 
     def remove(self, name: str) -> None:
         self._files.pop(name, None)
