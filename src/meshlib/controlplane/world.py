@@ -20,11 +20,12 @@ if TYPE_CHECKING:  # manifests build a World, so they cannot be needed to define
         ZoneAwareLoadBalancerSetting,
     )
     from .manifests.manifest import Manifest
-    from .manifests.mesh_config import MeshConfig
+    from .manifests.mesh_config import DefaultProviders, MeshConfig, ProxyTracing
     from .manifests.peer_authentication import PeerAuthentication
     from .manifests.request_authentication import RequestAuthentication
     from .manifests.service import Service
     from .manifests.service_entry import ServiceEntry
+    from .manifests.telemetry import Telemetry
     from .manifests.traffic_policy import DefaultTrafficPolicy, TcpKeepalive
     from .manifests.virtual_service import VirtualService
 
@@ -61,6 +62,11 @@ class MeshSettings:
     trust_domain_aliases: tuple[str, ...] = ()
     enable_auto_mtls: bool = True
     extension_providers: tuple["ExtensionProvider", ...] = ()
+    access_log_file: str = ""
+    access_log_format: str = ""
+    access_log_encoding: str = "TEXT"
+    tracing: "ProxyTracing | None" = None
+    default_providers: "DefaultProviders | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +86,7 @@ class World:
     peer_authentications: tuple["Manifest[PeerAuthentication]", ...] = ()
     request_authentications: tuple["Manifest[RequestAuthentication]", ...] = ()
     authorization_policies: tuple["Manifest[AuthorizationPolicy]", ...] = ()
+    telemetries: tuple["Manifest[Telemetry]", ...] = ()
     mesh_config: MeshSettings = MeshSettings()
     mesh_manifest: "Manifest[MeshConfig] | None" = None
     remarks: tuple["Finding", ...] = ()
@@ -96,3 +103,4 @@ class World:
         yield from self.peer_authentications
         yield from self.request_authentications
         yield from self.authorization_policies
+        yield from self.telemetries

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from ..compile.providers import asked_service
 from ..compile.services import registry
 from ..manifests.authorization_policy import AuthorizationPolicy, Operation, Rule
 from ..manifests.finding import (
@@ -47,10 +46,11 @@ def _waypoints(
 
 def _provider(policy: Manifest[AuthorizationPolicy], world: World) -> Iterator[Finding]:
     asked = policy.spec.provider
-    known = {one.name for one in world.mesh_config.extension_providers}
+    providers = world.mesh_config.extension_providers
+    known = {one.name for one in providers if one.authorizer is not None}
     if asked is not None and asked.name not in known:
         place = policy.place_of("provider", "name")
-        said = f"no extensionProvider {asked.name!r} is in the MeshConfig"
+        said = f"no extensionProvider {asked.name!r} that can be asked is in the MeshConfig"
         yield Finding(UNKNOWN_PROVIDER, "error", place, str(policy), said)
 
 
@@ -61,7 +61,9 @@ def _providers(world: World) -> Iterator[Finding]:
         return
     known = {(service.host, port.number) for service in registry(world) for port in service.ports}
     for index, one in enumerate(world.mesh_config.extension_providers):
-        said = asked_service(one)
+        said = one.authorizer
+        if said is None:
+            continue
         host = said.service.rpartition("/")[2].lower()
         place = manifest.place_of("extensionProviders", index)
         if (host, said.port) not in known:

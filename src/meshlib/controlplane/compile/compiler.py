@@ -17,6 +17,7 @@ from .servers import server_listeners
 from .services import MeshService
 from .sidecar import inbound_of, outbound_listeners
 from .tables import port_table
+from .telemetry import Tellings
 from .view import View
 
 MAX_SCOPES = 1000
@@ -94,11 +95,12 @@ def _gathered(
     port_tables: list[model.RouteConfiguration],
     before: model.Snapshot,
 ) -> model.Snapshot:
+    tellings = Tellings(view)
     listeners: dict[str, model.Listener] = {}
     for piece in pieces:
         for listener in piece.listeners:
             listeners.setdefault(listener.name, listener)
-    listeners.update((one.name, one) for one in server_listeners(view, guard))
+    listeners.update((one.name, one) for one in server_listeners(view, guard, tellings))
     tables = [table for piece in pieces for table in piece.tables] + port_tables
     clusters = [passthrough(view.mesh)]
     clusters += [cluster for piece in pieces for cluster in piece.clusters]
@@ -113,7 +115,7 @@ def _gathered(
         listeners[listener.name] = listener
         clusters += cluster
     return model.gather(
-        listeners=[_kept(listener, before.listeners) for listener in listeners.values()],
+        listeners=[_kept(tellings.told(one), before.listeners) for one in listeners.values()],
         routes=tables,
         clusters=[_kept(cluster, before.clusters) for cluster in clusters],
         endpoints=[one for piece in pieces for one in piece.endpoints],

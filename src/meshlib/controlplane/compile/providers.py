@@ -8,7 +8,6 @@ from ...model.authn import ExtAuthz, GrpcAuthorization, HttpAuthorization, Reque
 from ..manifests.extension_provider import (
     EnvoyExtAuthzHttp,
     ExtAuthzProvider,
-    ExtensionProvider,
     IncludeRequestBody,
 )
 from .names import cluster_name
@@ -23,17 +22,13 @@ def providers_of(view: View) -> Mapping[str, ExtAuthz]:
     """By name. One whose service is not known here is missing: whoever needs it is denied."""
     found: dict[str, ExtAuthz] = {}
     for one in view.mesh.extension_providers:
-        said = asked_service(one)
+        said = one.authorizer
+        if said is None:
+            continue
         host = said.service.rpartition("/")[2].lower()
         service = view.service(host)
         if service is not None and service.is_known and service.port(said.port) is not None:
             found[one.name] = _ext_authz(said, host)
-    return found
-
-
-def asked_service(provider: ExtensionProvider) -> ExtAuthzProvider:
-    found = provider.envoy_ext_authz_grpc or provider.envoy_ext_authz_http
-    assert found is not None, "checked when it was read"
     return found
 
 

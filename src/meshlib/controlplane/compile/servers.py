@@ -8,14 +8,15 @@ from ... import model
 from ..manifests.common import is_ip
 from .guarding import Guard
 from .inbound import SERVED, bare_inbound, inbound_listener, inbound_to
+from .telemetry import NOTHING, Tellings
 from .view import View
 
 BY_TEMPLATE = re.compile(r"(?:(?:^|/)inbound/|[?&]xds\.resource\.listening_address=)([^/?&]+)$")
 
 
-def server_listeners(view: View, guard: Guard) -> Iterator[model.Listener]:
+def server_listeners(view: View, guard: Guard, tellings: Tellings) -> Iterator[model.Listener]:
     own = inbound_listener(view)
-    if own is None and guard.is_needed:
+    if own is None and (guard.is_needed or tellings.server != NOTHING):
         own = bare_inbound(view.mesh)
     if own is not None:
         yield guard.at_all(own)

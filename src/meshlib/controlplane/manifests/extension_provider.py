@@ -1,11 +1,12 @@
-"""``extensionProviders`` of the MeshConfig: services that CUSTOM policies ask."""
+"""``extensionProviders`` of the MeshConfig: whom CUSTOM policies ask, and who is told of calls."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
 from .piece import Count, Duration, Flaw, Piece, Port, Text
+from .telemetry_provider import EnvoyFileAccessLog, EnvoyOtelAls, OpenTelemetry, Prometheus
 
 Status = Annotated[str, msgspec.Meta(min_length=3, max_length=3)]
 
@@ -47,18 +48,46 @@ class EnvoyExtAuthzHttp(ExtAuthzProvider, frozen=True):
     headers_to_downstream_on_allow: tuple[str, ...] = ()
 
 
-class ExtensionProvider(Piece, frozen=True):
-    """The kinds of tracing and logging are another floor's, and not read yet."""
+KINDS = (
+    *("envoy_ext_authz_grpc", "envoy_ext_authz_http", "opentelemetry", "prometheus"),
+    *("envoy_file_access_log", "envoy_otel_als", "envoy_http_als", "envoy_tcp_als", "zipkin"),
+    *("lightstep", "datadog", "stackdriver", "opencensus", "skywalking"),
+)
+TRACERS = ("zipkin", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking")
+"""Kinds whose spans are not made here."""
+LOGGERS = ("envoy_http_als", "envoy_tcp_als", "stackdriver")
+"""Kinds whose logs are not written here."""
+Opaque = dict[str, Any]
+"""Of a kind that nothing here speaks to: accepted, and told to have no effect."""
 
+
+class ExtensionProvider(Piece, frozen=True):
     name: Text
     envoy_ext_authz_grpc: EnvoyExtAuthzGrpc | None = None
     envoy_ext_authz_http: EnvoyExtAuthzHttp | None = None
-    NOT_YET = frozenset(
-        {"zipkin", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking"}
-        | {"opentelemetry", "prometheus", "envoyFileAccessLog", "envoyHttpAls", "envoyTcpAls"}
-        | {"envoyOtelAls", "sds"}
-    )
+    opentelemetry: OpenTelemetry | None = None
+    prometheus: Prometheus | None = None
+    envoy_file_access_log: EnvoyFileAccessLog | None = None
+    envoy_otel_als: EnvoyOtelAls | None = None
+    envoy_http_als: Opaque | None = None
+    envoy_tcp_als: Opaque | None = None
+    zipkin: Opaque | None = None
+    lightstep: Opaque | None = None
+    datadog: Opaque | None = None
+    stackdriver: Opaque | None = None
+    opencensus: Opaque | None = None
+    skywalking: Opaque | None = None
+    NOT_YET = frozenset({"sds"})
+
+    @property
+    def authorizer(self) -> ExtAuthzProvider | None:
+        return self.envoy_ext_authz_grpc or self.envoy_ext_authz_http
+
+    @property
+    def kind(self) -> str:
+        """Which of them it is, as a name of a field."""
+        return next((kind for kind in KINDS if getattr(self, kind) is not None), "")
 
     def rules(self) -> Iterator[Flaw]:
-        if (self.envoy_ext_authz_grpc is None) is (self.envoy_ext_authz_http is None):
-            yield Flaw((), "exactly one of envoyExtAuthzGrpc and envoyExtAuthzHttp is needed")
+        if sum(getattr(self, kind) is not None for kind in KINDS) != 1:
+            yield Flaw((), "exactly one kind of provider is needed")

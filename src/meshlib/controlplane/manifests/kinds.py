@@ -13,11 +13,15 @@ from .piece import Piece
 from .request_authentication import RequestAuthentication
 from .service import Service
 from .service_entry import ServiceEntry
+from .telemetry import Telemetry
 from .virtual_service import VirtualService
 
 NETWORKING = "networking.istio.io"
 SECURITY = "security.istio.io"
+TELEMETRY = "telemetry.istio.io"
 ISTIO_VERSIONS = ("v1", "v1beta1", "v1alpha3")
+VERSIONS = {"": ("v1",), TELEMETRY: ("v1", "v1alpha1")}
+"""Where they are others than Istio's."""
 
 SUPPORTED: dict[str, tuple[str, type[Piece]]] = {
     "VirtualService": (NETWORKING, VirtualService),
@@ -29,12 +33,13 @@ SUPPORTED: dict[str, tuple[str, type[Piece]]] = {
     "PeerAuthentication": (SECURITY, PeerAuthentication),
     "RequestAuthentication": (SECURITY, RequestAuthentication),
     "AuthorizationPolicy": (SECURITY, AuthorizationPolicy),
+    "Telemetry": (TELEMETRY, Telemetry),
     "Service": ("", Service),
     "MeshConfig": ("mesh.istio.io", MeshConfig),
 }
 
 OTHER_ISTIO = frozenset(
-    {"Sidecar", "WorkloadGroup", "ProxyConfig", "Telemetry"} | {"WasmPlugin", "TrafficExtension"}
+    {"Sidecar", "WorkloadGroup", "ProxyConfig"} | {"WasmPlugin", "TrafficExtension"}
 )
 
 KUBERNETES_CORE = frozenset(
@@ -64,4 +69,4 @@ def version_is_known(kind: str, api_version: Any) -> bool:
     wanted, _ = SUPPORTED[kind]
     if kind == "MeshConfig":
         return group == wanted or not api_version
-    return group == wanted and version in (ISTIO_VERSIONS if wanted else ("v1",))
+    return group == wanted and version in VERSIONS.get(wanted, ISTIO_VERSIONS)

@@ -95,6 +95,7 @@ class Loading:
             peer_authentications=of("PeerAuthentication"),
             request_authentications=of("RequestAuthentication"),
             authorization_policies=of("AuthorizationPolicy"),
+            telemetries=of("Telemetry"),
             mesh_config=MeshSettings() if config is None else config.spec.settings,
             mesh_manifest=config,
             remarks=tuple(f for f in self.findings if f.severity != "error"),

@@ -1,16 +1,18 @@
 """Istio's MeshConfig: what of it the mesh acts on."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from ...model import PathWithEscapedSlashesAction
 from ..world import KEEP_UNCHANGED, MeshSettings
-from .extension_provider import ExtensionProvider
+from .extension_provider import ExtensionProvider, Opaque
 from .http_policies import HTTPRetry
 from .load_balancer import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
-from .piece import Duration, Flaw, Piece, Text
+from .piece import Count, Duration, Flaw, Piece, Text
+from .telemetry import CustomTag, PerCent
+from .telemetry_provider import LogFormat, unwritable
 from .traffic_policy import DefaultTrafficPolicy, H2UpgradePolicy, TcpKeepalive
 
 
@@ -35,6 +37,46 @@ class MeshTLS(Piece, frozen=True):
     NOT_YET = frozenset({"ecdhCurves", "cipherSuites"})
 
 
+class ProxyTracing(Piece, frozen=True):
+    """Of spans where no Telemetry says otherwise; whom they go to is the program's own affair."""
+
+    sampling: PerCent | None = None
+    custom_tags: dict[str, CustomTag] = msgspec.field(default_factory=dict)
+    max_path_tag_length: Count | None = None
+    enable_istio_tags: bool | None = None
+    zipkin: Opaque | None = None
+    lightstep: Opaque | None = None
+    datadog: Opaque | None = None
+    stackdriver: Opaque | None = None
+    open_census_agent: Opaque | None = None
+    NOT_YET = frozenset({"tlsSettings"})
+
+    @property
+    def collectors(self) -> tuple[str, ...]:
+        kinds = ("zipkin", "lightstep", "datadog", "stackdriver", "open_census_agent")
+        return tuple(kind for kind in kinds if getattr(self, kind) is not None)
+
+
+class ProxyConfig(Piece, frozen=True):
+    tracing: ProxyTracing | None = None
+    NOT_YET = frozenset(
+        {"configPath", "binaryPath", "serviceCluster", "drainDuration", "discoveryAddress"}
+        | {"statsdUdpAddress", "proxyAdminPort", "controlPlaneAuthPolicy", "customConfigFile"}
+        | {"statNameLength", "concurrency", "proxyBootstrapTemplatePath", "interceptionMode"}
+        | {"envoyAccessLogService", "envoyMetricsService", "proxyMetadata", "runtimeValues"}
+        | {"statusPort", "extraStatTags", "gatewayTopology", "terminationDrainDuration"}
+        | {"meshId", "readinessProbe", "proxyStatsMatcher", "holdApplicationUntilProxyStarts"}
+        | {"caCertificatesPem", "image", "privateKeyProvider", "proxyHeaders"}
+        | {"fileFlushInterval", "fileFlushMinSizeKb", "statsCompression", "tracingServiceName"}
+    )
+
+
+class DefaultProviders(Piece, frozen=True):
+    tracing: tuple[Text, ...] = ()
+    metrics: tuple[Text, ...] = ()
+    access_logging: tuple[Text, ...] = ()
+
+
 class MeshConfig(Piece, frozen=True):
     """``path_normalization`` unset: paths are left as they are but where policies judge by them."""
 
@@ -57,11 +99,17 @@ class MeshConfig(Piece, frozen=True):
     enable_auto_mtls: bool = True
     extension_providers: tuple[ExtensionProvider, ...] = ()
     mesh_mtls: MeshTLS | None = msgspec.field(default=None, name="meshMTLS")
+    access_log_file: str = ""
+    access_log_format: str = ""
+    access_log_encoding: Literal["TEXT", "JSON"] = "TEXT"
+    enable_tracing: bool | None = None
+    default_config: ProxyConfig | None = None
+    default_providers: DefaultProviders = DefaultProviders()
     NOT_YET = frozenset(
-        {"accessLogEncoding", "accessLogFile", "accessLogFormat", "ca", "caCertificates"}
-        | {"certificates", "configSources", "defaultConfig", "defaultProviders"}
+        {"ca", "caCertificates"}
+        | {"certificates", "configSources"}
         | {"disableEnvoyListenerLog", "discoverySelectors"}
-        | {"enableEnvoyAccessLogService", "enablePrometheusMerge", "enableTracing"}
+        | {"enableEnvoyAccessLogService", "enablePrometheusMerge"}
         | {"inboundClusterStatName", "inboundTrafficPolicy"}
         | {"ingressClass", "ingressControllerMode", "ingressSelector", "ingressService"}
         | {"outboundClusterStatName", "protocolDetectionTimeout", "proxyHttpPort"}
@@ -76,6 +124,18 @@ class MeshConfig(Piece, frozen=True):
             if name in names[:index]:
                 at = ("extensionProviders", index, "name")
                 yield Flaw(at, f"provider {name!r} exists already")
+        if self.access_log_encoding == "TEXT":
+            yield from unwritable(self.access_log_format, "accessLogFormat")
+        elif self.access_log_format:
+            yield from _unwritable_json(self.access_log_format)
+
+    @property
+    def tracing(self) -> ProxyTracing | None:
+        """``None`` where calls are not traced but for the sake of a Telemetry."""
+        said = None if self.default_config is None else self.default_config.tracing
+        if self.enable_tracing is None:
+            return said
+        return (said or ProxyTracing()) if self.enable_tracing else None
 
     @property
     def settings(self) -> MeshSettings:
@@ -103,4 +163,19 @@ class MeshConfig(Piece, frozen=True):
             trust_domain_aliases=self.trust_domain_aliases,
             enable_auto_mtls=self.enable_auto_mtls,
             extension_providers=self.extension_providers,
+            access_log_file=self.access_log_file,
+            access_log_format=self.access_log_format,
+            access_log_encoding=self.access_log_encoding,
+            tracing=self.tracing,
+            default_providers=self.default_providers,
         )
+
+
+def _unwritable_json(text: str) -> Iterator[Flaw]:
+    try:
+        labels = msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as wrong:
+        yield Flaw(("accessLogFormat",), f"is not a JSON object: {wrong}")
+        return
+    for flaw in LogFormat(labels=labels).rules():
+        yield Flaw(("accessLogFormat",), flaw.message)

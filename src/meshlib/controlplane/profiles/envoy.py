@@ -27,6 +27,7 @@ from ...model import (
 from ..compile.inbound import INBOUND
 from .downgrade import Downgrade, Report
 from .envoy_security import rooted, with_issuers
+from .envoy_telemetry import envoy_telemetry
 from .overriding import with_overrides
 
 AS_ENVOY = "for Envoy"
@@ -47,6 +48,7 @@ def for_envoy(snapshot: Snapshot, report: Report) -> Snapshot:
         http = listener.http
         if isinstance(http.routes, RouteConfiguration):
             http = replace(http, routes=table(http.routes))
+        http = envoy_telemetry(http, f"listeners/{name}", report)
         listeners[name], asked = with_issuers(replace(listener, http=http), report)
         issuers |= {one.name: one for one in asked}
     return replace(

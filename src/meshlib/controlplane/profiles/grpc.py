@@ -6,7 +6,7 @@ from dataclasses import replace
 from ...model import Eds, HttpConnectionManager, OriginalDst, RouteConfiguration, Snapshot, Static
 from ..compile.inbound import INBOUND
 from ..node import ClientKind
-from .downgrade import Report
+from .downgrade import Report, report_ignored
 from .grpc_clusters import grpc_cluster
 from .grpc_filters import grpc_filters
 from .grpc_routes import grpc_table
@@ -57,8 +57,11 @@ def _http(
     *,
     is_server: bool,
 ) -> HttpConnectionManager:
-    filters = grpc_filters(http.http_filters, f"listeners/{listener}", report, is_server=is_server)
+    where = f"listeners/{listener}"
+    filters = grpc_filters(http.http_filters, where, report, is_server=is_server)
+    said = ("access_log", bool(http.access_log)), ("tracing", http.tracing is not None)
+    report_ignored(where, said, "gRPC", report)
     routes = http.routes
     if isinstance(routes, RouteConfiguration):
         routes = grpc_table(routes, gone, report)
-    return replace(http, routes=routes, http_filters=filters)
+    return replace(http, routes=routes, http_filters=filters, access_log=(), tracing=None)

@@ -1,0 +1,97 @@
+"""``extensionProviders`` of the MeshConfig that are told of calls."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ...model.format import FormatError
+from ...model.log_format import parse_log_format
+from .piece import Count, Duration, Flaw, Piece, Port, Text
+
+
+class LogFormat(Piece, frozen=True):
+    """``labels`` are the fields of lines in JSON."""
+
+    text: str = ""
+    labels: dict[str, Any] | None = None
+
+    def rules(self) -> Iterator[Flaw]:
+        if self.text and self.labels is not None:
+            yield Flaw((), "only one of text and labels may be set")
+        yield from unwritable(self.text, "text")
+        for name, value in (self.labels or {}).items():
+            for path, text in _texts(value):
+                yield from unwritable(text, "labels", name, *path)
+
+
+def unwritable(text: str, *path: str | int) -> Iterator[Flaw]:
+    """Why a format of access logs is refused, if it is."""
+    try:
+        parse_log_format(text)
+    except FormatError as wrong:
+        yield Flaw(path, str(wrong))
+
+
+def _texts(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, str):
+        yield (), value
+    elif isinstance(value, dict):
+        for name, held in value.items():
+            yield from (((str(name), *path), text) for path, text in _texts(held))
+    elif isinstance(value, list | tuple):
+        for index, held in enumerate(value):
+            yield from (((index, *path), text) for path, text in _texts(held))
+
+
+class EnvoyFileAccessLog(Piece, frozen=True):
+    path: Text
+    log_format: LogFormat | None = None
+    omit_empty_values: bool = False
+
+
+class Collector(Piece, frozen=True):
+    """A service that is told; ``namespace/host`` or a host."""
+
+    service: Text
+    port: Port
+
+    @property
+    def host(self) -> str:
+        return self.service.rpartition("/")[2].lower()
+
+
+class EnvoyOtelAls(Collector, frozen=True):
+    log_name: str = ""
+    log_format: LogFormat | None = None
+    NOT_YET = frozenset({"filterStateObjectsToLog"})
+
+
+class OtelHttp(Piece, frozen=True):
+    path: Text
+    timeout: Duration | None = None
+    NOT_YET = frozenset({"headers"})
+
+
+class OtelGrpc(Piece, frozen=True):
+    timeout: Duration | None = None
+    NOT_YET = frozenset({"initialMetadata"})
+
+
+class OpenTelemetry(Collector, frozen=True):
+    """``resource_detectors`` and ``dynatrace_sampler`` are for proxies alone."""
+
+    max_tag_length: Count | None = None
+    http: OtelHttp | None = None
+    grpc: OtelGrpc | None = None
+    resource_detectors: dict[str, Any] = msgspec.field(default_factory=dict)
+    dynatrace_sampler: dict[str, Any] = msgspec.field(default_factory=dict)
+    service_attribute_enrichment: str = ""
+
+    def rules(self) -> Iterator[Flaw]:
+        if self.http is not None and self.grpc is not None:
+            yield Flaw((), "only one of http and grpc may be set")
+
+
+class Prometheus(Piece, frozen=True):
+    """Metrics are there to be scraped in any case."""
