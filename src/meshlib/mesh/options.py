@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from ..errors import ConfigError, Problem
 from ..identity.credentials import IdentityError
 from ..identity.spiffe import SpiffeId
 from ..model import Locality
+from .admin_options import admin_options
 from .start_policy import MAX_AGE, start_policy
 
 MTLS_MODES = ("auto", "strict", "off")
@@ -24,7 +25,8 @@ Bootstrap = str | Path | Mapping[str, Any]
 class Options:
     """At most one of ``config``, ``control_plane`` and ``bootstrap`` is set.
 
-    ``trusted_gateways``: the SPIFFE ids whose ``x-forwarded-*`` headers are believed.
+    ``metrics`` ``None``: wanted where somebody reads them. ``trusted_gateways``: the SPIFFE ids
+    whose ``x-forwarded-*`` headers are believed.
     """
 
     service: str = ""
@@ -44,6 +46,9 @@ class Options:
     on_no_config: str = "wait"
     runtime_layers: tuple[str, ...] = ()
     trusted_gateways: tuple[str, ...] = ()
+    admin: str = ""
+    admin_token: str = field(default="", repr=False)
+    metrics: bool | None = None
 
     @property
     def all_labels(self) -> dict[str, str]:
@@ -84,12 +89,13 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
     on_no_config: str | None = None,
     runtime_layers: Sequence[str] = (),
     trusted_gateways: Sequence[str] = (),
+    admin: str | None = None,
+    metrics: bool | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Options:
     """Arguments win over environment; an explicit source silences the environment's.
 
-    Raises :class:`ConfigError` for two sources at once, for a word that is none of the known, and
-    for what has not the form of a source.
+    Raises :class:`ConfigError` for two sources at once, and for what has not the form it needs.
     """
     sources = {"config": config, "control_plane": control_plane, "bootstrap": bootstrap}
     if not _is_one_given(sources):
@@ -110,6 +116,7 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
         runtime_layers=_layers(runtime_layers, environ),
         trusted_gateways=_gateways(trusted_gateways, environ),
         **start_policy(last_known_good, last_known_good_max_age, on_no_config, environ),
+        **admin_options(admin, metrics, environ),
     )
     _check(chosen)
     return chosen

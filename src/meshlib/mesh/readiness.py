@@ -19,3 +19,14 @@ def settled(engine: Engine, source: Source, targets: Sequence[str]) -> Callable[
     if targets:
         return lambda: all(engine.knows(target) for target in targets)
     return source.is_ready
+
+
+def unready(identity: Identity, source: Source | None) -> str:
+    """Why this member is not ready now; "" if it is."""
+    if source is None:
+        return "not started"
+    if not identity.is_ready(0):
+        return f"no identity yet: {identity.status().get('error') or 'no answer so far'}"
+    if not source.is_ready():
+        return f"no configuration yet: {source.status().get('error') or 'no answer so far'}"
+    return ""

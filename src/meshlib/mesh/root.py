@@ -5,23 +5,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from ..dataplane import Decision, decide
 from ..dataplane.inbound import LISTENER as INBOUND
 from ..middleware._deadline import INCOMING
-from ..middleware._drive import Runtime
 from ..telemetry.metrics import Recorder
 from ..telemetry.threads import install, uninstall
 from . import options as _options
 from .engine import engine_of
 from .forking import begin_anew_after_fork
 from .identity import identity_of
-from .native import NativeResources
 from .questions import request_for
-from .readiness import is_reached, settled
+from .readiness import is_reached, settled, unready
 from .registered import Registered
+from .runtime import runtime_of
 from .services import Services
 from .sources import Source, source_for
 from .telemetry import Seen
@@ -64,6 +62,11 @@ class Mesh:
     ``runtime_layers`` (else ``MESHLIB_RUNTIME_LAYERS``, with commas) are asked for by RTDS: what
     they say stands in for the fractions of routes, the later ones before the earlier ones.
 
+    ``admin`` (else ``MESHLIB_ADMIN``) is a ``host:port`` to show ``/metrics``, ``/healthz`` and
+    ``/readyz`` on; elsewhere than on loopback, ``MESHLIB_ADMIN_TOKEN`` must be set. ``metrics``
+    (else ``MESHLIB_METRICS``, "on" or "off"): peers tell each other who they are, which otherwise
+    they do where somebody reads metrics: by an admin port, or :func:`meshlib.telemetry.setup`.
+
     The constructor does no I/O and starts no thread: ``with mesh``, ``async with mesh``,
     :meth:`start` or the first call do. Safe from any thread and any number of event loops; a
     forked child begins anew by itself (as far as gRPC core allows: fork while no gRPC call is in
@@ -91,6 +94,8 @@ class Mesh:
         last_known_good_max_age: float | None = None,
         on_no_config: str | None = None,
         runtime_layers: Sequence[str] = (),
+        admin: str | None = None,
+        metrics: bool | None = None,
     ) -> None:
         self.options = _options.options(
             service=service,
@@ -109,11 +114,18 @@ class Mesh:
             last_known_good_max_age=last_known_good_max_age,
             on_no_config=on_no_config,
             runtime_layers=runtime_layers,
+            admin=admin,
+            metrics=metrics,
         )
+        self._assemble()
+        begin_anew_after_fork(self)
+
+    def _assemble(self) -> None:
         self._identity = identity_of(self.options)
         self._seen = Seen(self.options, self._identity.principal)
         self._engine = engine_of(self.options, self._seen.observer)
-        self._runtime = self._made_runtime()
+        parts = self.options, self._engine, self._identity, self._seen
+        self._runtime = runtime_of(*parts, start=self.start, want=self._want)
         self._services = Services(self._runtime)
         self._upkeep = Upkeep(
             self._engine, self._runtime, fit=self._identity.fit, traffic=self._seen.has_called
@@ -122,22 +134,7 @@ class Mesh:
         self._started, self._starting, self._registered = False, threading.Lock(), Registered()
         self._grpc: GrpcHooks | None = None
         self._aiohttp: AiohttpHooks | None = None
-        begin_anew_after_fork(self)
-
-    def _made_runtime(self) -> Runtime:
-        made = Runtime(
-            self._engine,
-            clock=time.monotonic,
-            sleep=time.sleep,
-            start=self.start,
-            want=self._want,
-            propagation=self._seen.propagation,
-            afterwards=self._seen.afterwards,
-        )
-        made.native, made.propagate_deadlines = NativeResources(), self.options.propagate_deadlines
-        made.credentials, made.mtls = self._identity.for_calls, self.options.mtls
-        made.security.secrets = self._identity.named
-        return made
+        self._seen.look(self._engine, self._runtime, self._identity, self._source_status)
 
     def _want(self, listener: str) -> None:
         if self._source is not None:
@@ -150,6 +147,15 @@ class Mesh:
     def recorder(self) -> Recorder:
         """What was counted of this member's calls."""
         return self._seen.recorder
+
+    def metrics(self) -> str:
+        """What is counted, as Prometheus reads it: for those who have an endpoint of their own."""
+        return self._seen.text()
+
+    @property
+    def admin_address(self) -> str | None:
+        """Where the admin port listens, as ``host:port``."""
+        return self._seen.admin_address
 
     # --- life ---
 
@@ -171,6 +177,7 @@ class Mesh:
             if self._runtime.serves:
                 source.want(INBOUND)
             install(INCOMING)
+            self._seen.start(lambda: unready(self._identity, self._source))
             self._started = True
 
     def ready(self, *targets: str, timeout: float = 5.0) -> bool:
@@ -224,6 +231,7 @@ class Mesh:
             started, self._started = self._started, False
         if started:
             uninstall()
+        self._seen.close()
         if source is not None:
             source.close()
         self._identity.close()
@@ -247,24 +255,14 @@ class Mesh:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.start)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     # --- hooks ---
@@ -363,6 +361,9 @@ class Mesh:
 
     # --- questions ---
 
+    def _source_status(self) -> dict[str, Any]:
+        return self._source.status() if self._source else {"kind": "not started"}
+
     def route(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Decision:
         """What would happen to this request now, and why; nothing is sent.
 
@@ -381,7 +382,7 @@ class Mesh:
             "namespace": self.options.namespace,
             "version": self._engine.snapshot.version,
             "listeners": sorted(self._engine.snapshot.listeners),
-            "source": self._source.status() if self._source else {"kind": "not started"},
+            "source": self._source_status(),
             "calls": self.recorder.snapshot(),
             "access": self._engine.access,
             "identity": self._identity.status(),

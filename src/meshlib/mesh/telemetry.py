@@ -3,17 +3,30 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..dataplane import Engine
+from ..exposition import TEXT, Metric, exposed
+from ..middleware._drive import Runtime
 from ..model.telemetry import Tracing
 from ..telemetry.audience import default_audience
 from ..telemetry.metrics import Recorder
+from ..telemetry.metrics.grpc import grpc_metrics
+from ..telemetry.metrics.istio import istio_metrics
+from ..telemetry.metrics.member import Facts, member_metrics
+from ..telemetry.metrics.members import MEMBERS
+from ..telemetry.metrics.pushes import PushToApply
+from ..telemetry.metrics.xds import xds_metrics
 from ..telemetry.observer import Telemetry
 from ..telemetry.propagation import Propagation
+from .identity import Identity
 from .options import Options
 from .workload import Workload
+
+if TYPE_CHECKING:
+    from .admin_port import AdminPort
 
 
 class Seen:
@@ -23,6 +36,10 @@ class Seen:
     """
 
     def __init__(self, options: Options, principal: Callable[[], str] = str) -> None:
+        self._options = options
+        self._admin: AdminPort | None = None
+        self._facts: Facts
+        self._pushed = PushToApply()
         self.workload = Workload(options)
         self.peers = self.workload.peers(principal)
         self.afterwards: deque[Callable[[], None]] = deque()
@@ -32,13 +49,81 @@ class Seen:
         self._default = default_audience(os.environ)
         self.observer = self._made_observer()
 
-    def introduce(self, engine: Engine) -> None:
-        """From now on, this member tells those it calls who it is, and those who ask."""
-        self.propagation.constant = engine.around.introduction = self.workload.introduction
+    def look(
+        self,
+        engine: Engine,
+        runtime: Runtime,
+        identity: Identity,
+        source: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """Where to find what is told besides calls."""
         self.propagation.configured = partial(_tracing_of, engine)
+        self._facts = Facts(
+            engine=engine,
+            lock=runtime.lock,
+            clock=time.monotonic,
+            source=source,
+            identity=identity.status,
+            plaintext=lambda: dict(runtime.security.inbound.callers),
+            push_to_apply=self._pushed.now,
+        )
+
+    def start(self, unready: Callable[[], str]) -> None:
+        """Metrics may be read from now on. ``unready``: why this member is not ready, if so."""
+        options = self._options
+        if options.metrics or (options.metrics is None and options.admin):
+            self._introduce()
+        MEMBERS.join(self)
+        if options.admin and self._admin is None:
+            from .admin_port import AdminPort
+
+            self._admin = AdminPort(
+                options.admin, options.admin_token, metrics=self.text, unready=unready
+            )
+        if self._admin is not None:
+            self._admin.start()
+
+    def close(self) -> None:
+        MEMBERS.leave(self)
+        if self._admin is not None:
+            self._admin.close()
+
+    @property
+    def admin_address(self) -> str | None:
+        return None if self._admin is None else self._admin.address
+
+    def introduce(self) -> None:
+        """Somebody reads the metrics of this process."""
+        if self._options.metrics is not False:
+            self._introduce()
+
+    def _introduce(self) -> None:
+        """From now on, this member tells those it calls who it is, and those who ask."""
+        engine = self._facts.engine
+        self.propagation.constant = engine.around.introduction = self.workload.introduction
+
+    def collect(self) -> list[Metric]:
+        recorder, facts = self.recorder, self._facts
+        return [
+            *istio_metrics(recorder),
+            *grpc_metrics(recorder),
+            *xds_metrics(facts.source()),
+            *member_metrics(recorder, facts),
+        ]
+
+    def text(self, content_type: str = TEXT) -> str:
+        return exposed(self.collect(), content_type)
 
     def _made_recorder(self) -> Recorder:
-        return Recorder(peers=self.peers, own_host=self._own_host, clock=time.monotonic)
+        return Recorder(
+            peers=self.peers,
+            own_host=self._own_host,
+            clock=time.monotonic,
+            applied=lambda at: self.afterwards.append(partial(self._note_push, at)),
+        )
+
+    def _note_push(self, at: float) -> None:
+        self._pushed.applied(at, self._facts.source().get("last_good_age"), time.monotonic())
 
     def _made_observer(self) -> Telemetry:
         unmet = self.propagation.unmet
@@ -50,6 +135,8 @@ class Seen:
     def begin_anew(self) -> None:
         """In a forked child: what was counted is the parent's."""
         self.afterwards.clear()
+        if self._admin is not None:
+            self._admin.begin_anew()
         self.recorder = self._made_recorder()
         self.observer = self._made_observer()
 

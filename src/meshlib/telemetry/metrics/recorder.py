@@ -7,6 +7,7 @@ is worked out when a call of it is seen for the first time.
 import logging
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...clock import Clock
@@ -56,8 +57,9 @@ class Known(NamedTuple):
 class Recorder:
     """An observer: runs under the mesh's lock, so it only counts.
 
-    ``own_host`` is the service of this member, as ``reviews.default.svc.cluster.local``. Readers
-    come from any thread, and see each number as it is at some moment.
+    ``own_host`` is the service of this member, as ``reviews.default.svc.cluster.local``.
+    ``applied`` hears when a configuration is in force; it runs under the lock, too. Readers come
+    from any thread, and see each number as it is at some moment.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Recorder:
         peers: Peers | None = None,
         own_host: str = "",
         clock: Clock = float,
+        applied: Callable[[float], None] | None = None,
         most: int = MOST,
     ) -> None:
         self.series: dict[tuple[Plan | None, Kind], Series] = {}
@@ -78,6 +81,7 @@ class Recorder:
         self.applied = 0
         self.applied_at: float | None = None
         self._clock = clock
+        self._tell_applied = applied
         self._peers: Peers = peers or Named()
         self._own_host = own_host
         self._most = most
@@ -194,6 +198,8 @@ class Recorder:
                 self.config = event
                 self.applied += 1
                 self.applied_at = self._clock()
+                if self._tell_applied is not None:
+                    self._tell_applied(self.applied_at)
             case EndpointEjected(cluster=cluster, reason=reason):
                 self.ejections[cluster, reason] += 1
             case _:

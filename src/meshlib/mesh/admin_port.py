@@ -1,0 +1,168 @@
+"""A port of a member's own, for those who run it: metrics, and whether it lives and is ready."""
+
+import hmac
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Any
+
+from ..exposition import wanted_format
+from .admin_options import LOOPBACK
+
+log = logging.getLogger("meshlib")
+
+OPEN = ("/healthz", "/readyz")
+"""What an orchestrator asks, which has no token."""
+PLAIN = "text/plain; charset=utf-8"
+PATIENCE = 10.0
+"""Seconds that a slow client may take."""
+LOOK = 0.1
+"""Seconds between two looks whether it is over."""
+
+Answer = tuple[int, str, str]
+"""Status, content type and body."""
+
+
+class AdminPort:
+    """``metrics`` makes the text in a format; ``unready`` says why not, "" when there is no reason.
+
+    A port that cannot be had is logged, and the member goes on without.
+    """
+
+    def __init__(
+        self,
+        listen: str,
+        token: str,
+        *,
+        metrics: Callable[[str], str],
+        unready: Callable[[], str],
+    ) -> None:
+        self._host, _, port = listen.rpartition(":")
+        self._port = int(port)
+        self._token = token
+        self._metrics = metrics
+        self._unready = unready
+        self._server: ThreadingHTTPServer | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def address(self) -> str | None:
+        """``host:port`` with the real port, while it listens."""
+        server = self._server
+        return None if server is None else f"{self._host}:{server.server_address[1]}"
+
+    def start(self) -> None:
+        if self._server is not None:
+            return
+        kind = _V6 if self._host.startswith("[") else _V4
+        try:
+            server = kind((self._host.strip("[]"), self._port), _Handler)
+        except OSError as error:
+            said = f"the admin port {self._host}:{self._port} cannot be had"
+            log.error("%s: %s", said, error)  # noqa: TRY400 - it needs no traceback
+            return
+        server.answer = self.answer
+        thread = threading.Thread(
+            target=server.serve_forever, args=(LOOK,), name="meshlib-admin", daemon=True
+        )
+        thread.start()
+        self._server, self._thread = server, thread
+
+    def close(self) -> None:
+        server, self._server = self._server, None
+        thread, self._thread = self._thread, None
+        if server is not None and thread is not None:
+            server.shutdown()
+            server.server_close()
+            thread.join(PATIENCE)
+
+    def begin_anew(self) -> None:
+        """In a forked child: the thread is the parent's, and so is the port."""
+        server, self._server, self._thread = self._server, None, None
+        if server is not None:
+            server.socket.close()
+
+    def answer(self, path: str, host: str, authorization: str, accept: str) -> Answer:
+        refused = self._refusal(path, host, authorization)
+        if refused is not None:
+            return refused
+        match path:
+            case "/healthz":
+                return 200, PLAIN, "ok\n"
+            case "/readyz":
+                why = self._unready()
+                return (503, PLAIN, f"{why}\n") if why else (200, PLAIN, "ready\n")
+            case "/metrics":
+                content_type = wanted_format(accept)
+                return 200, content_type, self._metrics(content_type)
+            case _:
+                return 404, PLAIN, "there are /metrics, /healthz and /readyz\n"
+
+    def _refusal(self, path: str, host: str, authorization: str) -> Answer | None:
+        """A web page that gave its own name our address must not read this (DNS rebinding)."""
+        name = _name_of(host)
+        if self._host in LOOPBACK and name not in LOOPBACK:
+            return 403, PLAIN, f"host {name[:100]!r} is not this machine's loopback\n"
+        if self._token and path not in OPEN:
+            given = authorization.removeprefix("Bearer ").strip()
+            if not hmac.compare_digest(given.encode(), self._token.encode()):
+                return 401, PLAIN, "the admin token is wanted\n"
+        return None
+
+
+def _name_of(host: str) -> str:
+    """Without the port: ``[::1]:15020`` is ``[::1]``."""
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+class _V4(ThreadingHTTPServer):
+    daemon_threads = True
+    answer: Callable[[str, str, str, str], Answer]
+
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # without asking DNS for a name of this machine
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is no news."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.error("admin port: %r", error, exc_info=error)
+
+
+class _V6(_V4):
+    address_family = socket.AF_INET6
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _V4
+    timeout = PATIENCE
+    server_version, sys_version = "meshlib", ""
+
+    def do_GET(self) -> None:
+        said = self.headers
+        status, content_type, body = self.server.answer(
+            self.path.partition("?")[0],
+            said.get("Host", ""),
+            said.get("Authorization", ""),
+            said.get("Accept", ""),
+        )
+        text = body.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(text)))
+        if status == 401:
+            self.send_header("WWW-Authenticate", "Bearer")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(text)
+
+    do_HEAD = do_GET  # noqa: N815 - its name by which it is found
+
+    def log_message(self, *_: Any) -> None:
+        """Who scrapes scrapes often."""
