@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from itertools import takewhile
 from typing import Any
 
 import aiohttp
@@ -21,6 +22,9 @@ log = logging.getLogger("meshlib")
 
 PORT = 9080
 Cleanup = Callable[[web.Application], Awaitable[None]]
+
+
+INSTRUMENTORS = "opentelemetry.instrumentation."
 
 
 class AiohttpHooks:
@@ -61,7 +65,7 @@ class AiohttpHooks:
         self._runtime.serve()
         if not PARSES_IN_C:
             log.warning("%s: with policies in force it answers 503", MISREAD)
-        app.middlewares.insert(0, self._server)
+        app.middlewares.insert(_tracers(app), self._server)
         app.on_startup.append(self._begin)
         app.on_response_prepare.append(respond)
         if self._cleanup is not None:
@@ -106,3 +110,9 @@ class AiohttpHooks:
         if self._runtime.credentials is None or "ssl_context" in kw:
             return web.TCPSite(runner, host, port, **kw)
         return MeshSite(runner, self._runtime, host, port, **kw)
+
+
+def _tracers(app: web.Application) -> int:
+    """How many middlewares of OpenTelemetry's stand outside: what they trace is traced once."""
+    rooms = (getattr(one, "__module__", "") for one in app.middlewares)
+    return len(list(takewhile(lambda room: room.startswith(INSTRUMENTORS), rooms)))

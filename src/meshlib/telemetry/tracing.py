@@ -164,6 +164,10 @@ class Tracer:
         config = None if record.audience is None else record.audience.tracing
         said = [pair for pair in record.request.headers if pair[0] in PLACES]
         parent = parent_of(sounded(said))
+        theirs = None if parent is None else _around(parent)
+        if theirs is not None:
+            ServerTrace(theirs, config, adopted=True).ended(event, at, ())
+            return
         began = at - int(event.duration * 1e9)
         span = self._served(tracer, record.request, parent, Context(), config, began)
         if span.is_recording():
