@@ -34,10 +34,10 @@ MANIFESTS = [service(name, protocol) for name, protocol in SERVICES.items()]
 SLOW = {
     "apiVersion": "networking.istio.io/v1",
     "kind": "VirtualService",
-    "metadata": {"name": "productpage"},
+    "metadata": {"name": "details"},
     "spec": {
-        "hosts": ["productpage"],
-        "http": [{"route": [{"destination": {"host": "productpage"}}], "timeout": "30s"}],
+        "hosts": ["details"],
+        "http": [{"route": [{"destination": {"host": "details"}}], "timeout": "30s"}],
     },
 }
 

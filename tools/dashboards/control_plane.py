@@ -84,21 +84,25 @@ def configuration() -> Section:
 
 
 def members() -> Section:
-    """gRFC A78's, from the members: what they got of it."""
+    """What members tell of it; the first two are gRFC A78's, which other clients may tell, too."""
+    by = "grpc_xds_server"
     return "Members", [
         graph(
             "Connected",
             "none",
-            {"{{grpc_xds_server}}": "sum by (grpc_xds_server) (grpc_xds_client_connected)"},
+            {f"{{{{{by}}}}}": f"sum{grouped(by)}(grpc_xds_client_connected)"},
+            width=8,
         ),
         graph(
             "Resources that came",
             CALLED,
             {
-                "sound {{grpc_xds_resource_type}}": updates("valid"),
-                "unsound {{grpc_xds_resource_type}}": updates("invalid"),
+                "accepted {{grpc_xds_resource_type}}": updates("valid"),
+                "refused {{grpc_xds_resource_type}}": updates("invalid"),
             },
+            width=8,
         ),
+        heat_map("From a push until it is in force", "meshlib_push_to_apply_seconds", width=8),
     ]
 
 

@@ -3,10 +3,20 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from .board import Section, board, choice, filled, reporter
-from .calls import client_errors, duration, grouped, server_errors, share, success_rate, volume
-from .panels import CALLS, MILLISECONDS, SHARE, graph, number, table
+from .calls import (
+    RATE,
+    client_errors,
+    duration,
+    grouped,
+    server_errors,
+    share,
+    success_rate,
+    volume,
+)
+from .panels import CALLS, MILLISECONDS, SECONDS, SHARE, graph, number, table
 
 WHERE = 'reporter=~"$reporter",destination_service_namespace=~"$namespace"'
+SECURITY = "{{connection_security_policy}}"
 SECURED = 'connection_security_policy="mutual_tls"'
 SERVED = 'reporter="destination",destination_service_namespace=~"$namespace"'
 """Whether a connection was secured is what its server knows."""
@@ -30,7 +40,8 @@ def mesh() -> Dashboard:
         ),
         reporter(client=True),
     ]
-    return filled(board("mesh", "Mesh", variables), [glance(), workloads(), lines(), versions()])
+    sections = [glance(), workloads(), lines(), versions(), members()]
+    return filled(board("mesh", "Mesh", variables), sections)
 
 
 def glance() -> Section:
@@ -69,8 +80,26 @@ def lines() -> Section:
 def versions() -> Section:
     by = "destination_canonical_service, destination_canonical_revision"
     line = "{{destination_canonical_service}} {{destination_canonical_revision}}"
-    members = f"count{grouped('version')}(meshlib_build_info)"
+    secured = volume(SERVED, f"{by}, connection_security_policy")
     return "Versions", [
         graph("Traffic by version", CALLS, {line: volume(WHERE, by)}, stacked=True),
-        graph("meshlib in the members", "none", {"{{version}}": members}, stacked=True),
+        graph("By version and security", CALLS, {f"{line} {SECURITY}": secured}, stacked=True),
+    ]
+
+
+def members() -> Section:
+    """What only members of meshlib tell; empty on meshes of sidecars."""
+    in_force = f"count{grouped('version')}(meshlib_config_info)"
+    ejected = f'sum{grouped("cluster")}(meshlib_cluster_endpoints{{state="ejected"}})'
+    full = f"sum{grouped('cluster')}(meshlib_circuit_breaker_open)"
+    retries = f"sum{grouped('cluster, kind')}(rate(meshlib_retries_total[{RATE}]))"
+    ends = f"min{grouped('instance')}(meshlib_certificate_expiry_timestamp_seconds) - time()"
+    plain = f"sum{grouped('caller')}(rate(meshlib_plaintext_calls_total[{RATE}]))"
+    return "Members of meshlib", [
+        graph("Configurations in force", "none", {"{{version}}": in_force}, stacked=True),
+        graph("Attempts after others", CALLS, {"{{cluster}} {{kind}}": retries}),
+        graph("Endpoints left out", "none", {"{{cluster}}": ejected}),
+        graph("Circuit breakers open", "none", {"{{cluster}}": full}),
+        graph("Certificates end in", SECONDS, {"{{instance}}": ends}),
+        graph("Calls without TLS", CALLS, {"{{caller}}": plain}),
     ]
