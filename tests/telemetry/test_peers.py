@@ -15,7 +15,7 @@ from meshlib.dataplane import (
 )
 from meshlib.dataplane.introduction import PEER_METADATA
 from meshlib.model import Address, Endpoint, Metadata, Struct
-from meshlib.model.workload import facts_of, packed, unpacked
+from meshlib.model.workload import facts_of, packed, packed_whole, unpacked
 from meshlib.telemetry.peers import DISTINCT, UNKNOWN, PeerFacts, Peers
 from meshlib.xds.codec.peer_metadata import decode_peer, encode_peer
 
@@ -134,10 +134,21 @@ def test_who_says_nothing_but_proves_something_is_known_by_that():
     assert peers().source_of(inbound("", principal=ID)) == PeerFacts(principal=ID)
 
 
-def test_a_call_that_nobody_metered_is_read_off_its_header():
+def test_of_a_call_that_nobody_metered_nothing_is_known():
     headers = ((PEER_METADATA, encode_peer(REVIEWS, "i")),)
     record = CallRecord(Request("", "GET", "/", headers=headers), 0.0, inbound=True)
-    assert peers().source_of(record) == REVIEWS
+    assert peers().source_of(record) is UNKNOWN
+
+
+def test_a_caller_by_grpc_says_it_in_other_words():
+    other = replace(REVIEWS, app="stars", version="unknown", cluster="w;est")
+    record = inbound(packed_whole(other))
+    record.request.is_grpc = True
+    assert peers().source_of(record) == replace(other, cluster="west")
+
+
+def test_what_grpc_cannot_carry_is_not_said():
+    assert packed_whole(replace(REVIEWS, app="\N{GREEK SMALL LETTER PI}")).isascii()
 
 
 def test_of_ones_own_calls_oneself_is_the_source_and_of_those_served_the_destination():

@@ -8,7 +8,9 @@ from .message import Headers, Request
 
 PEER_METADATA = "x-envoy-peer-metadata"
 PEER_METADATA_ID = "x-envoy-peer-metadata-id"
-INTRODUCTION = frozenset({PEER_METADATA, PEER_METADATA_ID})
+PEER = "x-meshlib-peer"
+"""The same for gRPC, whose core keeps Istio's header from those who are called."""
+INTRODUCTION = frozenset({PEER_METADATA, PEER_METADATA_ID, PEER})
 """Of one hop: whoever hands on what he received would say that his caller calls."""
 LONGEST = 4096
 """Octets of an introduction that is listened to."""
@@ -18,13 +20,13 @@ def heard(request: Request) -> None:
     """Note who calls, before anybody takes the header away."""
     meter = request.meter
     if meter is not None:
-        said = request.header(PEER_METADATA) or ""
+        said = request.header(PEER if request.is_grpc else PEER_METADATA) or ""
         meter.peer = said if len(said) <= LONGEST else ""
         meter.asks = not request.is_grpc and request.header(PEER_METADATA_ID) is not None
 
 
 def answered(record: CallRecord, own: Headers) -> None:
-    """Who asks is told who answers: over HTTP, since gRPC has no headers left for it here."""
+    """Who asks is told who answers: over HTTP, since gRPC would keep it from callers, too."""
     meter = record.request.meter
     if own and meter is not None and meter.asks:
         record.responds(lambda headers: (*headers, *own))

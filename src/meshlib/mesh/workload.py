@@ -6,8 +6,16 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from ..dataplane import Headers
-from ..dataplane.introduction import PEER_METADATA, PEER_METADATA_ID
-from ..model.workload import CLUSTER, HERE, NOT_KNOWN, WORKLOAD_NAME, PeerFacts, facts_of
+from ..dataplane.introduction import PEER, PEER_METADATA, PEER_METADATA_ID
+from ..model.workload import (
+    CLUSTER,
+    HERE,
+    NOT_KNOWN,
+    WORKLOAD_NAME,
+    PeerFacts,
+    facts_of,
+    packed_whole,
+)
 from ..telemetry.peers import Peers
 from .options import Options
 
@@ -42,7 +50,8 @@ class Workload:
         facts = self.facts
         name = f"{facts.workload}-{facts.canonical_revision}-{socket.gethostname()}-{os.getpid()}"
         node = f"sidecar~127.0.0.1~{name}.{facts.namespace}~{facts.namespace}.svc.cluster.local"
-        return ((PEER_METADATA, encode_peer(facts, name)), (PEER_METADATA_ID, node))
+        told = encode_peer(facts, name)
+        return ((PEER_METADATA, told), (PEER_METADATA_ID, node), (PEER, packed_whole(facts)))
 
 
 def _decode(text: str) -> PeerFacts | None:

@@ -80,31 +80,36 @@ def _shown(text: str) -> str:
 def packed(facts: PeerFacts) -> str:
     """As istiod tells callers of an endpoint (``istio``: ``workload``); the default is left out."""
     revision = facts.canonical_revision
-    texts = (
-        facts.workload,
-        facts.namespace,
-        facts.canonical_service,
-        "" if revision == LATEST else revision,
-        facts.cluster,
-    )
+    told = "" if revision == LATEST else revision
+    return _joined(facts.workload, facts.namespace, facts.canonical_service, told, facts.cluster)
+
+
+def packed_whole(facts: PeerFacts) -> str:
+    """:func:`packed` with ``app`` and ``version``, for a header: in ASCII."""
+    text = f"{packed(facts)};{_joined(facts.app, facts.version)}"
+    return text.encode("ascii", "replace").decode()
+
+
+def _joined(*texts: str) -> str:
     return ";".join("" if text == NOT_KNOWN else text.replace(";", "") for text in texts)
 
 
 def unpacked(text: str) -> PeerFacts | None:
-    """``None`` where it is none. Istio's canonical names are the labels, unless these say others.
+    """``None`` where it is none.
 
-    Nothing is told of ``app`` and ``version``, so the canonical ones stand for them.
+    istiod tells nothing of ``app`` and ``version``, so the canonical ones stand for them.
     """
-    parts = text.split(";", 5)
+    parts = text.split(";", 7)
     if len(parts) < 5 or not any(parts[:3]):
         return None
     workload, namespace, canonical, revision, cluster = parts[:5]
+    app, version = parts[5:7] if len(parts) > 6 else (canonical or workload, revision)
     return bounded(
         workload=workload,
         namespace=namespace,
         canonical_service=canonical or workload,
         canonical_revision=revision or LATEST,
-        app=canonical or workload,
-        version=revision,
+        app=app,
+        version=version,
         cluster=cluster,
     )

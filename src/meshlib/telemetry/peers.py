@@ -62,8 +62,9 @@ class Peers:
         meter, peer = request.meter, request.connection.peer
         if not record.inbound:
             return self.own if meter is not None and meter.secured else self._unproven
-        said = meter.peer if meter is not None else request.header(PEER_METADATA) or ""
-        return self._named(said, peer.spiffe_id if peer.secure else "", self._decode)
+        said = "" if meter is None else meter.peer
+        decode = unpacked if request.is_grpc else self._decode
+        return self._named(said, peer.spiffe_id if peer.secure else "", decode)
 
     def destination_of(self, record: CallRecord, outcome: Outcome | None = None) -> PeerFacts:
         """Who was called. What its endpoint says comes first, then what it answered itself."""

@@ -12,7 +12,7 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..dataplane import CallEnded, Headers, Request
-from ..dataplane.introduction import PEER_METADATA, PEER_METADATA_ID
+from ..dataplane.introduction import INTRODUCTION
 from ..model.telemetry import Tracing
 from . import b3
 from .trace_headers import (
@@ -49,9 +49,6 @@ TRACE = (*PLACES, *UNTOUCHED, REQUEST_ID)
 """The marks of a trace; they go wherever the call goes."""
 PRIVATE = (BAGGAGE, "x-datadog-tags", "sw8-correlation", "sw8-x")
 """What they carry may be the application's own, so it stays within the mesh."""
-
-INTRODUCTION = frozenset({PEER_METADATA, PEER_METADATA_ID})
-"""Who called is not who calls next."""
 
 _LISTS = frozenset({TRACESTATE, BAGGAGE})
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
