@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ..dataplane import CallEnded, Cause, Headers, Outcome, Peer, Response
+from ..dataplane import CallEnded, Cause, Failure, Headers, Outcome, Peer, Response
 from ..model import Metadata, Struct, Value
 from ..model.telemetry import RESPONSE_FLAGS
+from ..xds.expressions import SILENT
+from .details import details_of
 
 CODES = {
     Cause.TIMEOUT: 504,
@@ -29,6 +31,13 @@ def response_code(outcome: Outcome) -> int:
     if isinstance(outcome, Response):
         return outcome.status
     return CODES.get(outcome.cause, 503)
+
+
+def answer_code(event: CallEnded) -> int:
+    """gRPC's failures are answers with 200, which say in trailers what they are."""
+    found = response_code(event.outcome)
+    failed = isinstance(event.outcome, Failure)
+    return 200 if found and failed and event.record.request.is_grpc else found
 
 
 def _known(**facts: Any) -> dict[str, Any]:
@@ -75,8 +84,8 @@ def _response(event: CallEnded) -> dict[str, Any]:
     if meter is not None and meter.response_began is not None and record.attempt_began:
         latency = timedelta(seconds=max(0.0, meter.response_began - record.attempt_began))
     return _known(
-        code=response_code(outcome),
-        code_details=record.details,
+        code=answer_code(event),
+        code_details=details_of(event),
         flags=_bits(record.report(outcome).flags),
         grpc_status=outcome.grpc_status,
         headers=_joined(outcome.headers) if isinstance(outcome, Response) else {},
@@ -198,6 +207,7 @@ def _nothing(event: CallEnded) -> Mapping[str, Any]:
 
 
 ATTRIBUTES: dict[str, Callable[[CallEnded], Any]] = {
+    **dict.fromkeys(SILENT, _nothing),
     "request": _request,
     "response": _response,
     "source": _source,
@@ -206,17 +216,10 @@ ATTRIBUTES: dict[str, Callable[[CallEnded], Any]] = {
     "upstream": _upstream,
     "metadata": _metadata,
     "xds": _xds,
-    "node": _nothing,
-    "upstream_peer": _nothing,
-    "downstream_peer": _nothing,
-    "filter_state": _nothing,
-    "upstream_filter_state": _nothing,
     "upstream_host_metadata": _host_metadata,
     "cluster_name": _cluster_name,
-    "cluster_metadata": _nothing,
     "route_name": _route_name,
     "route_metadata": _route_metadata,
     "listener_direction": _direction,
-    "listener_metadata": _nothing,
 }
-"""By the first name of what is asked for. Of some nothing is known here: they have no value."""
+"""By the first name of what is asked for."""

@@ -3,16 +3,22 @@
 import re
 from functools import lru_cache
 
+from ..model.format import FormatError, Operator
+from ..model.log_format import parse_log_format
+
 MAX_LENGTH = 2048
 MAX_LOOPS = 2
 """Each loop within a loop multiplies what one call may cost."""
 
-ROOTS = frozenset(
+SILENT = frozenset(
+    {"node", "upstream_peer", "downstream_peer", "filter_state", "upstream_filter_state"}
+    | {"cluster_metadata", "listener_metadata"}
+)
+"""What Envoy or Istio may know of a call, and nobody here: it has no value."""
+ROOTS = SILENT | frozenset(
     {"request", "response", "source", "destination", "connection", "upstream"}
-    | {"metadata", "node", "xds", "upstream_peer", "downstream_peer"}
-    | {"filter_state", "upstream_filter_state", "upstream_host_metadata"}
-    | {"cluster_name", "cluster_metadata", "route_name", "route_metadata"}
-    | {"listener_direction", "listener_metadata"}
+    | {"metadata", "xds", "cluster_name", "route_name", "route_metadata"}
+    | {"listener_direction", "upstream_host_metadata"}
 )
 """What Envoy and Istio know of a call, by its first name."""
 
@@ -52,6 +58,24 @@ def why_not_cel(text: str) -> str:
         if _NAMED.fullmatch(name) and not name.startswith("_") and name not in FUNCTIONS:
             return f"calls {name!r}, which is no function"
     return ""
+
+
+def silent_in(text: str) -> tuple[str, ...]:
+    """What a valid expression asks for that nobody here can tell."""
+    import cel
+
+    return tuple(name for name in cel.compile(text).references()["variables"] if name in SILENT)
+
+
+def why_not_log_format(text: str) -> str:
+    """Why a format of access logs is refused, with the expressions in it; or ""."""
+    try:
+        parts = parse_log_format(text)
+    except FormatError as refused:
+        return str(refused)
+    asked = (part for part in parts if isinstance(part, Operator) and part.name == "CEL")
+    refusals = ((part.argument, why_not_cel(part.argument)) for part in asked)
+    return next((f"%CEL({asked[:80]})% {why}" for asked, why in refusals if why), "")
 
 
 def _first_line(refused: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Access logs, tracing and Istio's stats on the wire: in every word that control planes have."""
+"""Access logs and tracing on the wire: in every word that control planes have."""
 
 import pytest
 
@@ -11,12 +11,10 @@ from meshlib.model.telemetry import (
     ExpressionFilter,
     FileAccessLog,
     HeaderTag,
-    MetricOverride,
     NotHealthCheckFilter,
     OpenTelemetryAccessLog,
     OpenTelemetryTracer,
     OrFilter,
-    Stats,
     StatusCodeFilter,
     Tracing,
 )
@@ -101,6 +99,10 @@ def test_known_operators_need_no_formatter_and_others_are_told(decode_log):
     [
         ({"@type": FILE}, "typed_config.path: must not be empty"),
         ({"@type": FILE, "path": "/x", "format": "%NO_SUCH%"}, "typed_config.format: "),
+        (
+            {"@type": FILE, "path": "/x", "format": "%CEL(a +)%"},
+            "typed_config.format: %CEL(a +)% is not a valid CEL expression",
+        ),
         (
             {"@type": FILE, "path": "/x", "log_format": {"json_format": {"a": {"b": "%REQ%"}}}},
             "typed_config.log_format.json_format.a.b: ",
@@ -320,56 +322,6 @@ def test_what_traces_cannot_have_is_told(decode_http, tracing, ignored):
 def test_tracing_that_means_nothing_is_refused(decode_http, tracing, why):
     with pytest.raises(ConfigError, match=why):
         decode_http(tracing=tracing)
-
-
-STATS = {
-    "metrics": [
-        {"name": "requests_total", "dimensions": {"path": "request.url_path"}},
-        {"tags_to_remove": ["source_app"]},
-        {"name": "request_bytes", "drop": True},
-    ],
-    "tcp_reporting_duration": "10s",
-}
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"@type": f"{GOOGLE}/stats.PluginConfig", **STATS},
-        {
-            "@type": f"{GOOGLE}/udpa.type.v1.TypedStruct",
-            "type_url": f"{GOOGLE}/stats.PluginConfig",
-            "value": STATS,
-        },
-        {
-            "@type": f"{GOOGLE}/xds.type.v3.TypedStruct",
-            "type_url": f"{GOOGLE}/stats.PluginConfig",
-            "value": STATS,
-        },
-    ],
-    ids=["plain", "udpa", "xds"],
-)
-def test_istio_says_what_is_counted(decode_http, config):
-    decoded = decode_http(http_filters=[{"name": "istio.stats", "typed_config": config}, ROUTER])
-    stats = decoded.resource.http.http_filters[0].config
-    assert stats == Stats(
-        metrics=(
-            MetricOverride(name="requests_total", dimensions=(("path", "request.url_path"),)),
-            MetricOverride(tags_to_remove=("source_app",)),
-            MetricOverride(name="request_bytes", drop=True),
-        ),
-        reporting_interval=10.0,
-    )
-    assert decoded.ignored == ()
-
-
-def test_a_label_that_is_no_expression_is_refused(decode_http):
-    config = {
-        "@type": f"{GOOGLE}/stats.PluginConfig",
-        "metrics": [{"dimensions": {"a": "no.such"}}],
-    }
-    with pytest.raises(ConfigError, match=r"metrics\[0\]\.dimensions\[a\]: speaks of 'no'"):
-        decode_http(http_filters=[{"name": "istio.stats", "typed_config": config}, ROUTER])
 
 
 def test_a_log_of_connections_is_told(decode_listener):

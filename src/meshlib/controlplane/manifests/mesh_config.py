@@ -11,8 +11,8 @@ from .extension_provider import ExtensionProvider, Opaque
 from .http_policies import HTTPRetry
 from .load_balancer import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
 from .piece import Count, Duration, Flaw, Piece, Text
-from .telemetry import CustomTag, PerCent
-from .telemetry_provider import LogFormat, unwritable
+from .telemetry import CustomTag, PerCent, unwritable
+from .telemetry_provider import LogFormat
 from .traffic_policy import DefaultTrafficPolicy, H2UpgradePolicy, TcpKeepalive
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from ...xds.expressions import why_not_log_format
 from .piece import Duration, Flaw, Piece, Text
 from .selection import Targeting
 
@@ -54,6 +55,16 @@ class NamedTag(Piece, frozen=True):
 
 class FormatterTag(Piece, frozen=True):
     value: Text
+
+    def rules(self) -> Iterator[Flaw]:
+        yield from unwritable(self.value, "value")
+
+
+def unwritable(text: str, *path: str | int) -> Iterator[Flaw]:
+    """Why a format of access logs is refused, if it is."""
+    refusal = why_not_log_format(text)
+    if refusal:
+        yield Flaw(path, refusal)
 
 
 class CustomTag(Piece, frozen=True):

@@ -5,9 +5,8 @@ from typing import Any
 
 import msgspec
 
-from ...model.format import FormatError
-from ...model.log_format import parse_log_format
 from .piece import Count, Duration, Flaw, Piece, Port, Text
+from .telemetry import unwritable
 
 
 class LogFormat(Piece, frozen=True):
@@ -23,14 +22,6 @@ class LogFormat(Piece, frozen=True):
         for name, value in (self.labels or {}).items():
             for path, text in _texts(value):
                 yield from unwritable(text, "labels", name, *path)
-
-
-def unwritable(text: str, *path: str | int) -> Iterator[Flaw]:
-    """Why a format of access logs is refused, if it is."""
-    try:
-        parse_log_format(text)
-    except FormatError as wrong:
-        yield Flaw(path, str(wrong))
 
 
 def _texts(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -7,9 +7,9 @@ and told: it would say less, or more, than was asked for.
 from collections.abc import Callable
 
 from ...model import Struct
-from ...model.format import FormatError
-from ...model.log_format import parse_log_format, texts_of
+from ...model.log_format import texts_of
 from ...model.telemetry import AccessLog, AccessLogSink, FileAccessLog, OpenTelemetryAccessLog
+from ..expressions import why_not_log_format
 from .access_log_filter import decode_filter, encode_filter
 from .any_value import decode_attributes, decode_body, encode_attributes
 from .metadata import encode_struct, read_struct
@@ -143,10 +143,9 @@ def _decode_json(reader: Reader, field: str) -> Struct:
 
 
 def _checked(reader: Reader, field: str, text: str) -> str:
-    try:
-        parse_log_format(text)
-    except FormatError as wrong:
-        reader.problem(str(wrong), field)
+    refusal = why_not_log_format(text)
+    if refusal:
+        reader.problem(refusal, field)
     return text
 
 

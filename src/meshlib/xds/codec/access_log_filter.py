@@ -20,7 +20,7 @@ from ...model.telemetry import (
     StatusCodeFilter,
     TraceableFilter,
 )
-from ..expressions import why_not_cel
+from ..expressions import silent_in, why_not_cel
 from .matcher import decode_fraction, decode_header, encode_fraction, encode_header
 from .runtime import KEY
 from .wire import Fields, Reader, packed
@@ -138,6 +138,8 @@ def _decode_extension(reader: Reader) -> ExpressionFilter | None:
     refusal = why_not_cel(expression)
     if refusal:
         inside.problem(refusal, "expression")
+    elif silent_in(expression):
+        inside.drop("expression")  # it can never be true
     return ExpressionFilter(expression)
 
 

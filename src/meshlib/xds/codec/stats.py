@@ -1,7 +1,7 @@
 """Istio's ``stats.PluginConfig`` ⇄ :class:`Stats`: what is counted of calls, and how."""
 
 from ...model.telemetry import MetricOverride, Stats
-from ..expressions import why_not_cel
+from ..expressions import silent_in, why_not_cel
 from .wire import Fields, FilterCodec, Reader, duration
 
 
@@ -36,6 +36,8 @@ def _decode_override(reader: Reader) -> MetricOverride:
         refusal = why_not_cel(expression)
         if refusal:
             reader.problem(refusal, f"dimensions[{label}]")
+        elif silent_in(expression):
+            reader.drop(f"dimensions[{label}]")  # it is "unknown" always
     return MetricOverride(
         name=reader.text("name"),
         drop=reader.flag("drop"),

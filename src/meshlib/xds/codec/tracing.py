@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from ...model.format import FormatError
-from ...model.log_format import parse_log_format
 from ...model.telemetry import (
     CustomTag,
     EnvironmentTag,
@@ -13,6 +11,7 @@ from ...model.telemetry import (
     OpenTelemetryTracer,
     Tracing,
 )
+from ..expressions import why_not_log_format
 from .wire import Fields, Reader, duration, packed, wrapped
 
 TRACER = "envoy.config.trace.v3.OpenTelemetryConfig"
@@ -98,10 +97,9 @@ def _decode_source(
             return HeaderTag(**_decode_named(reader.child(kind)))
         case _:
             value = reader.text(kind)
-            try:
-                parse_log_format(value)
-            except FormatError as wrong:
-                reader.problem(str(wrong), kind)
+            refusal = why_not_log_format(value)
+            if refusal:
+                reader.problem(refusal, kind)
             return FormatterTag(value=value)
 
 
