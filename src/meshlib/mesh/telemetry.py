@@ -92,6 +92,10 @@ class Seen:
     def admin_address(self) -> str | None:
         return None if self._admin is None else self._admin.address
 
+    @property
+    def name(self) -> str:
+        return self._options.service
+
     def introduce(self) -> None:
         """Somebody reads the metrics of this process."""
         if self._options.metrics is not False:

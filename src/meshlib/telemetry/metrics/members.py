@@ -2,14 +2,18 @@
 
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from ...exposition import Metric
 
 
 class Member(Protocol):
+    @property
+    def name(self) -> str: ...
+
     def collect(self) -> list[Metric]: ...
 
     def introduce(self) -> None:
@@ -19,32 +23,34 @@ class Member(Protocol):
 class Members:
     """``want`` holds for those who join later, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, wall: Callable[[], int] = time.time_ns) -> None:
+        self._wall = wall
         self._lock = threading.Lock()
-        self._members: WeakSet[Member] = WeakSet()
+        self._members: WeakKeyDictionary[Member, int] = WeakKeyDictionary()
         self._wanted = False
 
     def join(self, member: Member) -> None:
         with self._lock:
-            self._members.add(member)
+            self._members[member] = self._wall()
             wanted = self._wanted
         if wanted:
             member.introduce()
 
     def leave(self, member: Member) -> None:
         with self._lock:
-            self._members.discard(member)
+            self._members.pop(member, None)
 
     def want(self, *, wanted: bool = True) -> None:
         """Somebody exports the metrics of this process from now on, or nobody does any more."""
         with self._lock:
             self._wanted = wanted
-        for member in self if wanted else ():
+        for member, _ in self.since() if wanted else ():
             member.introduce()
 
-    def __iter__(self) -> Iterator[Member]:
+    def since(self) -> list[tuple[Member, int]]:
+        """Those that there are, and since when (Unix time in ns) they count."""
         with self._lock:
-            return iter(list(self._members))
+            return list(self._members.items())
 
     def begin_anew(self) -> None:
         """In a forked child: whoever held the lock stayed behind in the parent."""

@@ -1,0 +1,168 @@
+"""What is counted goes to any exporter of OpenTelemetry's SDK."""
+
+import os
+import threading
+
+import pytest
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.sdk.metrics.export import (
+    MetricExporter,
+    MetricExportResult,
+)
+from opentelemetry.sdk.resources import Resource
+
+import meshlib
+from meshlib.dataplane import Response
+from meshlib.exposition import Kind, Metric, Sample
+from meshlib.telemetry.metrics import Recorder
+from meshlib.telemetry.metrics.grpc import grpc_metrics
+from meshlib.telemetry.metrics.istio import istio_metrics
+from meshlib.telemetry.metrics.members import MEMBERS, Members
+from meshlib.telemetry.metrics.otlp import MINUTE, MetricsExport, interval_of
+from meshlib.telemetry.metrics.series import ISTIO
+
+RESOURCE = Resource({"service.name": "productpage"})
+
+
+class Kept(MetricExporter):
+    """Keeps what it is given, as OTLP says it; fails as often as it is told to."""
+
+    def __init__(self, failures=0):
+        super().__init__()
+        self.batches = []
+        self.came = threading.Event()
+        self.is_shut = False
+        self.failures = failures
+
+    def export(self, metrics_data, timeout_millis=10_000, **kwargs):
+        if self.failures:
+            self.failures -= 1
+            raise OSError("nobody there")
+        self.batches.append(encode_metrics(metrics_data))
+        self.came.set()
+        return MetricExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis=10_000):
+        return True
+
+    def shutdown(self, timeout_millis=30_000, **kwargs):
+        self.is_shut = True
+
+
+class Counting:
+    name = "productpage"
+
+    def __init__(self):
+        self.recorder = Recorder()
+        self.introduced = 0
+
+    def introduce(self):
+        self.introduced += 1
+
+    def collect(self):
+        gauge = Metric("meshlib_config_age", Kind.GAUGE, "Old.", [Sample((), 1.5)], "s")
+        return [*istio_metrics(self.recorder), *grpc_metrics(self.recorder), gauge]
+
+
+@pytest.fixture
+def members():
+    return Members(wall=lambda: 100)
+
+
+@pytest.fixture
+def member(members):
+    member = Counting()
+    members.join(member)
+    return member
+
+
+def exports(exporter, members, interval=3600.0):
+    return MetricsExport(exporter, interval, resource=RESOURCE, members=members, wall=lambda: 900)
+
+
+def test_calls_are_told_by_otlp(members, member, calls):
+    member.recorder(calls.ended(Response(200), 0.003))
+    member.recorder(calls.ended(Response(200), 0.2))
+    exporter = Kept()
+    exports(exporter, members).export()
+    (batch,) = exporter.batches
+    (resource,) = batch.resource_metrics
+    assert resource.resource.attributes[0].value.string_value == "productpage"
+    (scope,) = resource.scope_metrics
+    assert scope.scope.name == "meshlib"
+    metrics = {metric.name: metric for metric in scope.metrics}
+    (point,) = metrics["istio_requests_total"].sum.data_points
+    assert (point.as_int or point.as_double) == 2
+    assert metrics["istio_requests_total"].sum.is_monotonic
+    assert (point.start_time_unix_nano, point.time_unix_nano) == (100, 900)
+    (spread,) = metrics["istio_request_duration_milliseconds"].histogram.data_points
+    assert (spread.count, spread.sum) == (2, pytest.approx(203))
+    assert tuple(spread.explicit_bounds) == ISTIO
+    assert sum(spread.bucket_counts) == 2
+    assert {one.key: one.value.string_value for one in spread.attributes}["reporter"] == "source"
+    (age,) = metrics["meshlib_config_age"].gauge.data_points
+    assert age.as_double == 1.5
+    assert "grpc.client.call.duration" not in metrics
+
+
+def test_it_exports_again_and_again_until_it_is_closed(members, member):
+    exporter = Kept()
+    export = exports(exporter, members, interval=0.01)
+    export.start()
+    assert exporter.came.wait(10)
+    assert member.introduced == 1
+    export.close()
+    assert exporter.is_shut
+    told = len(exporter.batches)
+    export.close()
+    assert len(exporter.batches) == told
+
+
+def test_who_joins_later_is_introduced_too(members):
+    members.want()
+    late = Counting()
+    members.join(late)
+    assert late.introduced == 1
+    members.leave(late)
+    assert not members.since()
+
+
+def test_an_exporter_that_fails_is_logged_once_and_asked_again(members, caplog):
+    exporter = Kept(failures=3)
+    export = exports(exporter, members)
+    for _ in range(4):
+        export.export()
+    assert [record.message for record in caplog.records] == [
+        "metrics are not exported: OSError('nobody there')"
+    ]
+    assert len(exporter.batches) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("", MINUTE), ("500", 0.5), ("often", MINUTE), ("0", 0.1)]
+)
+def test_the_environment_says_how_often(said, seconds):
+    assert interval_of({"OTEL_METRIC_EXPORT_INTERVAL": said}) == seconds
+
+
+def test_a_mesh_is_exported_as_long_as_it_lives():
+    with meshlib.Mesh("productpage") as mesh:
+        assert mesh._seen in [member for member, _ in MEMBERS.since()]
+        data = MetricsExport(Kept(), resource=RESOURCE).collect()
+        names = {m.name for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
+        assert "meshlib_push_to_apply" in names
+    assert mesh._seen not in [member for member, _ in MEMBERS.since()]
+
+
+def test_a_forked_child_exports_by_itself(members, member):
+    exporter = Kept()
+    export = exports(exporter, members, interval=0.01)
+    export.start()
+    assert exporter.came.wait(10)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - another process
+        exporter.came = threading.Event()
+        os._exit(0 if exporter.came.wait(10) else 1)
+    _, status = os.waitpid(child, 0)
+    export.close()
+    assert status == 0
