@@ -90,9 +90,12 @@ def config(server):
     ]  # fmt: skip
 
 
-async def test_hosts_of_the_mesh_are_told_who_calls_and_others_are_not(introduced):
+async def test_hosts_of_the_mesh_are_told_who_calls_and_others_are_not():
     server = await served_by(Mesh("inside", config=[]))
-    async with introduced("caller", config(server)) as mesh, mesh.aiohttp.session() as session:
+    async with (
+        Mesh("caller", config=config(server), metrics=True) as mesh,
+        mesh.aiohttp.session() as session,
+    ):
         async with session.get("http://inside:80/") as inside:
             assert {SAID, ID} <= set(await inside.json())
         async with session.get(f"http://127.0.0.1:{server.port}/") as outside:
@@ -100,11 +103,11 @@ async def test_hosts_of_the_mesh_are_told_who_calls_and_others_are_not(introduce
     await server.close()
 
 
-async def test_who_hands_on_all_that_he_received_does_not_call_in_anothers_name(introduced):
+async def test_who_hands_on_all_that_he_received_does_not_call_in_anothers_name():
     server = await served_by(Mesh("inside", config=[]))
     given = {"X-Envoy-Peer-Metadata": "another", "x-mine": "mine"}
     async with (
-        introduced("caller", config(server)) as mesh,
+        Mesh("caller", config=config(server), metrics=True) as mesh,
         mesh.aiohttp.session() as session,
         session.get("http://inside:80/", headers=given) as inside,
     ):
@@ -121,11 +124,31 @@ def test_of_grpc_calls_it_is_the_same():
     assert joined(given, ()) == (("x-mine", "mine"),)
 
 
-@pytest.fixture
-def introduced():
-    def made(name, config):
-        mesh = Mesh(name, config=config)
-        mesh._seen.introduce(mesh._engine)
-        return mesh
+async def test_who_asks_is_told_who_answers_and_others_are_not():
+    async with Mesh("inside", config=[], metrics=True) as mesh:
+        server = await served_by(mesh)
+        assert decode_peer(
+            await told_by(server, Mesh("caller", config=config(server), metrics=True))
+        )
+        assert await told_by(server, Mesh("stranger", config=config(server))) is None
+        await server.close()
 
-    return made
+
+async def test_who_wants_no_metrics_tells_nobody():
+    server = await served_by(Mesh("inside", config=[]))
+    async with (
+        Mesh("caller", config=config(server)) as mesh,
+        mesh.aiohttp.session() as session,
+        session.get("http://inside:80/") as inside,
+    ):
+        assert not {SAID, ID} & set(await inside.json())
+    await server.close()
+
+
+async def told_by(server, mesh):
+    async with (
+        mesh,
+        mesh.aiohttp.session() as session,
+        session.get("http://inside:80/") as answer,
+    ):
+        return answer.headers.get(SAID)
