@@ -1,8 +1,11 @@
 """The two loops and what they share, with real threads and event loops, and no waiting."""
 
 import asyncio
+import gc
 import threading
-from collections.abc import Iterator
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -13,6 +16,7 @@ from meshlib.dataplane import (
     Engine,
     Event,
     Options,
+    Outcome,
     Response,
     Send,
     Sleep,
@@ -241,3 +245,90 @@ def test_a_forked_child_begins_anew(home: Home) -> None:
         home.runtime.reset()
         home.deliver()
     assert resets == ["pool"]
+
+
+class Told:
+    """A runtime whose observer leaves something to be done after each call."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+        self.done = threading.Semaphore(0)
+        self.afterwards: deque[Callable[[], None]] = deque()
+        clock = FakeClock()
+        self.engine = Engine(clock=clock, dice=always(0.0), observe=self._hear)
+        self.engine.apply(one_service([A]))
+        self.runtime = Runtime(
+            self.engine, clock=clock, sleep=clock.jump, afterwards=self.afterwards
+        )
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, CallEnded):
+            self.afterwards.append(self._act)
+
+    def _act(self) -> None:
+        assert not self.runtime.lock.locked()
+        self.threads.append(threading.current_thread())
+        self.done.release()
+
+    def delivered(self) -> Steps[Outcome]:
+        """A call whose body is still to end."""
+        steps = self.runtime.outbound(get(REVIEWS))
+        drive(self.runtime, steps, answer)
+        return steps
+
+
+HERE = threading.current_thread
+
+
+@pytest.mark.parametrize("end", ["finish", "close"])
+def test_what_is_left_of_a_call_is_done_where_it_ends(end: str) -> None:
+    told = Told()
+    getattr(told.runtime, end)(told.delivered())
+    assert told.threads == [HERE()]
+
+
+@pytest.mark.parametrize("end", ["end", "drop"])
+def test_what_callbacks_and_finalisers_leave_is_done_by_another_thread(end: str) -> None:
+    told = Told()
+    getattr(told.runtime, end)(told.delivered())
+    assert told.done.acquire(timeout=30)
+    assert told.threads[0] is not HERE()
+
+
+def test_what_is_left_while_the_lock_is_held_is_done_later() -> None:
+    told = Told()
+    steps = told.delivered()
+    with told.runtime.lock:
+        told.runtime.end(steps)
+        assert not told.threads
+    assert told.done.acquire(timeout=30)
+    assert told.engine.clusters["reviews"].breaker.concurrency.active == 0
+
+
+def test_whoever_attends_to_a_mesh_goes_with_it() -> None:
+    told = Told()
+    told.runtime.end(told.delivered())
+    assert told.done.acquire(timeout=30)
+    (thread,) = told.threads
+    gone = weakref.ref(told.runtime)
+    del told
+    gc.collect()
+    thread.join(30)
+    assert gone() is None
+    assert not thread.is_alive()
+
+
+def test_a_forked_child_attends_to_itself() -> None:
+    told = Told()
+    told.delivered()
+    told.runtime.reset()
+    told.runtime.end(told.delivered())
+    assert told.done.acquire(timeout=30)
+
+
+def test_one_that_is_told_badly_keeps_nobody_else_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    told = Told()
+    told.afterwards.append(lambda: 1 / 0)  # type: ignore[arg-type]
+    told.runtime.finish(told.delivered())
+    assert len(told.threads) == 1
+    assert "could not be told" in caplog.text

@@ -35,7 +35,7 @@ from ..identity.credentials import CredentialSource
 from ..model import HttpFilter
 from ._admin import AdminMessages
 from ._binary import BinaryMetadata
-from ._leftovers import Leftovers
+from ._leftovers import Attendant, Leftovers
 from ._news import News, settle
 from ._propagation import NoPropagation, Propagation
 from ._services import NoServices, Services
@@ -53,10 +53,8 @@ class Runtime:
     """One mesh's engine with its lock, its news of configuration, and its way to begin.
 
     ``start`` is called before the first call, ``want`` when a call needs a listener that nothing
-    is known of yet (it subscribes). Both must be cheap when there is nothing to do.
-
-    ``afterwards``: what observers, who run under the lock, leave to be done without it.
-
+    is known of yet (it subscribes). Both must be cheap when there is nothing to do. ``afterwards``
+    is what observers, who run under the lock, leave to be done without it.
     The composition root sets ``credentials``, and ``mtls`` ("auto", "strict" or "off"): what holds
     for callers as long as nothing is known of the listener ``inbound``.
     """
@@ -93,6 +91,7 @@ class Runtime:
         self._news = News()
         self.afterwards = deque() if afterwards is None else afterwards
         self._left = Leftovers(self.afterwards)
+        self._attendant = Attendant(wanted=afterwards is not None)
 
     @cached_property
     def security(self) -> "Security":
@@ -109,7 +108,7 @@ class Runtime:
         return doorway is not None and doorway.config.tls is not None
 
     def outbound(self, request: Request) -> Steps[Outcome]:
-        self.start()
+        self._begin()
         return self.engine.outbound(request)
 
     def serve(self) -> None:
@@ -119,8 +118,13 @@ class Runtime:
 
     def inbound(self, request: Request, extra: Sequence[HttpFilter] = ()) -> Steps[Outcome]:
         """``extra``: the filters that decorators put around the handler."""
-        self.start()
+        self._begin()
         return self.engine.inbound(request, extra)
+
+    def _begin(self) -> None:
+        self.start()
+        if self._attendant.is_due:
+            self._attendant.begin(self)
 
     def step(self, steps: Steps[Outcome], answer: object) -> Effect:
         """Run the steps to their next effect."""
@@ -179,7 +183,10 @@ class Runtime:
             finally:
                 self.lock.release()
             left.tell()
-        # Else whoever holds the lock looks once more when he has let go of it.
+            if not self.afterwards:
+                return
+        # Who holds the lock for a step looks once more when he has let go of it; others do not.
+        self._attendant.nudge()
 
     def collect(self) -> None:
         """Settle what finalisers and observers left behind; every step does it too."""
@@ -208,6 +215,7 @@ class Runtime:
         self._news = News()
         self.afterwards.clear()
         self._left = Leftovers(self.afterwards)
+        self._attendant = self._attendant.anew()
         self.engine.around.outage = ""
         for reset in self.resets:
             reset()

@@ -1,8 +1,12 @@
 """What calls leave to be done when the lock is free, or when it is let go of."""
 
 import logging
+import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Protocol
 
 log = logging.getLogger("meshlib")
 
@@ -42,3 +46,52 @@ class Leftovers:
                 action()
             except Exception:  # a call does not pay for what is told of it
                 log.exception("a call could not be told of")
+
+
+class Settles(Protocol):
+    def collect(self) -> None: ...
+
+
+class Attendant:
+    """A thread that settles what is left where no step follows: by callbacks and finalisers.
+
+    Begun with the first call, where observers leave anything to be done at all; it ends with whom
+    it attends.
+    """
+
+    def __init__(self, *, wanted: bool) -> None:
+        self._wanted = self.is_due = wanted
+        self._wake: SimpleQueue[bool] = SimpleQueue()  # may be put to from finalisers
+        self._lock = threading.Lock()
+        self._begun = False
+
+    def begin(self, attended: Settles) -> None:
+        with self._lock:
+            if not self.is_due:
+                return
+            self.is_due = False
+            weakref.finalize(attended, self._wake.put, False).atexit = False
+            thread = threading.Thread(
+                target=_attend,
+                args=(self._wake, weakref.ref(attended)),
+                name="meshlib-afterwards",
+                daemon=True,
+            )
+            thread.start()
+            self._begun = True
+
+    def anew(self) -> "Attendant":
+        """In a forked child, where the thread is not."""
+        return Attendant(wanted=self._wanted)
+
+    def nudge(self) -> None:
+        if self._begun and self._wake.empty():
+            self._wake.put(True)
+
+
+def _attend(wake: SimpleQueue[bool], attended: "weakref.ref[Settles]") -> None:
+    while wake.get():
+        found = attended()
+        if found is not None:
+            found.collect()
+        del found
