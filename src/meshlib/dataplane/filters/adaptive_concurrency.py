@@ -151,6 +151,7 @@ class AdaptiveConcurrencyFilter:
                 controller.ended(began)
 
     def _shed(self, request: Request, record: CallRecord, words: str) -> Steps[Outcome]:
+        record.details = "reached_concurrency_limit"
         return local_reply(request, record, Cause.OVERLOADED, self._config.status, words)
 
 

@@ -75,6 +75,7 @@ class AdmissionController:
     def __call__(self, request: Request, record: CallRecord, service: Service) -> Steps[Outcome]:
         probability = self._probability()
         if probability > 0 and self._dice() < probability:
+            record.details = "denied_by_admission_control"
             return (yield from local_reply(request, record, Cause.OVERLOADED, 503, REFUSED))
         outcome: Outcome | None = None
         try:

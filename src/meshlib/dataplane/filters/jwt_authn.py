@@ -145,6 +145,7 @@ class JwtAuthenticator:
     def _refuse(self, request: Request, record: CallRecord, why: Refused) -> Steps[Outcome]:
         status = FORBIDDEN if why.forbidden else UNAUTHORIZED
         words = "" if self._config.strip_failure_response else why.words
+        record.details = f"jwt_authn_access_denied{{{why.words.replace(' ', '_')}}}"
         headers: Headers = ()
         if status == UNAUTHORIZED and not self._config.strip_failure_response:
             host = request.header(":authority")

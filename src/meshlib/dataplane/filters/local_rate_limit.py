@@ -89,6 +89,7 @@ class LocalRateLimiter:
             record.responds(adding(_told(bucket)))
         if allowed or not falls_under(config.filter_enforced, dice):
             return service(request, record)
+        record.details = "local_rate_limited"
         return local_reply(
             request,
             record,

@@ -1,10 +1,10 @@
-"""How a call ended, in Envoy's words: code, flags, details, gRPC status."""
+"""How a call ended, in Envoy's words: flags, details, gRPC status."""
 
 import re
 
 from ...dataplane import CallEnded, Cause, Failure, Headers, Response
 from ...dataplane.statuses import http_to_grpc
-from ..attributes import response_code
+from ..details import details_of
 
 LONG_FLAGS = {
     "LH": "FailedLocalHealthCheck",
@@ -75,13 +75,6 @@ def long_flags(event: CallEnded) -> str:
     return ",".join(LONG_FLAGS[flag] for flag in flags(event)) or "-"
 
 
-def code(event: CallEnded) -> int:
-    """gRPC's failures are answers with 200, and say in trailers what they are."""
-    found = response_code(event.outcome)
-    failed = isinstance(event.outcome, Failure)
-    return 200 if found and failed and event.record.request.is_grpc else found
-
-
 def grpc_status(event: CallEnded) -> int | None:
     """``None`` of calls that are not gRPC's."""
     outcome = event.outcome
@@ -110,7 +103,7 @@ def _named(names: tuple[str, ...], status: int | None) -> str | None:
 
 def details(event: CallEnded) -> str | None:
     """Why the answer is what it is, as Envoy has it, spaces and all."""
-    return event.record.details or None
+    return details_of(event) or None
 
 
 def details_in_one_word(event: CallEnded) -> str | None:

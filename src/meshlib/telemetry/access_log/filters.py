@@ -11,6 +11,7 @@ from ...dataplane.routing.matchers import header_condition
 from ...dataplane.statuses import http_to_grpc
 from ...model import telemetry as model
 from ...xds.regex import fullmatch
+from ..attributes import answer_code
 from ..expressions import attributes, compile_expression
 from . import answers
 from .times import duration
@@ -49,7 +50,7 @@ def compile_filter(config: model.AccessLogFilter | None, site: Site) -> Passes:
             some = [compile_filter(each, site) for each in filters]
             return lambda event: any(passes(event) for passes in some)
         case model.StatusCodeFilter():
-            return _compared(answers.code, config, site)
+            return _compared(answer_code, config, site)
         case model.DurationFilter():
             return _compared(duration, config, site)
         case model.RuntimeFilter():
@@ -134,4 +135,4 @@ def is_traced(event: CallEnded) -> bool:
 def _grpc_status(event: CallEnded) -> int:
     """Of other calls, what their code would be to a gRPC caller, as Envoy asks."""
     found = answers.grpc_status(event)
-    return http_to_grpc(answers.code(event)) if found is None else found
+    return http_to_grpc(answer_code(event)) if found is None else found

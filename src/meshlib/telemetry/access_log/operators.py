@@ -7,6 +7,7 @@ from ...dataplane import CallEnded, Headers, Request, Whereabouts
 from ...dataplane.routing.formatting import Facts, filler, metadata_value, plain
 from ...model import Metadata
 from ...model.format import Operator
+from ..attributes import answer_code
 from ..expressions import attributes, compile_expression
 from . import answers, times
 from .addresses import ADDRESSES, upstream
@@ -130,7 +131,9 @@ def _of_route(event: CallEnded) -> Metadata | None:
 
 
 def _of_cluster(event: CallEnded) -> Metadata | None:
-    cluster = event.record.cluster
+    """Of the one chosen, whether the call came there or not."""
+    destination = event.record.destination
+    cluster = None if destination is None else destination.cluster
     return None if cluster is None else cluster.balance.config.metadata
 
 
@@ -201,7 +204,7 @@ OF_A_CALL: Mapping[str, Read] = {
     ),
     "GRPC_STATUS_NUMBER": answers.grpc_status,
     "REQUESTED_SERVER_NAME": lambda e: e.record.request.connection.server_name or None,
-    "RESPONSE_CODE": answers.code,
+    "RESPONSE_CODE": answer_code,
     "RESPONSE_FLAGS": answers.short_flags,
     "RESPONSE_FLAGS_LONG": answers.long_flags,
     "STREAM_ID": lambda e: _request(e).header("x-request-id"),
