@@ -199,6 +199,10 @@ async def _served(
 ) -> Outcome:
     """``request`` is ``admitted`` as aiohttp has it."""
     token = runtime.propagation.receive(admitted)
+    meter = admitted.meter
+    if meter is not None and meter.trace is not None:
+        resource = request.match_info.route.resource
+        meter.http_route = "" if resource is None else resource.canonical
     try:
         return await _known(runtime, request, handler, served(admitted))
     finally:
