@@ -15,6 +15,7 @@ from .analysis import (
     mutual_tls,
     routes,
     rules,
+    telemetry,
     workloads,
 )
 from .manifests import read_files
@@ -40,6 +41,7 @@ ANALYZERS = (
     mutual_tls.check,
     routes.check,
     rules.check,
+    telemetry.check,
     workloads.check,
 )
 

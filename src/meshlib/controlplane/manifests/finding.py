@@ -19,6 +19,8 @@ UNKNOWN_DELEGATE = "ML0101"
 MTLS_CONFLICT = "ML0113"
 UNKNOWN_PROVIDER = "ML0101"
 DUPLICATE_MATCH = "ML0131"
+UNKNOWN_TELEMETRY_PROVIDER = "ML0157"
+SEVERAL_TELEMETRIES = "ML0160"  # for the same workloads
 EMPTY_SUBSET = "ML0173"
 UNKNOWN_RULE_HOST = "ML0174"
 REGEX = "ML0180"
@@ -32,6 +34,8 @@ FOREIGN_HOST = "ML1007"
 NO_KEYS = "ML1008"  # an issuer of whom no token can be verified
 OTHER_TRUST_DOMAIN = "ML1009"  # than that of the CA
 ANY_ACCOUNT = "ML1010"  # may stand for a service whose callers ask for certificates
+EXPRESSION = "ML1011"  # of CEL, which is none
+SHOWN_TO_READERS = "ML1012"  # in a log
 
 
 LONGEST = 500

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from .marks import Path
 from .piece import Count, Duration, Flaw, Piece, Port, Text
 from .telemetry import unwritable
 
@@ -18,13 +19,18 @@ class LogFormat(Piece, frozen=True):
     def rules(self) -> Iterator[Flaw]:
         if self.text and self.labels is not None:
             yield Flaw((), "only one of text and labels may be set")
-        yield from unwritable(self.text, "text")
-        for name, value in (self.labels or {}).items():
-            for path, text in _texts(value):
-                yield from unwritable(text, "labels", name, *path)
+        for path, text in self.texts:
+            yield from unwritable(text, *path)
+
+    @property
+    def texts(self) -> Iterator[tuple[Path, str]]:
+        """Each with its path."""
+        yield ("text",), self.text
+        for path, text in _texts(self.labels or {}):
+            yield ("labels", *path), text
 
 
-def _texts(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _texts(value: Any) -> Iterator[tuple[Path, str]]:
     if isinstance(value, str):
         yield (), value
     elif isinstance(value, dict):

@@ -1,0 +1,200 @@
+"""Telemetries, and whom the MeshConfig has told: what of them does not do what it seems to."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ...model.log_format import secrets_in
+from ...xds.expressions import silent_in, why_not_cel
+from ..compile.services import registry
+from ..compile.telemetry_metrics import NAMES
+from ..compile.telemetry_providers import provider_of
+from ..manifests.extension_provider import LOGGERS, TRACERS, ExtensionProvider
+from ..manifests.finding import (
+    EXPRESSION,
+    NOT_ACTED_ON,
+    SEVERAL_TELEMETRIES,
+    SHOWN_TO_READERS,
+    UNKNOWN_HOST,
+    UNKNOWN_TELEMETRY_PROVIDER,
+    Finding,
+    Severity,
+)
+from ..manifests.manifest import Manifest
+from ..manifests.marks import Path
+from ..manifests.mesh_config import MeshConfig
+from ..manifests.telemetry import Metrics, MetricsOverrides, Telemetry, Tracing
+from ..world import World
+
+Kind = Callable[[ExtensionProvider], bool]
+Level = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    path: Path
+    text: str
+    code: str = NOT_ACTED_ON
+    severity: Severity = "info"
+
+    def of(self, manifest: Manifest[Any]) -> Finding:
+        place = manifest.place_of(*self.path)
+        return Finding(self.code, self.severity, place, str(manifest), self.text)
+
+
+def check(world: World) -> Iterator[Finding]:
+    if world.mesh_manifest is not None:
+        for remark in _of_mesh(world.mesh_manifest.spec, world):
+            yield remark.of(world.mesh_manifest)
+    first: dict[Level, Manifest[Telemetry]] = {}
+    for manifest in world.telemetries:
+        yield from (remark.of(manifest) for remark in _of_telemetry(manifest.spec, world))
+        if manifest.spec.is_for_waypoints:
+            continue
+        labels = tuple(sorted(manifest.spec.labels.items()))
+        known = first.setdefault((manifest.namespace, labels), manifest)
+        if known is not manifest:
+            text = f"speaks of the same workloads as {known} ({known.place}): the first counts"
+            yield Remark((), text, SEVERAL_TELEMETRIES, "warning").of(manifest)
+
+
+def _of_telemetry(spec: Telemetry, world: World) -> Iterator[Remark]:
+    if spec.is_for_waypoints:
+        field = "targetRef" if spec.target_ref is not None else "targetRefs"
+        text = "is for gateways and waypoints alone: nobody here obeys it"
+        yield Remark((field,), text, severity="warning")
+    for index, trace in enumerate(spec.tracing):
+        names = trace.names
+        yield from _providers(("tracing", index), names, world, _traces, "spans", TRACED)
+        yield from _of_tracing(("tracing", index), trace)
+    for index, metrics in enumerate(spec.metrics):
+        names = metrics.names
+        yield from _providers(("metrics", index), names, world, _counts, "metrics", "nothing")
+        yield from _of_metrics(("metrics", index), metrics)
+    for index, log in enumerate(spec.access_logging):
+        path: Path = ("accessLogging", index)
+        yield from _providers(path, log.names, world, _logs, "access logs", "nothing is written")
+        if log.filter is not None and log.filter.expression:
+            where = (*path, "filter", "expression")
+            yield from _expression(where, log.filter.expression, "there are no lines")
+
+
+TRACED = "they go where the program itself sends them"
+
+
+def _traces(provider: ExtensionProvider) -> bool:
+    return provider.opentelemetry is not None
+
+
+def _counts(provider: ExtensionProvider) -> bool:
+    return provider.prometheus is not None
+
+
+def _logs(provider: ExtensionProvider) -> bool:
+    return provider.envoy_file_access_log is not None or provider.envoy_otel_als is not None
+
+
+def _providers(
+    path: Path, names: tuple[str, ...], world: World, fits: Kind, what: str, instead: str
+) -> Iterator[Remark]:
+    for index, name in enumerate(names):
+        where = (*path, "providers", index, "name")
+        provider = provider_of(world.mesh_config, name)
+        if provider is None:
+            text = f"no extensionProvider {name!r} is in the MeshConfig: it has no {what}"
+            yield Remark(where, text, UNKNOWN_TELEMETRY_PROVIDER, "warning")
+        elif not fits(provider):
+            text = f"{name!r} is a provider of no {what} that are made here: {instead}"
+            yield Remark(where, text, severity="warning")
+
+
+def _of_tracing(path: Path, said: Tracing) -> Iterator[Remark]:
+    if len(said.providers) > 1:
+        text = "the first provider alone counts"
+        yield Remark((*path, "providers", 1), text)
+    if said.use_request_id_for_trace_sampling is False:
+        text = "has no effect: the id of the trace decides in any case"
+        yield Remark((*path, "useRequestIdForTraceSampling"), text)
+    if said.disable_context_propagation:
+        text = "has no effect: what belongs to a trace is handed on in any case"
+        yield Remark((*path, "disableContextPropagation"), text)
+
+
+def _of_metrics(path: Path, said: Metrics) -> Iterator[Remark]:
+    if said.reporting_interval is not None:
+        text = "has no effect: calls are counted when they end, and told when they are asked for"
+        yield Remark((*path, "reportingInterval"), text)
+    for index, override in enumerate(said.overrides):
+        yield from _of_override((*path, "overrides", index), override)
+
+
+def _of_override(path: Path, said: MetricsOverrides) -> Iterator[Remark]:
+    metric = said.selected.metric
+    if metric is not None and metric != "ALL_METRICS" and metric not in NAMES:
+        text = f"{metric} is not counted here: connections are the libraries' own"
+        yield Remark((*path, "match", "metric"), text)
+    for name, tag in said.tag_overrides.items():
+        if tag.operation == "UPSERT":
+            where = (*path, "tagOverrides", name, "value")
+            yield from _expression(where, tag.value, 'it is always "unknown"')
+
+
+def _expression(path: Path, text: str, so: str) -> Iterator[Remark]:
+    refusal = why_not_cel(text)
+    if refusal:
+        yield Remark(path, f"the expression {refusal}", EXPRESSION, "error")
+        return
+    for name in silent_in(text):
+        yield Remark(path, f"nobody here can tell {name!r}: {so}", severity="warning")
+
+
+def _of_mesh(config: MeshConfig, world: World) -> Iterator[Remark]:
+    known = {(service.host, port.number) for service in registry(world) for port in service.ports}
+    for index, provider in enumerate(config.extension_providers):
+        yield from _of_provider(("extensionProviders", index), provider, known)
+    defaults = config.default_providers
+    for field, names, fits, what, instead in (
+        ("tracing", defaults.tracing, _traces, "spans", TRACED),
+        ("metrics", defaults.metrics, _counts, "metrics", "nothing"),
+        ("accessLogging", defaults.access_logging, _logs, "access logs", "nothing is written"),
+    ):
+        for remark in _providers((), names, world, fits, what, instead):
+            where = ("defaultProviders", field, *remark.path[1:2])
+            yield Remark(where, remark.text, remark.code, remark.severity)
+    tracing = None if config.default_config is None else config.default_config.tracing
+    for kind in () if tracing is None else tracing.collectors:
+        text = f"{kind} has no effect: spans go where the program itself sends them"
+        yield Remark(("defaultConfig", "tracing", kind), text)
+    yield from _secrets(("accessLogFormat",), config.access_log_format)
+
+
+def _of_provider(
+    path: Path, provider: ExtensionProvider, known: set[tuple[str, int]]
+) -> Iterator[Remark]:
+    kind = provider.kind
+    camel = _camel(kind)
+    if kind in TRACERS or kind in LOGGERS:
+        yield Remark((*path, camel), f"providers of kind {camel} are not told anything here")
+    collector = provider.opentelemetry or provider.envoy_otel_als
+    if collector is not None and (collector.host, collector.port) not in known:
+        text = f"no service {collector.host}:{collector.port} is known: nobody is told"
+        yield Remark((*path, camel, "service"), text, UNKNOWN_HOST, "warning")
+    spans = provider.opentelemetry
+    for field in ("resource_detectors", "dynatrace_sampler", "service_attribute_enrichment"):
+        if spans is not None and getattr(spans, field):
+            yield Remark((*path, camel, _camel(field)), f"{_camel(field)} has no effect")
+    lines = provider.envoy_file_access_log or provider.envoy_otel_als
+    if lines is not None and lines.log_format is not None:
+        for inner, text in lines.log_format.texts:
+            yield from _secrets((*path, camel, "logFormat", *inner), text)
+
+
+def _secrets(path: Path, said: str) -> Iterator[Remark]:
+    for name in secrets_in(said):
+        text = f"shows the header {name}: whoever reads the log may be taken for its owner"
+        yield Remark(path, text, SHOWN_TO_READERS, "warning")
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
