@@ -84,7 +84,6 @@ class Seen:
             self._admin.start()
 
     def close(self) -> None:
-        MEMBERS.leave(self)
         if self._admin is not None:
             self._admin.close()
 

@@ -1,5 +1,6 @@
 """``meshlib.telemetry.setup()``: OpenTelemetry for a program that has not set it up itself."""
 
+import atexit
 import os
 import threading
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, Problem
-from .metrics.members import MEMBERS
+from .metrics.otlp import MetricsExport
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -150,17 +151,23 @@ def _set_up(named: dict[str, str], asked: _Asked) -> Exports:
     traces = _is_wanted("trace") and isinstance(
         trace.get_tracer_provider(), trace.ProxyTracerProvider
     )
+    metrics = _is_wanted("metric")
+    spans_go = asked.exporter("trace") if traces else None
+    counts_go = asked.exporter("metric") if metrics else None
+    # Nothing has gone wrong: only now is anything begun.
     if traces:
-        trace.set_tracer_provider(_provider(resource, asked))
-    MEMBERS.want()
-    return Exports(traces=traces)
+        trace.set_tracer_provider(_provider(resource, spans_go))
+    if metrics:
+        export = MetricsExport(counts_go, resource=resource)
+        export.start()
+        atexit.register(export.close)
+    return Exports(traces=traces, metrics=metrics)
 
 
-def _provider(resource: "Resource", asked: _Asked) -> "TracerProvider":
+def _provider(resource: "Resource", exporter: Any) -> "TracerProvider":
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    exporter = asked.exporter("trace")
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider

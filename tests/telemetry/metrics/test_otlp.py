@@ -1,5 +1,6 @@
 """What is counted goes to any exporter of OpenTelemetry's SDK."""
 
+import gc
 import os
 import threading
 
@@ -123,8 +124,21 @@ def test_who_joins_later_is_introduced_too(members):
     late = Counting()
     members.join(late)
     assert late.introduced == 1
-    members.leave(late)
+
+
+def test_who_is_gone_is_not_exported(members):
+    gone = Counting()
+    members.join(gone)
+    del gone
+    gc.collect()
     assert not members.since()
+
+
+def test_a_child_begins_with_nobody(members, member):
+    members.begin_anew()
+    assert not members.since()
+    members.join(member)
+    assert members.since() == [(member, 100)]
 
 
 def test_an_exporter_that_fails_is_logged_once_and_asked_again(members, caplog):
@@ -145,13 +159,13 @@ def test_the_environment_says_how_often(said, seconds):
     assert interval_of({"OTEL_METRIC_EXPORT_INTERVAL": said}) == seconds
 
 
-def test_a_mesh_is_exported_as_long_as_it_lives():
+def test_what_a_closed_mesh_counted_is_exported_still(calls):
     with meshlib.Mesh("productpage") as mesh:
-        assert mesh._seen in [member for member, _ in MEMBERS.since()]
-        data = MetricsExport(Kept(), resource=RESOURCE).collect()
-        names = {m.name for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
-        assert "meshlib_push_to_apply" in names
-    assert mesh._seen not in [member for member, _ in MEMBERS.since()]
+        mesh.recorder(calls.ended())
+    assert mesh._seen in [member for member, _ in MEMBERS.since()]
+    data = MetricsExport(Kept(), resource=RESOURCE).collect()
+    names = {m.name for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
+    assert {"meshlib_push_to_apply", "istio_requests_total"} <= names
 
 
 def test_a_forked_child_exports_by_itself(members, member):

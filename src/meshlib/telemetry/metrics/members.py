@@ -21,7 +21,10 @@ class Member(Protocol):
 
 
 class Members:
-    """``want`` holds for those who join later, too."""
+    """``want`` holds for those who join later, too.
+
+    Who joined stays as long as it lives, so that what a closed mesh counted is exported at the end.
+    """
 
     def __init__(self, wall: Callable[[], int] = time.time_ns) -> None:
         self._wall = wall
@@ -31,14 +34,10 @@ class Members:
 
     def join(self, member: Member) -> None:
         with self._lock:
-            self._members[member] = self._wall()
+            self._members.setdefault(member, self._wall())
             wanted = self._wanted
         if wanted:
             member.introduce()
-
-    def leave(self, member: Member) -> None:
-        with self._lock:
-            self._members.pop(member, None)
 
     def want(self, *, wanted: bool = True) -> None:
         """Somebody exports the metrics of this process from now on, or nobody does any more."""
@@ -53,8 +52,9 @@ class Members:
             return list(self._members.items())
 
     def begin_anew(self) -> None:
-        """In a forked child: whoever held the lock stayed behind in the parent."""
+        """In a forked child: those count anew, and who held the lock stayed in the parent."""
         self._lock = threading.Lock()
+        self._members.clear()
 
 
 MEMBERS = Members()

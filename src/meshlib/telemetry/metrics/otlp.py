@@ -111,11 +111,17 @@ class MetricsExport:
 
     def export(self) -> None:
         """Hand over what is counted up to now. A failure is logged once, until one succeeds."""
+        from opentelemetry import context
+
+        # OpenTelemetry's instrumentors leave alone what is done for telemetry's own sake.
+        quiet = context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True))  # noqa: SLF001
         try:
             told = self._exporter.export(self.collect(), timeout_millis=self._interval * 1000)
             failed = "" if told.name == "SUCCESS" else "the exporter says so"
         except Exception as error:  # noqa: BLE001 - exporters are foreign, and the next one may do
             failed = repr(error)
+        finally:
+            context.detach(quiet)
         if failed and not self._failing:
             log.warning("metrics are not exported: %s", failed)
         self._failing = bool(failed)
