@@ -152,8 +152,8 @@ def _set_up(named: dict[str, str], asked: _Asked) -> Exports:
         trace.get_tracer_provider(), trace.ProxyTracerProvider
     )
     metrics = _is_wanted("metric")
-    spans_go = asked.exporter("trace") if traces else None
-    counts_go = asked.exporter("metric") if metrics else None
+    spans_go: Any = asked.exporter("trace") if traces else None
+    counts_go: Any = asked.exporter("metric") if metrics else None
     # Nothing has gone wrong: only now is anything begun.
     if traces:
         trace.set_tracer_provider(_provider(resource, spans_go))
