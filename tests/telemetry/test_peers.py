@@ -1,8 +1,12 @@
 """Who calls, and who is called, as metrics name them."""
 
+from base64 import b64decode, b64encode
 from dataclasses import replace
 
 import pytest
+from google.protobuf.struct_pb2 import Struct as Said
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshlib.dataplane import (
     CallRecord,
@@ -73,6 +77,55 @@ def test_padding_may_be_missing_as_some_proxies_leave_it_out():
 )
 def test_what_is_malformed_says_nothing(text):
     assert decode_peer(text) in (None, UNKNOWN)
+
+
+def test_what_proxies_say_besides_is_passed_over():
+    said = Said()
+    said.update(
+        {
+            "APP_CONTAINERS": "reviews",
+            "INSTANCE_IPS": "10.0.0.9,fe80::1",
+            "LABELS": {"app": "reviews", "pod-template-hash": "5f9", "version": "v2"},
+            "MESH_ID": "cluster.local",
+            "NAME": "reviews-v2-5f9-x",
+            "NAMESPACE": "default",
+            "OWNER": "kubernetes://apis/apps/v1/namespaces/default/deployments/reviews-v2",
+            "WORKLOAD_NAME": "reviews-v2",
+        }
+    )
+    found = decode_peer(b64encode(said.SerializeToString()).decode())
+    assert found == PeerFacts(
+        workload="reviews-v2",
+        namespace="default",
+        canonical_service="reviews-v2",
+        canonical_revision="latest",
+        app="reviews",
+        version="v2",
+    )
+
+
+def test_values_of_other_kinds_say_nothing():
+    said = Said()
+    said.update({"LABELS": "app", "NAMESPACE": 7, "WORKLOAD_NAME": ["reviews"]})
+    found = decode_peer(b64encode(said.SerializeToString()).decode())
+    assert found == replace(UNKNOWN, canonical_revision="latest")
+
+
+@given(st.binary(max_size=200))
+def test_nothing_that_anybody_sends_breaks_a_call(octets):
+    for text in (octets.decode("latin-1"), b64encode(octets).decode()):
+        for is_grpc in (False, True):
+            record = inbound(text)
+            record.request.is_grpc = is_grpc
+            peers().source_of(record)
+
+
+@given(st.binary(min_size=1, max_size=60), st.integers(0, 200))
+def test_an_introduction_with_octets_changed_breaks_no_call(octets, place):
+    good = b64decode(encode_peer(REVIEWS, "i"))
+    changed = good[:place] + octets + good[place + len(octets) :]
+    found = decode_peer(b64encode(changed).decode())
+    assert found is None or len(found.workload) <= 100
 
 
 def test_what_istiod_tells_of_an_endpoint_is_understood():
