@@ -26,7 +26,7 @@ from ._grpc_aio_beside import AioRace, spawn
 from ._grpc_aio_ending import Ending
 from ._grpc_load import Heard, reported, tell
 from ._grpc_pool import Member, Pool, metered
-from ._grpc_request import Draft, headers_of, responded
+from ._grpc_request import Draft, headers_of, pause, responded
 from ._grpc_status import (
     LATE,
     LOCALLY_CANCELLED,
@@ -203,13 +203,13 @@ class Call(grpc.aio.Call):
     async def _drive(self) -> None:
         try:
             deliver = await adrive(self._runtime, self._steps, self._attempt, self._effect, self)
-            pause, factor, longest = READY_BACKOFF
+            wait, factor, longest = READY_BACKOFF
             while self._unreached(deliver):
-                self._runtime.finish(self._steps)
+                pause(self._runtime, self._steps, self._draft)
                 if self._race is not None:
                     self._race.cancel()
-                await self._runtime.asleep(pause)
-                pause = min(pause * factor, longest)
+                await self._runtime.asleep(wait)
+                wait = min(wait * factor, longest)
                 self._steps = self._runtime.outbound(self._draft.request)
                 deliver = await adrive(self._runtime, self._steps, self._attempt, None, self)
         except BaseException as error:  # noqa: BLE001 - it is the awaiting task's to see

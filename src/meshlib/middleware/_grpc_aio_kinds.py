@@ -67,11 +67,14 @@ class UnaryUnaryCall(Call, grpc.aio.UnaryUnaryCall[Any, Any]):
                             outcome = self._heard(self._effect, trailing)
                     except grpc.aio.AioRpcError as error:
                         outcome = self._judge(error)
-                    effect = self._runtime.conclude(self._steps, outcome)
+                    runtime, is_patient = self._runtime, bool(self._options[1])
+                    conclude = runtime.step if is_patient else runtime.conclude
+                    effect = conclude(self._steps, outcome)
                 except BaseException as error:
                     self._abandon(error)
                     raise
-                if outcome is OK and self._over is None and self._callbacks is None:
+                is_simple = self._over is None and self._callbacks is None
+                if outcome is OK and is_simple and not is_patient:
                     self._delivered = True
                     assert isinstance(effect, Deliver)
                     self._deliver = effect

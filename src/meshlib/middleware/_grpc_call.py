@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from ..dataplane import Deliver, Effect, Outcome, Send, Steps
+from ..dataplane import Deliver, Outcome, Send, Steps
 from ._drive import Runtime, drive
 from ._grpc_attempt import Attempt
 from ._grpc_beside import Beside
 from ._grpc_load import tell
-from ._grpc_request import Draft
+from ._grpc_request import Draft, pause
 from ._grpc_status import OK, READY_BACKOFF, MeshRpcError, error_for, unreached
 
 
@@ -21,43 +21,38 @@ def blocking(runtime: Runtime, draft: Draft, attempt: Attempt, *, wait_for_ready
         except BaseException:
             runtime.close(steps)
             raise
-        effect = runtime.conclude(steps, outcome)
-        if outcome is OK and type(effect) is Deliver:
+        if wait_for_ready:
+            effect = runtime.step(steps, outcome)  # which may be to begin anew
+        else:
+            effect = runtime.conclude(steps, outcome)
+        if outcome is OK and not wait_for_ready and type(effect) is Deliver:
             return attempt.answer if effect.record.respond is None else attempt.seen(effect)
     beside = Beside(runtime, attempt)
     try:
-        deliver = _delivery(runtime, steps, attempt, effect, beside)
+        deliver = drive(runtime, steps, attempt, effect, beside)
         if wait_for_ready and unreached(deliver):
-            deliver = _when_ready(runtime, draft, attempt, beside)
+            deliver, steps = _when_ready(runtime, steps, draft, attempt, beside)
+        runtime.finish(steps)
     except BaseException:
         beside.cancel()
         raise
     return _answer(runtime, attempt, deliver, beside.settle(deliver))
 
 
-def _delivery(
-    runtime: Runtime,
-    steps: Steps[Outcome],
-    attempt: Attempt,
-    effect: Effect | None,
-    beside: Beside,
-) -> Deliver:
-    deliver = drive(runtime, steps, attempt, effect, beside)
-    runtime.finish(steps)
-    return deliver
-
-
-def _when_ready(runtime: Runtime, draft: Draft, attempt: Attempt, beside: Beside) -> Deliver:
+def _when_ready(
+    runtime: Runtime, steps: Steps[Outcome], draft: Draft, attempt: Attempt, beside: Beside
+) -> tuple[Deliver, Steps[Outcome]]:
     """Call again and again until an endpoint can be reached, or no time is left."""
-    pause, factor, longest = READY_BACKOFF
+    wait, factor, longest = READY_BACKOFF
     while True:
+        pause(runtime, steps, draft)
         beside.cancel()
-        runtime.sleep(pause)
-        pause = min(pause * factor, longest)
+        runtime.sleep(wait)
+        wait = min(wait * factor, longest)
         steps = runtime.outbound(draft.request)
-        deliver = _delivery(runtime, steps, attempt, None, beside)
+        deliver = drive(runtime, steps, attempt, None, beside)
         if not unreached(deliver):
-            return deliver
+            return deliver, steps
 
 
 def _answer(runtime: Runtime, attempt: Attempt, deliver: Deliver, winner: Any) -> Any:

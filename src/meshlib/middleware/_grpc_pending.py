@@ -29,7 +29,7 @@ from ._drive import drive
 from ._grpc_attempt import Attempt, Method
 from ._grpc_beside import Beside
 from ._grpc_load import tell
-from ._grpc_request import Draft, responded
+from ._grpc_request import Draft, pause, responded
 from ._grpc_status import (
     LOCALLY_CANCELLED,
     READY_BACKOFF,
@@ -123,12 +123,12 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         """Bring the call to its delivery on this thread."""
         try:
             deliver = drive(self._runtime, self._steps, self._checked, self._effect, self)
-            pause, factor, longest = READY_BACKOFF
+            wait, factor, longest = READY_BACKOFF
             while self._patient and unreached(deliver):
-                self._runtime.finish(self._steps)
+                pause(self._runtime, self._steps, self._draft)
                 self._beside.cancel()
-                self._runtime.sleep(pause)
-                pause = min(pause * factor, longest)
+                self._runtime.sleep(wait)
+                wait = min(wait * factor, longest)
                 self._steps = self._runtime.outbound(self._draft.request)
                 deliver = drive(self._runtime, self._steps, self._checked, None, self)
         except BaseException as error:  # noqa: BLE001 - it is the asking thread's to see

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc.aio
 
-from ..dataplane import Headers, Meter, Request, Send
+from ..dataplane import Headers, Meter, Outcome, Request, Send, Steps
 from ..dataplane.introduction import INTRODUCTION
 from ._deadline import INCOMING
 from ._drive import Runtime
@@ -42,6 +42,15 @@ class Draft:
         hidden = set(original.headers).difference(headers_of(self._foreign or ()))
         shown = tuple(pair for pair in request.headers if pair not in hidden)
         return merged(carried(shown), self._metadata)
+
+
+def pause(runtime: Runtime, steps: Steps[Outcome], draft: Draft) -> None:
+    """End the steps of a call that is to begin anew: its trace goes on."""
+    meter = draft.request.meter
+    assert meter is not None
+    trace, meter.trace = meter.trace, None
+    runtime.finish(steps)
+    meter.trace = trace
 
 
 class Drafting:

@@ -17,6 +17,7 @@ from ..dataplane import (
     Deliver,
     Failure,
     Finish,
+    Meter,
     Outcome,
     Race,
     Request,
@@ -110,14 +111,17 @@ class _Rules:
         self.breaker = HalfOpenBreaker(self._open_by, self.runtime.clock)
 
     def request(self) -> Request:
-        target = self._target()
-        return Request(
+        target, runtime = self._target(), self.runtime
+        made = Request(
             target,
             self.method,
             self.path,
             authority=target,
             override=OVERRIDE.get(),
+            meter=Meter(),
         )
+        runtime.propagation.begin(made, foreign=runtime.engine.is_foreign(target))
+        return made
 
     def _target(self) -> str:
         """The host's first port, where none is named."""
@@ -211,6 +215,7 @@ def _is_failure(outcome: Outcome) -> bool:
 
 def _call(rules: _Rules, function: Callable[[], object]) -> object:
     def attempt(send: Send) -> Outcome:
+        _traced(send)
         try:
             value = function() if send.timeout is None else _timed(function, send.timeout)
         except _TooLateError:
@@ -232,6 +237,7 @@ def _call(rules: _Rules, function: Callable[[], object]) -> object:
 
 async def _acall(rules: _Rules, function: Callable[[], Awaitable[object]]) -> object:
     async def attempt(send: Send) -> Outcome:
+        _traced(send)
         timer = asyncio.timeout(send.timeout)
         try:
             async with timer:
@@ -253,6 +259,13 @@ async def _acall(rules: _Rules, function: Callable[[], Awaitable[object]]) -> ob
         tasks.cancel()
         rules.observe(deliver.outcome if deliver is not None else None, began)
     return rules.value_of(deliver)
+
+
+def _traced(send: Send) -> None:
+    """Nobody knows where a callable could put headers: they are its own to find."""
+    meter = send.request.meter
+    if meter is not None and meter.trace is not None:
+        meter.trace.attempt(send)
 
 
 def _wrapped(rules: _Rules, value: object) -> Outcome:
