@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ...dataplane import CallEnded
+from ...dataplane import CallEnded, Cause, Failure, Response
 from .values import Read
 
 Moment = Callable[[CallEnded], float | None]
@@ -26,9 +26,13 @@ def ended(event: CallEnded) -> float:
 
 
 def request_ended(event: CallEnded) -> float | None:
-    """When the request had come, or had gone, to its last byte."""
-    meter = event.record.request.meter
-    return None if meter is None else meter.request_ended
+    """When the request had come, or had gone, to its last byte. One that was never sent is at hand
+    from the beginning."""
+    record = event.record
+    meter = record.request.meter
+    if meter is not None and meter.request_ended is not None:
+        return meter.request_ended
+    return None if record.attempts or record.inbound else record.started
 
 
 def attempt_began(event: CallEnded) -> float | None:
@@ -37,14 +41,21 @@ def attempt_began(event: CallEnded) -> float | None:
 
 
 def attempt_sent(event: CallEnded) -> float | None:
-    """The last attempt is sent when the request has come and the attempt has begun."""
-    begin, whole = attempt_began(event), request_ended(event)
+    """The last attempt is sent when the request has come and the attempt has begun; nothing is
+    where there was no connection."""
+    begin, whole, outcome = attempt_began(event), request_ended(event), event.outcome
+    if isinstance(outcome, Failure) and outcome.cause is Cause.CONNECT:
+        return None
     return None if begin is None or whole is None else max(begin, whole)
 
 
 def response_began(event: CallEnded) -> float | None:
-    meter = event.record.request.meter
-    return None if meter is None else meter.response_began
+    """An answer without a message begins where it ends."""
+    record = event.record
+    meter = record.request.meter
+    if meter is not None and meter.response_began is not None:
+        return meter.response_began
+    return ended(event) if record.attempts and isinstance(event.outcome, Response) else None
 
 
 def response_ended(event: CallEnded) -> float | None:
