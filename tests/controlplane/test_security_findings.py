@@ -248,3 +248,55 @@ spec:
   workloadSelector: {labels: {app: partner}}
 """
     assert anybody(world_of(entry, STRICT)) == [ANYBODY]
+
+
+@pytest.mark.parametrize(
+    ("path", "judged"),
+    [
+        ("/%61dmin", "'/admin'"),
+        ("/x/../admin", "'/admin'"),
+        ("/x/%2e%2e/admin", "'/admin'"),
+        ("/ädmin", "'/%C3%A4dmin'"),
+        ("/a dmin*", "'/a%20dminx'"),
+        ("*/%7euser", "'/x/~user'"),
+        ("/a\\\\b", "'/a/b'"),
+        ("/%7e/{*}", "'/~/x'"),
+    ],
+)
+def test_a_path_that_no_request_is_judged_by_is_refused_where_it_would_keep_out(
+    world_of, path, judged
+):
+    """CVE-2020-16844 and its kin: a DENY that is silently dead."""
+    for action, field, severity in (
+        ("DENY", "paths", "error"),
+        ("ALLOW", "notPaths", "error"),
+        ("ALLOW", "paths", "warning"),
+    ):
+        policy = rule(action, f'{{to: [{{operation: {{{field}: ["{path}"]}}}}]}}')
+        said = [f for f in findings_of(world_of(MESH, policy)) if f.code == "ML1005"]
+        assert [(f.severity, str(f.place).partition(":")[0]) for f in said] == [
+            (severity, "b.yaml")
+        ]
+        assert f"a request with such a path is judged by {judged}" in said[0].message
+
+
+@pytest.mark.parametrize(
+    ("normalization", "path", "is_dead"),
+    [
+        ("NONE", "/%61dmin", False),
+        ("BASE", "/a//b", False),
+        ("MERGE_SLASHES", "/a//b", True),
+        ("MERGE_SLASHES", "/a%2Fb", False),
+        ("DECODE_AND_MERGE_SLASHES", "/a%2fb", True),
+        ("BASE", "/a/.*", False),
+        ("BASE", "*.html", False),
+        ("BASE", "*", False),
+        ("BASE", "/%00", True),
+        ("BASE", "/{*}/a/{**}", False),
+    ],
+)
+def test_what_a_path_is_judged_by_is_for_the_mesh_to_say(world_of, normalization, path, is_dead):
+    mesh = f"kind: MeshConfig\npathNormalization: {{normalization: {normalization}}}\n"
+    policy = rule("DENY", f'{{to: [{{operation: {{paths: ["{path}"]}}}}]}}')
+    found = findings_of(world_of(f"{MESH}---\n{mesh}", policy))
+    assert ("ML1005" in [f.code for f in found]) is is_dead

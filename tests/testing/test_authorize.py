@@ -68,6 +68,26 @@ def test_a_deny_comes_before_what_allows_and_is_named():
     assert (verdict.allowed, verdict.rule) == (False, "<config>[1]: spec.rules[0]")
 
 
+@pytest.mark.parametrize(
+    ("path", "asked", "is_denied"),
+    [
+        ("/a%2fb", "/a%2Fb", True),
+        ("/a%2Fb", "/a%2fb", True),
+        ("/c%c3%A4.d*", "/c%C3%a4.d/e", True),
+        ("/c%c3%A4.d*", "/c%C3%a4xd/e", False),
+        ("*%2fadmin", "/x/y%2Fadmin", True),
+        ("*%2fadmin", "/x/y%2FADMIN", False),
+        ("*%2fadmin", "/x%2Fadmin/y", False),
+        ("/%20%2fB", "/%20%2Fb", False),
+    ],
+)
+def test_an_escape_is_the_same_in_either_case(path, asked, is_denied):
+    """Requests may write it as they like, and a DENY by one spelling would be got around."""
+    ban = policy([{"to": [{"operation": {"paths": [path]}}]}], "DENY", "ban")
+    verdict = authorize([ban], service="reviews", path=asked, peer=PRODUCTPAGE)
+    assert verdict.allowed is not is_denied
+
+
 def test_a_policy_speaks_to_whom_it_selects():
     assert authorize([VIEWERS], service="ratings")
     assert authorize([VIEWERS], service="reviews.other")

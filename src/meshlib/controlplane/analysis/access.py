@@ -28,7 +28,7 @@ def check(world: World) -> Iterator[Finding]:
         yield from _provider(policy, world)
         yield from _paths(policy, world)
         yield from _hosts(policy, world)
-        yield from dead(policy)
+        yield from dead(policy, world)
     for tokens in world.request_authentications:
         yield from _waypoints(tokens)
         yield from _not_required(tokens, world)

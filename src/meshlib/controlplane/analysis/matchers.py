@@ -2,23 +2,59 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from ...dataplane.routing.paths import Normalizer, normalizer
+from ...model import HttpConnectionManager, RouteConfiguration
 from ..manifests.authorization_policy import AuthorizationPolicy, Rule
-from ..manifests.finding import NEVER_MATCHES, Finding
+from ..manifests.finding import NEVER_MATCHES, Finding, Severity
 from ..manifests.manifest import Manifest
 from ..manifests.marks import Path
+from ..world import World
 
 Why = Callable[[str], str]
 """Why a value never matches, or ""."""
+CLOSED = {"ALLOW": "notPaths", "DENY": "paths", "CUSTOM": "paths"}
+"""Where a path that never matches lets in what it was to keep out."""
 
 
-def dead(policy: Manifest[AuthorizationPolicy]) -> Iterator[Finding]:
+def dead(policy: Manifest[AuthorizationPolicy], world: World) -> Iterator[Finding]:
+    normalize = _normalizer(world)
     for index, rule in enumerate(policy.spec.rules_):
         for path, value, why in _values(rule):
-            said = why(value)
+            if said := why(value):
+                yield _never(policy, ("rules", index, *path), value, said)
+        for path, value in _paths(rule):
+            said = _path(value) or _spelled_otherwise(value, normalize)
             if said:
-                place = policy.place_of("rules", index, *path)
-                text = f"{value!r} never matches: {said}"
-                yield Finding(NEVER_MATCHES, "warning", place, str(policy), text)
+                opens = CLOSED.get(policy.spec.action) == path[-2]
+                yield _never(policy, ("rules", index, *path), value, said, opens=opens)
+
+
+def _never(
+    policy: Manifest[AuthorizationPolicy], path: Path, value: str, why: str, *, opens: bool = False
+) -> Finding:
+    severity: Severity = "error" if opens else "warning"
+    text = f"{value!r} never matches: {why}"
+    return Finding(NEVER_MATCHES, severity, policy.place_of(*path), str(policy), text)
+
+
+def _normalizer(world: World) -> Normalizer | None:
+    """What is done to paths where policies judge by them."""
+    mesh = world.mesh_config
+    return normalizer(
+        HttpConnectionManager(
+            routes=RouteConfiguration(name=""),
+            normalize_path=mesh.normalize_path or mesh.normalize_guarded,
+            merge_slashes=mesh.merge_slashes,
+            path_with_escaped_slashes_action=mesh.path_with_escaped_slashes_action,
+        )
+    )
+
+
+def _paths(rule: Rule) -> Iterator[tuple[Path, str]]:
+    for number, to in enumerate(rule.to or ()):
+        for field, values in (("paths", to.operation.paths), ("notPaths", to.operation.not_paths)):
+            for index, value in enumerate(values):
+                yield ("to", number, "operation", field, index), value
 
 
 def _values(rule: Rule) -> Iterator[tuple[Path, str, Why]]:
@@ -42,8 +78,6 @@ def _values(rule: Rule) -> Iterator[tuple[Path, str, Why]]:
             ("notHosts", operation.not_hosts, _host),
             ("methods", operation.methods, _method),
             ("notMethods", operation.not_methods, _method),
-            ("paths", operation.paths, _path),
-            ("notPaths", operation.not_paths, _path),
         ):
             yield from _each(("to", number, "operation", field), values, why)
     for number, condition in enumerate(rule.when):
@@ -89,6 +123,19 @@ def _path(value: str) -> str:
     if "?" in value or "#" in value:
         return "paths are compared without query and fragment"
     return ""
+
+
+def _spelled_otherwise(value: str, normalize: Normalizer | None) -> str:
+    """Of the parts that stand in for others, a letter stands there instead."""
+    if normalize is None or value == "*":
+        return ""
+    example = value.replace("{**}", "x").replace("{*}", "x")
+    example = f"/x{example[1:]}" if example.startswith("*") else example
+    example = f"{example[:-1]}x" if example.endswith("*") else example
+    found = normalize(example)
+    if found is None:
+        return "a request with such a path is refused"
+    return f"a request with such a path is judged by {found!r}" if found != example else ""
 
 
 KEYS: dict[str, Why] = {

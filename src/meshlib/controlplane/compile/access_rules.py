@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, zip_longest
 
 from ... import model
 from ...model import rbac
@@ -13,6 +14,9 @@ from .trust_domains import TrustDomains
 
 ANYTHING = model.SafeRegex(".+")
 EXPERIMENTAL = "experimental."
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
+_ESCAPE_DIGITS = re.compile("%([0-9A-Fa-f]{2})")
+_LETTERED = re.compile("%(?:[0-9][A-Fa-f]|[A-Fa-f][0-9A-Fa-f])")
 _KEYED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]+\])+)")
 
 Make = Callable[[str], rbac.Rule]
@@ -153,7 +157,19 @@ _host = _header(":authority", ignore_case=True)
 def _path(value: str) -> rbac.Rule:
     if "{" in value:
         return rbac.UriTemplate(value.replace("{*}", "*").replace("{**}", "**"))
+    if _LETTERED.search(value):
+        return rbac.UrlPath(model.SafeRegex(_in_any_case(value)))
     return rbac.UrlPath(_text(value))
+
+
+def _in_any_case(value: str) -> str:
+    """``%2f`` is ``%2F``: requests may write either, and no normalization makes them one."""
+    first, last = value.startswith("*"), value.endswith("*")
+    middle = value[first : len(value) - last]
+    parts = [re.escape(part) for part in _ESCAPE.split(middle)]
+    escapes = [f"%(?i:{found})" for found in _ESCAPE_DIGITS.findall(middle)]
+    made = "".join(chain.from_iterable(zip_longest(parts, escapes, fillvalue="")))
+    return f"{'.*' * first}{made}{'.*' * last}"
 
 
 def _port(value: str) -> rbac.Rule:
