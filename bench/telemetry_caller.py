@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from meshlib import Mesh
+from meshlib.telemetry import access_log
 
 SAMPLED = {"off": 0.0, "1 %": 0.01, "100 %": 1.0}
 OURS = ("mesh", "mesh, metrics", "mesh, 1 %", "mesh, 100 %", "mesh, access log")
@@ -72,15 +73,17 @@ class Watch:
         """So that nobody pays for it in the block of another."""
         if self.provider is not None:
             self.provider.force_flush()
+        access_log.flush()
 
     def delivered(self) -> dict[str, int]:
         self.flush()
         told = {"spans": self.nowhere.spans, "series": 0, "counted": 0, "lines": 0}
         if self.mesh is not None:
-            series = self.mesh.recorder.snapshot()["calls"]
-            told |= {"series": len(series), "counted": sum(one["count"] for one in series)}
+            calls = self.mesh.recorder.snapshot()["calls"]
+            told["counted"] = sum(one["count"] for one in calls)
+            told["series"] = self.mesh.metrics().count("\nistio_requests_total{")
             self.mesh.close()
-        if self.log.exists():
+        if self.variant == LOGGED:
             told["lines"] = self.log.read_text().count("\n")
         return told
 

@@ -16,6 +16,10 @@ SHOWN = {
     "locality": r"from eu/a: eu/a 20\n.*503 2, eu/b 18\n.*503 2, us/a 18\n.*again: eu/a 20\n",
     "mtls": r"a member: 200 hello, spiffe://\S+/productpage\n.*text: refused.*cate: refused",
     "authorization": r"GET reviews/1: 200 .*page POST reviews/1: 403 .*stranger GET \S+: 403 ",
+    "telemetry": (
+        r"\A(?=.*DELETE reviews:9080/ was 403).*2 x source productpage > reviews 200 unknown .*"
+        r"1 x destination productpage > reviews 403 mutual_tls DELETE.*one trace: 1 id, 7 spans"
+    ),
     "rate_limits": r"anna POST /orders: 429 .*jason POST /orders: 200\n.*\n.*GET /goods: 429 ",
 }
 """What each must say."""
