@@ -72,6 +72,27 @@ class Ending:
                 tell(self._runtime, self._record, heard)
 
 
+class WithResponse:
+    """The end of a call with one response, whose status grpcio tells before that is read."""
+
+    __slots__ = ("_ending",)
+
+    def __init__(self, ending: Ending) -> None:
+        self._ending: Ending | None = ending
+
+    def __call__(self, native: Any) -> None:
+        answering = getattr(native, "_call_response", None)
+        if answering is None or answering.done():
+            self.tell(native)
+        else:
+            answering.add_done_callback(lambda _: self.tell(native))
+
+    def tell(self, native: Any) -> None:
+        ending, self._ending = self._ending, None
+        if ending is not None:
+            ending(native)
+
+
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine that has nothing to wait for."""
     try:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Generator
 from copy import copy
-from functools import partial
 from typing import Any
 
 import grpc
@@ -11,7 +10,7 @@ import grpc.aio
 
 from ..dataplane import Cause, Deliver, Failure, Outcome, Send
 from ._grpc_aio_call import Call
-from ._grpc_aio_ending import Ending
+from ._grpc_aio_ending import Ending, WithResponse
 from ._grpc_pool import Member
 from ._grpc_status import OK, started
 
@@ -242,13 +241,11 @@ class Writing(Call):
 
 
 class StreamUnaryCall(Writing, grpc.aio.StreamUnaryCall[Any, Any]):
+    _ending: WithResponse | None = None
+
     def _opened(self) -> None:
-        """The status of such a call is told before its response has been read."""
-        answering = getattr(self._native, "_call_response", None)
-        ending = Ending(self)
-        self._native.add_done_callback(
-            ending if answering is None else partial(_with_response, answering, ending)
-        )
+        self._ending = WithResponse(Ending(self))
+        self._native.add_done_callback(self._ending)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._response().__await__()
@@ -259,17 +256,13 @@ class StreamUnaryCall(Writing, grpc.aio.StreamUnaryCall[Any, Any]):
             return await native
         except grpc.aio.AioRpcError as error:
             raise self._marked(error) from None
+        finally:
+            if self._ending is not None and native.done():
+                self._ending.tell(native)
 
 
 class StreamStreamCall(Writing, Reading, grpc.aio.StreamStreamCall[Any, Any]):
     pass
-
-
-def _with_response(answering: "asyncio.Task[Any]", ending: Ending, native: Any) -> None:
-    if answering.done():
-        ending(native)
-    else:
-        answering.add_done_callback(lambda _: ending(native))
 
 
 def is_connected(member: Member[grpc.aio.Channel]) -> bool:
