@@ -6,6 +6,7 @@ import contextlib
 import grpc
 import grpc.aio
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import meshlib
 from meshlib.controlplane import ControlPlane
@@ -269,3 +270,32 @@ async def test_an_edit_that_is_taken_back_takes_nobody_with_it_and_brings_nobody
                 await staying.aclose()
                 async with await first.aregister(port, linger=0):
                     await until(answer, b"a")
+
+
+async def test_callers_know_a_registered_member_by_the_name_that_it_has_itself(monkeypatch):
+    monkeypatch.setenv("MESHLIB_WORKLOAD", "greeter-v1")
+    monkeypatch.setenv("MESHLIB_CLUSTER", "west")
+    async with plane_of() as plane, server_of(b"a") as port:
+        registering = member(plane, version="v1")
+        monkeypatch.undo()
+        async with (
+            registering,
+            await registering.aregister(port, linger=0),
+            meshlib.Mesh("caller", control_plane=plane.address, metrics=True) as mesh,
+        ):
+            call = mesh.grpc.aio_channel(HOST).unary_unary("/test.T/Unary")
+            assert await call(b"", timeout=10) == b"a"
+            families = list(text_string_to_metric_families(mesh.metrics()))
+    (counted,) = [
+        sample.labels
+        for family in families
+        for sample in family.samples
+        if sample.name == "istio_requests_total"
+    ]
+    named = registering._seen.workload.facts
+    assert (named.workload, named.cluster) == ("greeter-v1", "west")
+    assert counted["destination_workload"] == "greeter-v1"
+    assert counted["destination_canonical_service"] == "greeter"
+    assert counted["destination_version"] == "v1"
+    assert counted["destination_cluster"] == "west"
+    assert counted["source_workload"] == "caller"
