@@ -134,7 +134,8 @@ class Mesh:
         self._started, self._starting, self._registered = False, threading.Lock(), Registered()
         self._grpc: GrpcHooks | None = None
         self._aiohttp: AiohttpHooks | None = None
-        self._seen.look(self._engine, self._runtime, self._identity, self._source_status)
+        known = self._engine, self._runtime, self._identity
+        self._seen.look(*known, self._source_status, self._watched)
 
     def _want(self, listener: str) -> None:
         if self._source is not None:

@@ -26,6 +26,7 @@ from .options import Options
 from .workload import Workload
 
 if TYPE_CHECKING:
+    from ..xds.watches import Entry
     from .admin_port import AdminPort
 
 
@@ -55,8 +56,10 @@ class Seen:
         runtime: Runtime,
         identity: Identity,
         source: Callable[[], Mapping[str, Any]],
+        watched: "Callable[[], tuple[Entry, ...] | None]",
     ) -> None:
         """Where to find what is told besides calls."""
+        self._watched = watched
         self.propagation.configured = partial(_tracing_of, engine)
         self._facts = Facts(
             engine=engine,
@@ -126,7 +129,9 @@ class Seen:
         )
 
     def _note_push(self, at: float) -> None:
-        self._pushed.applied(at, self._facts.source().get("last_good_age"), time.monotonic())
+        entries = self._watched() or ()
+        came = max((one.updated for one in entries if one.updated is not None), default=None)
+        self._pushed.applied(at, came)
 
     def _made_observer(self) -> Telemetry:
         unmet = self.propagation.unmet

@@ -75,6 +75,7 @@ class Upkeep:
         """Put a snapshot in force; from any thread."""
         with self._applying:
             self._runtime.commit(self._engine.prepare(self._fit(snapshot), absent))
+        self._runtime.collect()  # here, rather than on the thread of the next call
         self._tell()
         self._follow()
 

@@ -14,16 +14,13 @@ class PushToApply:
         self._total = 0.0
         self._last = float("-inf")
 
-    def applied(self, at: float, age: float | None, now: float) -> None:
-        """A configuration was put in force ``at``; ``now`` the newest resource is ``age`` old.
+    def applied(self, at: float, came: float | None) -> None:
+        """A configuration was put in force ``at``, and the newest resource ``came`` then.
 
-        One that came no newer than the last one before was put in force by no word of anybody; one
-        that came later is counted when it is in force.
+        One that is no newer than the last time was put in force by no word of anybody; one that
+        came later is counted when it is in force.
         """
-        if age is None:
-            return
-        came = now - age
-        if not self._last < came <= at:
+        if came is None or not self._last < came <= at:
             return
         self._last = came
         self._counts[bisect_left(BUCKETS, at - came)] += 1

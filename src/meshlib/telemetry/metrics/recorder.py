@@ -100,7 +100,7 @@ class Recorder:
         inbound, peers = record.inbound, self._peers
         peer = peers.source_of(record) if inbound else peers.destination_of(record, outcome)
         plan: Plan | None = None if audience is None else audience.stats
-        tags = () if plan is None else plan.tags(event)
+        tags = None if plan is None else plan.tags(event)
         look = (
             inbound,
             "" if inbound else request.target,
@@ -113,12 +113,11 @@ class Recorder:
             request.connection.peer.secure,
             record.route is None,
             id(peer),
-            id(plan),
-            tags,
+            tags if plan is None else (id(plan), tags),
         )
         known = self._known.get(look)
         if known is None:
-            known = self._known[look] = self._look_closer(record, outcome, plan, tags, peer)
+            known = self._known[look] = self._look_closer(record, outcome, plan, tags or (), peer)
         series = known.series
         series.total += seconds
         series.seconds[bisect_left(SECONDS, seconds)] += 1
