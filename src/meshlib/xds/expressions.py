@@ -78,6 +78,12 @@ def why_not_log_format(text: str) -> str:
     return next((f"%CEL({asked[:80]})% {why}" for asked, why in refusals if why), "")
 
 
+def operators_in(text: str) -> frozenset[str]:
+    """The names of the operators in a valid format of access logs."""
+    parts = parse_log_format(text)
+    return frozenset(part.name for part in parts if isinstance(part, Operator))
+
+
 def _first_line(refused: Exception) -> str:
     found = re.search(r"ERROR: <input>:(\d+):(\d+): ([^\n]*)", str(refused))
     if found is None:

@@ -23,6 +23,7 @@ GOOGLE = "type.googleapis.com"
 LOGGERS = f"{GOOGLE}/envoy.extensions.access_loggers"
 FILE = f"{LOGGERS}.file.v3.FileAccessLog"
 CEL = f"{LOGGERS}.filters.cel.v3.ExpressionFilter"
+QUERY = f"{GOOGLE}/envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery"
 TRACERS = f"{GOOGLE}/envoy.config.trace.v3"
 WHERE = "listeners/reviews:80: api_listener.api_listener."
 ROUTER = {
@@ -83,7 +84,7 @@ def test_streams_of_the_program_are_files(decode_log, stream):
 
 def test_known_operators_need_no_formatter_and_others_are_told(decode_log):
     formatters = [
-        {"name": "envoy.formatter.req_without_query"},
+        {"name": "query", "typed_config": {"@type": QUERY}},
         {"name": "envoy.formatter.something"},
     ]
     said = {"text_format_source": {"inline_string": "a"}, "formatters": formatters}

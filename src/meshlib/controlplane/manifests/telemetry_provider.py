@@ -11,14 +11,12 @@ from .telemetry import unwritable
 
 
 class LogFormat(Piece, frozen=True):
-    """``labels`` are the fields of lines in JSON."""
+    """``labels`` are the fields of lines in JSON, or the attributes of records."""
 
     text: str = ""
     labels: dict[str, Any] | None = None
 
     def rules(self) -> Iterator[Flaw]:
-        if self.text and self.labels is not None:
-            yield Flaw((), "only one of text and labels may be set")
         for path, text in self.texts:
             yield from unwritable(text, *path)
 
@@ -45,6 +43,11 @@ class EnvoyFileAccessLog(Piece, frozen=True):
     path: Text
     log_format: LogFormat | None = None
     omit_empty_values: bool = False
+
+    def rules(self) -> Iterator[Flaw]:
+        form = self.log_format
+        if form is not None and form.text and form.labels is not None:
+            yield Flaw(("logFormat",), "only one of text and labels may be set")
 
 
 class Collector(Piece, frozen=True):

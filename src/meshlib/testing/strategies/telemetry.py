@@ -43,7 +43,8 @@ RUNTIME_KEY = st.just("") | NAME.map("key.{}".format)
 SHARE = st.floats(0, 100)
 LOG_TEXT = st.lists(
     TEXT.map(lambda text: text.replace("%", "%%"))
-    | st.sampled_from(["%REQ(x-user)%", "%RESPONSE_CODE%", "%START_TIME%", "%DURATION%"]),
+    | st.sampled_from(["%REQ(x-user)%", "%RESPONSE_CODE%", "%START_TIME%", "%DURATION%"])
+    | st.sampled_from(["%CEL(request.host)%", "%REQ_WITHOUT_QUERY(:PATH)%", "%METADATA(ROUTE:a)%"]),
     max_size=3,
 ).map("".join)
 

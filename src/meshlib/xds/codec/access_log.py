@@ -4,12 +4,12 @@ A log of a kind that is not written here, or with a filter that is not understoo
 and told: it would say less, or more, than was asked for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ...model import Struct
 from ...model.log_format import texts_of
 from ...model.telemetry import AccessLog, AccessLogSink, FileAccessLog, OpenTelemetryAccessLog
-from ..expressions import why_not_log_format
+from ..expressions import operators_in, why_not_log_format
 from .access_log_filter import decode_filter, encode_filter
 from .any_value import decode_attributes, decode_body, encode_attributes
 from .metadata import encode_struct, read_struct
@@ -22,8 +22,12 @@ STREAMS = {
     f"{LOGGERS}.stream.v3.StderrAccessLog": "/dev/stderr",
 }
 OPEN_TELEMETRY = f"{LOGGERS}.open_telemetry.v3.OpenTelemetryAccessLogConfig"
-FORMATTERS = frozenset({"req_without_query", "metadata", "cel"})
-"""Operators that are known here without being asked for."""
+FORMATTERS = {
+    "CEL": "envoy.extensions.formatter.cel.v3.Cel",
+    "METADATA": "envoy.extensions.formatter.metadata.v3.Metadata",
+    "REQ_WITHOUT_QUERY": "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
+}
+"""Operators that Envoy knows only where it is told so; here they are known in any case."""
 
 
 def encode_access_log(log: AccessLog) -> Fields:
@@ -49,7 +53,18 @@ def _encode_format(log: FileAccessLog) -> Fields | None:
         said = {"text_format_source": {"inline_string": log.text}}
     else:
         return None
-    return {**said, "omit_empty_values": log.omit_empty_values}
+    texts = (log.text, *(text for _, text in texts_of(log.json)))
+    formatters = _encode_formatters(texts)
+    return {**said, "omit_empty_values": log.omit_empty_values, "formatters": formatters}
+
+
+def _encode_formatters(texts: Iterable[str]) -> list[Fields]:
+    """What an Envoy has to be told of, so that it understands these texts."""
+    operators = {name for text in texts for name in operators_in(text)}
+    return [
+        {"name": f"envoy.formatter.{name.lower()}", "typed_config": packed(FORMATTERS[name], {})}
+        for name in sorted(operators & FORMATTERS.keys())
+    ]
 
 
 def _encode_open_telemetry(log: OpenTelemetryAccessLog) -> Fields:
@@ -61,6 +76,9 @@ def _encode_open_telemetry(log: OpenTelemetryAccessLog) -> Fields:
         },
         "body": {"string_value": log.body} if log.body else None,
         "attributes": None if log.attributes is None else encode_attributes(log.attributes),
+        "formatters": _encode_formatters(
+            (log.body, *(text for _, text in texts_of(log.attributes)))
+        ),
     }
 
 
@@ -108,17 +126,21 @@ def _decode_lines(reader: Reader, path: str) -> FileAccessLog:
 def _decode_format(reader: Reader, path: str) -> FileAccessLog:
     omit = reader.flag("omit_empty_values")
     reader.skip("json_format_options")  # keys are written in order in any case
-    for one in reader.children("formatters", lambda message: message.name):
-        kind = one.text("name").rpartition(".")[2]
-        if kind in FORMATTERS:
-            one.skip("typed_config")
-        else:
-            one.drop()
+    _decode_formatters(reader)
     if reader.has("json_format"):
         made = _decode_json(reader, "json_format")
         return FileAccessLog(path=path, json=made, omit_empty_values=omit)
     text = _decode_text(reader)
     return FileAccessLog(path=path, text=text, omit_empty_values=omit and bool(text))
+
+
+def _decode_formatters(reader: Reader) -> None:
+    for one in reader.children("formatters", lambda message: message.name):
+        type_name, _ = one.extension("typed_config")
+        if type_name in FORMATTERS.values():
+            one.skip("name")
+        else:
+            one.drop()
 
 
 def _decode_text(reader: Reader) -> str:
@@ -155,6 +177,7 @@ def _decode_open_telemetry(reader: Reader, _: str) -> OpenTelemetryAccessLog:
     service = common.child("grpc_service")
     if not service.has("envoy_grpc"):
         service.refuse("google_grpc", otherwise="no service is given")
+    _decode_formatters(reader)
     body, attributes = decode_body(reader), decode_attributes(reader)
     _checked(reader, "body", body)
     for path, text in texts_of(attributes):
