@@ -1,6 +1,7 @@
 """Which spans are made of calls, by whom they are decided, and what they say."""
 
 import contextvars
+from base64 import b64decode
 from collections import deque
 
 import pytest
@@ -410,3 +411,50 @@ def test_without_an_sdk_what_is_current_goes_out_all_the_same():
     context.detach(token)
     propagation.release(entered)
     assert propagation.outgoing() == ()
+
+
+def test_the_trace_of_a_caller_who_knows_grpc_trace_bin_alone_goes_on():
+    play = Play()
+    came = b"\0\0" + bytes.fromhex(B3[:32]) + b"\1" + bytes.fromhex(B3[33:49]) + b"\2\1"
+    request = grpc()
+    request.meter.trace_bin = came
+    (sent,) = play.serve(request, lambda: play.call(grpc(), FINE))
+    attempt, _, served = play.spans
+    assert served.context.trace_id == int(B3[:32], 16)
+    assert served.parent.span_id == int(B3[33:49], 16)
+    octets = b64decode(sent["grpc-trace-bin"])
+    assert octets[:19] == came[:19]
+    assert octets[19:27] == attempt.context.span_id.to_bytes(8)
+    assert octets[27:] == b"\2\1"
+
+
+@pytest.mark.parametrize("came", [b"", b"\1" * 29, b"\0" * 29, b"\0\0"])
+def test_what_is_no_span_of_opencensus_is_not_handed_on(came):
+    play = Play()
+    request = grpc()
+    request.meter.trace_bin = came
+    (sent,) = play.serve(request, lambda: play.call(grpc(), FINE))
+    assert "grpc-trace-bin" not in sent
+
+
+def test_attempts_beside_each_other_end_with_the_call():
+    play = Play()
+    request, places = grpc(), [endpoint(9000), endpoint(9001)]
+    play.propagation.begin(request)
+    for place in places:
+        request.meter.trace.attempt(Send(request, place, None))
+    record = CallRecord(request, 0.0, endpoint=places[0], attempts=2)
+    play.tell(CallEnded(record, FINE, 0.5))
+    given_up, winner, call = play.spans
+    assert given_up.attributes["network.peer.port"] == 9001
+    assert given_up.attributes["rpc.grpc.status_code"] == 1
+    assert winner.attributes["network.peer.port"] == 9000
+    assert {span.end_time for span in (given_up, winner)} == {call.end_time}
+
+
+def test_a_copy_of_a_call_does_not_end_its_span():
+    play = Play()
+    request = grpc()
+    play.propagation.begin(request)
+    play.tell(CallEnded(CallRecord(request, 0.0, mirror=True), FINE, 0.1))
+    assert play.spans == ()

@@ -7,12 +7,15 @@ from typing import Any
 import grpc.aio
 
 from ..dataplane import Headers, Meter, Outcome, Request, Send, Steps
+from ..dataplane.inbound_hygiene import ENTRY
 from ..dataplane.introduction import INTRODUCTION
 from ._deadline import INCOMING
 from ._drive import Runtime
 from ._override import OVERRIDE
 
 Metadata = Iterable[tuple[str, str | bytes]]
+ROOM = 6144
+"""Octets that what is handed on may take; the rest is for the call's own metadata."""
 
 
 class Draft:
@@ -118,7 +121,23 @@ def joined(metadata: Metadata | None, outgoing: Headers) -> Any:
     if not own.isdisjoint(INTRODUCTION):
         given = tuple(pair for pair in given if pair[0].lower() not in INTRODUCTION)
         own -= INTRODUCTION
-    return (*given, *(pair for pair in outgoing if pair[0] not in own))
+    return (*given, *carried(tuple(pair for pair in fitting(outgoing) if pair[0] not in own)))
+
+
+def fitting(headers: Headers) -> Headers:
+    """As many as there is room for: gRPC refuses calls with more than 8 KiB of metadata."""
+    size = sum([len(name) + len(value) + ENTRY for name, value in headers])
+    if size <= ROOM:
+        return headers
+    kept = sorted(headers, key=_length)
+    while size > ROOM:
+        name, value = kept.pop()
+        size -= len(name) + len(value) + ENTRY
+    return tuple(kept)
+
+
+def _length(pair: tuple[str, str]) -> int:
+    return len(pair[1])
 
 
 def replaced(metadata: Metadata | None, headers: Headers) -> Any:

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote_plus
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
 from ..dataplane import Headers
-from . import b3
+from . import b3, census
 from .propagation import PLACES
 from .trace_headers import (
     BAGGAGE,
@@ -26,6 +26,10 @@ class Forms(NamedTuple):
 
     single: bool = False
     multi: bool = False
+    binary: bool = False
+
+
+W3C_ALONE = Forms()
 
 
 def forms_of(headers: Headers, always: Forms) -> Forms:
@@ -33,7 +37,9 @@ def forms_of(headers: Headers, always: Forms) -> Forms:
         return always
     names = {name for name, _ in headers}
     return Forms(
-        always.single or b3.SINGLE in names, always.multi or not names.isdisjoint(b3.MULTI)
+        always.single or b3.SINGLE in names,
+        always.multi or not names.isdisjoint(b3.MULTI),
+        census.NAME in names,
     )
 
 
@@ -43,13 +49,15 @@ def marks(span: SpanContext, forms: Forms) -> Headers:
     said: Headers = ((TRACEPARENT, write_traceparent(span.trace_id, span.span_id, flags)),)
     if span.trace_state:
         said = (*said, (TRACESTATE, span.trace_state.to_header()))
-    if not forms.single and not forms.multi:
+    if forms == W3C_ALONE:
         return said
     sampled = bool(flags & TraceFlags.SAMPLED)
     if forms.single:
         said = (*said, *b3.write_single(span.trace_id, span.span_id, sampled=sampled))
     if forms.multi:
         said = (*said, *b3.write_multi(span.trace_id, span.span_id, sampled=sampled))
+    if forms.binary:
+        said = (*said, *census.write(span.trace_id, span.span_id, sampled=sampled))
     return said
 
 
@@ -64,7 +72,10 @@ def parent_of(headers: Headers) -> Parent | None:
         return None
     value = found.get(TRACEPARENT)
     if value is None:
-        return b3.read(found)
+        parent = b3.read(found)
+        return (
+            census.read(found[census.NAME]) if parent is None and census.NAME in found else parent
+        )
     return read_traceparent(value, found.get(TRACESTATE, ""))
 
 

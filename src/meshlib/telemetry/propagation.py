@@ -3,10 +3,9 @@
 A sidecar cannot do this: it does not know which call out was made while which call in was served.
 """
 
-import re
 import sys
 import uuid
-from base64 import b64decode
+from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..dataplane import CallEnded, Headers, Request
 from ..dataplane.introduction import INTRODUCTION
 from ..model.telemetry import Tracing
-from . import b3
+from . import b3, census
 from .trace_headers import (
     BAGGAGE,
     LONGEST,
@@ -33,9 +32,7 @@ RECEIVED: ContextVar[Headers] = ContextVar("meshlib_received", default=())
 """What the call being served here brought along."""
 
 REQUEST_ID = "x-request-id"
-GRPC_TRACE = "grpc-trace-bin"
-"""OpenCensus' mark, in base64 as it stands on the wire."""
-PLACES = frozenset({TRACEPARENT, TRACESTATE, *b3.NAMES})
+PLACES = frozenset({TRACEPARENT, TRACESTATE, census.NAME, *b3.NAMES})
 """They name a span, so that who traces writes his own."""
 DATADOG = (
     "x-datadog-trace-id",
@@ -43,7 +40,7 @@ DATADOG = (
     "x-datadog-sampling-priority",
     "x-datadog-origin",
 )
-UNTOUCHED = ("x-ot-span-context", "x-cloud-trace-context", *DATADOG, "sw8", GRPC_TRACE)
+UNTOUCHED = ("x-ot-span-context", "x-cloud-trace-context", *DATADOG, "sw8")
 """Marks of tracers that are handed on as they are."""
 TRACE = (*PLACES, *UNTOUCHED, REQUEST_ID)
 """The marks of a trace; they go wherever the call goes."""
@@ -51,7 +48,6 @@ PRIVATE = (BAGGAGE, "x-datadog-tags", "sw8-correlation", "sw8-x")
 """What they carry may be the application's own, so it stays within the mesh."""
 
 _LISTS = frozenset({TRACESTATE, BAGGAGE})
-_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 OTEL = "opentelemetry.trace"
 """Unless the program has imported it, nobody traces and no baggage of OpenTelemetry's is set."""
 
@@ -124,6 +120,9 @@ class Propagation:
     def _kept(self, request: Request) -> Headers:
         wanted = self._wanted
         headers = [pair for pair in request.headers if pair[0] in wanted]
+        meter = request.meter
+        if meter is not None and meter.trace_bin:
+            headers.append((census.NAME, b64encode(meter.trace_bin).decode()))
         kept = sounded(headers, self._extra)
         if any(name == REQUEST_ID for name, _ in kept):
             return kept
@@ -186,16 +185,6 @@ def sound(name: str, value: str) -> str:
         case "tracestate":
             return sound_tracestate(value)
         case "grpc-trace-bin":
-            return value if _is_base64(value) else ""
+            return value if census.read(value) is not None else ""
         case _:
             return value.strip(" \t")
-
-
-def _is_base64(value: str) -> bool:
-    if not _BASE64.fullmatch(value):
-        return False
-    try:
-        b64decode(value.rstrip("=") + "=" * (-len(value.rstrip("=")) % 4), validate=True)
-    except ValueError:
-        return False
-    return True
