@@ -16,6 +16,7 @@ from ..model.snapshot import asked_by, referenced_clusters
 from .deadline import asked_for
 from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
 from .filters.access_counts import counts
+from .filters.adaptive_concurrency import limits
 from .filters.chain import Kept, Site
 from .filters.router import Router, Surroundings, too_late
 from .inbound import LISTENER, Inbound, inbound, unwelcome
@@ -250,6 +251,11 @@ class Engine:
     def access(self) -> dict[str, dict[str, int]]:
         """What became of calls where access is controlled, by place."""
         return counts(self._kept)
+
+    @property
+    def adaptive_limits(self) -> dict[str, tuple[int, int]]:
+        """By place: as many calls at once as adaptive concurrency allows, and those there are."""
+        return limits(self._kept)
 
     def knows(self, target: str) -> bool:
         """Is it settled whether this target is of the mesh?"""

@@ -13,17 +13,29 @@ from meshlib.dataplane import (
     Engine,
     Failure,
     Options,
+    Request,
 )
 from meshlib.exposition import Distribution, Kind
 from meshlib.model import (
+    AdaptiveConcurrency,
     Address,
     CircuitBreakers,
     Cluster,
     ClusterLoadAssignment,
     Endpoint,
     HealthStatus,
+    HttpConnectionManager,
+    HttpFilter,
+    Listener,
     LocalityLbEndpoints,
+    NonForwardingAction,
+    PathPrefix,
+    Route,
+    RouteConfiguration,
+    RouteMatch,
+    Router,
     Thresholds,
+    VirtualHost,
 )
 from meshlib.model.snapshot import gather
 from meshlib.telemetry.metrics import Recorder
@@ -163,6 +175,24 @@ def test_what_policies_did_is_told(recorder, engine, facts, monkeypatch):
     monkeypatch.setattr(Engine, "access", counts)
     found = values(recorder, facts, "meshlib_access_total", "place", "verdict")
     assert found == {("inbound/rbac", "allowed"): 5, ("inbound/rbac", "denied"): 2}
+
+
+def test_a_limit_that_adapts_is_told_beside_what_is_in_use(recorder, engine, facts):
+    wanted = HttpFilter(name="adaptive", config=AdaptiveConcurrency(min_concurrency=3))
+    served = Route(match=RouteMatch(path=PathPrefix("/")), action=NonForwardingAction())
+    host = VirtualHost(name="all", domains=("*",), routes=(served,))
+    http = HttpConnectionManager(
+        routes=RouteConfiguration(name="inbound", virtual_hosts=(host,)),
+        http_filters=(wanted, HttpFilter(name="router", config=Router())),
+    )
+    engine.apply(gather(listeners=[Listener(name="inbound", http=http)]))
+    steps = engine.inbound(Request("", "GET", "/"))
+    steps.send(None)
+    name = "meshlib_adaptive_concurrency"
+    assert values(recorder, facts, f"{name}_limit") == {(): 3}
+    assert values(recorder, facts, f"{name}_active") == {(): 1}
+    steps.close()
+    assert values(recorder, facts, f"{name}_active") == {(): 0}
 
 
 # --- from a control plane's word until it is in force ---

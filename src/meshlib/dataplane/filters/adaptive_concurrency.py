@@ -10,7 +10,7 @@ from ...model import AdaptiveConcurrency
 from ..events import CallRecord
 from ..message import Cause, Failure, Outcome, Request
 from ..steps import Steps
-from .chain import FACTORIES, Filter, Service, Site
+from .chain import FACTORIES, Filter, Kept, Service, Site
 from .local_reply import local_reply
 
 LIMITED = "reached concurrency limit"
@@ -151,13 +151,22 @@ class AdaptiveConcurrencyFilter:
                 controller.ended(began)
 
     def _shed(self, request: Request, record: CallRecord, words: str) -> Steps[Outcome]:
-        record.details = "reached_concurrency_limit"
+        record.details = "overload" if words is LAGGING else "reached_concurrency_limit"
         return local_reply(request, record, Cause.OVERLOADED, self._config.status, words)
 
 
 def _left(outcome: Outcome) -> bool:
     """The caller went away: how long that took says nothing of the server."""
     return isinstance(outcome, Failure) and outcome.cause is Cause.CANCELLED
+
+
+def limits(kept: Kept) -> dict[str, tuple[int, int]]:
+    """By place: as many calls at once as there may be, and as many as there are."""
+    return {
+        "/".join(map(str, key[:-1])): (found.limit, found.outstanding)
+        for key, found in kept.everything().items()
+        if isinstance(found, GradientController)
+    }
 
 
 def adaptive_concurrency(config: AdaptiveConcurrency, site: Site) -> Filter | None:

@@ -6,6 +6,7 @@ from typing import Protocol
 from ...dataplane import CallRecord, Cause, Failure, Outcome
 from ...dataplane.statuses import DEADLINE_EXCEEDED, UNAVAILABLE
 from ..attributes import response_code
+from ..details import flags_of
 from ..peers import PeerFacts
 
 UNKNOWN = "unknown"
@@ -14,7 +15,6 @@ BLACK_HOLE, PASSTHROUGH = "BlackHoleCluster", "PassthroughCluster"
 LONGEST = 100
 """Characters of one value that somebody else than this member's configuration says."""
 
-NOT_OF_ENVOY = frozenset({"NOCONFIG", "BLOCKED"})
 GRPC_STATUSES = {
     Cause.TIMEOUT: DEADLINE_EXCEEDED,
     Cause.DEADLINE: DEADLINE_EXCEEDED,
@@ -91,21 +91,13 @@ def kind_of(
         told=outcome.grpc_status,
         code=str(code_of(outcome, is_grpc=request.is_grpc)),
         status=status,
-        flags=flags_of(record, outcome),
+        flags=",".join(flags_of(record, outcome)) or "-",
         secure=request.connection.peer.secure,
         host=own_host if inbound else _called(record, failure),
         source=peers.source_of(record),
         destination=peers.destination_of(record, outcome),
         tags=tags,
     )
-
-
-def flags_of(record: CallRecord, outcome: Outcome) -> str:
-    """Envoy's response flags, joined by commas; "-" where there are none."""
-    cause = outcome.cause.flags if isinstance(outcome, Failure) else ()
-    ended = ("URX",) if record.retries_exhausted else ()
-    found = dict.fromkeys((*record.flags, *cause, *ended))
-    return ",".join(flag for flag in found if flag not in NOT_OF_ENVOY) or "-"
 
 
 def grpc_status_of(outcome: Outcome) -> int:

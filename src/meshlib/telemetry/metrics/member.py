@@ -148,13 +148,20 @@ def _of_retries(recorder: Recorder) -> Iterator[Metric]:
 
 def _of_access(facts: Facts) -> Iterator[Metric]:
     with facts.lock:
-        access = facts.engine.access
+        access, limits = facts.engine.access, facts.engine.adaptive_limits
     found: list[tuple[Labels, float]] = [
         ((("place", place), ("verdict", verdict)), count)
         for place, verdicts in access.items()
         for verdict, count in verdicts.items()
     ]
     yield _counter("meshlib_access_total", "Calls by what policies made of them.", found)
+    for place, (name, text) in enumerate(
+        (("limit", "Calls at once that are let in."), ("active", "Calls that are let in."))
+    ):
+        told: list[tuple[Labels, float]] = [
+            ((("place", where),), numbers[place]) for where, numbers in limits.items()
+        ]
+        yield _gauge(f"meshlib_adaptive_concurrency_{name}", text, told)
     callers: list[tuple[Labels, float]] = [
         ((("caller", caller),), count) for caller, count in sorted(facts.plaintext().items())
     ]
