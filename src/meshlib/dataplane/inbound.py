@@ -13,7 +13,7 @@ from .inbound_hygiene import BAD_PATH, Unclean, clean, segments_unescaped
 from .inbound_stacks import Stacks
 from .introduction import answered
 from .message import Cause, Failure, Outcome, Request, Response
-from .outbound import LiveListener
+from .outbound import LiveListener, untidy
 from .routing.table import RouteTable
 from .steps import Deliver, Serve, Steps, deliver
 
@@ -44,6 +44,7 @@ def unwelcome(request: Request, around: Surroundings) -> Steps[Outcome]:
     outcome: Outcome = GONE
     try:
         words = request.connection.refusal
+        record.details = "downstream_peer_not_trusted"
         outcome = yield from local_reply(
             request, record, Cause.UNAUTHORIZED, FORBIDDEN, words, grpc_status=UNAUTHENTICATED
         )
@@ -99,11 +100,13 @@ class Inbound:
         outcome: Outcome = GONE
         try:
             match tidied:
-                case Unclean(status, grpc_status, words):
+                case Unclean(status, grpc_status, words, details):
+                    record.details = details
                     outcome = yield from local_reply(
                         request, record, Cause.UNCLEAN, status, words, grpc_status=grpc_status
                     )
                 case Response():
+                    record.details = untidy(tidied)
                     outcome = yield from deliver(record, tidied)
                 case _:
                     service = self._stacks.find(request, record, extra)

@@ -52,21 +52,36 @@ _PLAIN = frozenset(f"{ascii_letters}{digits}-._~!$&'()*+,;=:@")
 
 @dataclass(frozen=True, slots=True)
 class Unclean:
-    """Why a call is not even judged."""
+    """Why a call is not even judged. ``details`` is Envoy's word for it."""
 
     status: int
     grpc_status: int
     words: str
+    details: str
 
 
-BAD_PATH = Unclean(400, UNIMPLEMENTED, "malformed path")
-BAD_METHOD = Unclean(400, UNIMPLEMENTED, "malformed method")
-BAD_HOST = Unclean(400, INVALID_ARGUMENT, "malformed host")
-BAD_CODING = Unclean(400, INVALID_ARGUMENT, "malformed transfer-encoding")
-BAD_NAME = Unclean(400, INVALID_ARGUMENT, "header names with an underscore are refused")
-BAD_VALUE = Unclean(400, INVALID_ARGUMENT, "metadata must be printable ASCII")
-TOO_MUCH = Unclean(431, RESOURCE_EXHAUSTED, "too much metadata")
-SEVERAL = Unclean(400, UNAUTHENTICATED, "more than one authorization header")
+BAD_PATH = Unclean(400, UNIMPLEMENTED, "malformed path", "path_normalization_failed")
+BAD_METHOD = Unclean(400, UNIMPLEMENTED, "malformed method", "http1.invalid_method")
+BAD_HOST = Unclean(400, INVALID_ARGUMENT, "malformed host", "http.invalid_authority")
+BAD_CODING = Unclean(
+    400, INVALID_ARGUMENT, "malformed transfer-encoding", "http1.invalid_transfer_encoding"
+)
+BAD_NAME = Unclean(
+    400,
+    INVALID_ARGUMENT,
+    "header names with an underscore are refused",
+    "http1.unexpected_underscore",
+)
+BAD_VALUE = Unclean(
+    400, INVALID_ARGUMENT, "metadata must be printable ASCII", "http2.invalid.header.field"
+)
+TOO_MUCH = Unclean(431, RESOURCE_EXHAUSTED, "too much metadata", "http2.too_large_headers")
+SEVERAL = Unclean(
+    400,
+    UNAUTHENTICATED,
+    "more than one authorization header",
+    "jwt_authn_access_denied{more_than_one_authorization_header}",
+)
 
 
 def clean(request: Request, gateways: Container[str]) -> Request | Unclean:

@@ -9,7 +9,7 @@ from .events import CallRecord
 from .filters.chain import Filter, Service, stacked
 from .filters.local_reply import local_reply
 from .filters.rbac import RoleBasedAccessControl
-from .message import Cause, Outcome, Request
+from .message import Cause, Outcome, Request, Response
 from .outbound import LiveListener
 from .routing.table import LiveRoute, RouteTable
 from .steps import Serve, Steps, deliver
@@ -119,7 +119,9 @@ def _answered(request: Request, record: CallRecord) -> Steps[Outcome]:
     """The route redirects or answers by itself; one that forwards leads nowhere (gRFC A36)."""
     route = record.route
     assert route is not None
-    return deliver(record, route.answer(request, record))
+    answer = route.answer(request, record)
+    record.details = "direct_response" if isinstance(answer, Response) else ""
+    return deliver(record, answer)
 
 
 def _lost(request: Request, record: CallRecord) -> Steps[Outcome]:

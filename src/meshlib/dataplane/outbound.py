@@ -48,10 +48,16 @@ class LiveListener:
     def _answered(self, request: Request, answer: Response) -> Steps[Outcome]:
         around = self._around
         record = CallRecord(request, around.clock(), config_version=around.version)
-        record.audience = self.router.audience
+        record.audience, record.details = self.router.audience, untidy(answer)
         outcome: Outcome = GONE
         try:
             outcome = yield from deliver(record, answer)
             return outcome
         finally:
             around.observe(CallEnded(record, outcome, around.clock() - record.started))
+
+
+def untidy(answer: Response) -> str:
+    """Why a listener answers a path by itself, in Envoy's words."""
+    refused = answer.status == BAD_REQUEST
+    return "path_normalization_failed" if refused else "escaped_slashes_url_redirected"

@@ -27,6 +27,7 @@ class CorsFilter:
             return service(request, record)
         allowed = any(test("*") or test(origin) for test in self._origins)
         if _is_preflight(request) and (allowed or not self._config.forward_not_matching_preflights):
+            record.details = "cors_response"
             headers = self._preflight(request, origin if allowed else "")
             return deliver(record, Response(200, (*headers, *described(b""))))
         if allowed:
