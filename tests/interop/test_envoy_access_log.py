@@ -5,8 +5,8 @@ import json
 import re
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from meshlib.model import (
     Listener,
     LocalityLbEndpoints,
     Metadata,
+    NonForwardingAction,
     PathPrefix,
     Percentage,
     RedirectAction,
@@ -54,6 +55,7 @@ from meshlib.model import (
     gather,
 )
 from meshlib.model.log_format import ISTIO_FORMAT
+from meshlib.model.rbac import AnyRule, HeaderRule, Policy, Rbac, RbacAction, RbacRules
 from meshlib.model.telemetry import AccessLog, FileAccessLog
 from meshlib.telemetry import access_log
 from meshlib.xds.codec import encode_json
@@ -316,35 +318,54 @@ OVER = web.AppKey("over", asyncio.Event)
 
 
 @pytest.fixture
-async def ports() -> AsyncIterator[dict[str, int]]:
+async def over() -> AsyncIterator[asyncio.Event]:
+    """Those who are slow wait for it."""
+    event = asyncio.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture
+async def ports(over: asyncio.Event) -> AsyncIterator[dict[str, int]]:
+    async with http_server(over) as http, grpc_server(over) as grpc_port:
+        with free_port() as dead:
+            yield {"up": http, "dead": dead, "empty": 0, "grpc": grpc_port}
+            over.set()
+
+
+@asynccontextmanager
+async def http_server(
+    over: asyncio.Event, setup: Callable[[web.Application], None] | None = None
+) -> AsyncIterator[int]:
     app = web.Application()
-    app[SEEN], app[OVER] = {}, asyncio.Event()
+    app[SEEN], app[OVER] = {}, over
     app.router.add_route("*", "/{path:.*}", upstream)
+    if setup is not None:
+        setup(app)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server, port = await grpc_server(app[OVER])
-    with free_port() as dead:
-        yield {"up": runner.addresses[0][1], "dead": dead, "empty": 0, "grpc": port}
-    app[OVER].set()
-    await server.stop(0)
-    await runner.cleanup()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
 
 
-async def grpc_server(over: asyncio.Event) -> tuple[grpc.aio.Server, int]:
-    async def get(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+@asynccontextmanager
+async def grpc_server(over: asyncio.Event, interceptors: Any = ()) -> AsyncIterator[int]:
+    async def get(request: bytes, context: Any) -> bytes:
         return b"got " + request
 
-    async def fail(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def fail(request: bytes, context: Any) -> bytes:
         await context.abort(grpc.StatusCode.NOT_FOUND, "no such book")
         raise AssertionError
 
-    async def wait(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def wait(request: bytes, context: Any) -> bytes:
         await over.wait()
         return b""
 
     unary = grpc.unary_unary_rpc_method_handler
-    server = grpc.aio.server()
+    server = grpc.aio.server(interceptors=interceptors)
     server.add_generic_rpc_handlers(
         (
             grpc.method_handlers_generic_handler(
@@ -355,7 +376,10 @@ async def grpc_server(over: asyncio.Event) -> tuple[grpc.aio.Server, int]:
     )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    return server, port
+    try:
+        yield port
+    finally:
+        await server.stop(0)
 
 
 @contextmanager
@@ -375,8 +399,10 @@ def headers_of(number: int, case: Case) -> dict[str, str]:
     return told | dict(case.headers)
 
 
-async def call_http(session: aiohttp.ClientSession, base: str) -> None:
-    for number, case in enumerate(CASES):
+async def call_http(
+    session: aiohttp.ClientSession, base: str, cases: Sequence[Case] = CASES
+) -> None:
+    for number, case in enumerate(cases):
         with suppress(aiohttp.ClientError, asyncio.TimeoutError):
             async with session.request(
                 case.method,
@@ -388,8 +414,8 @@ async def call_http(session: aiohttp.ClientSession, base: str) -> None:
                 await answer.read()
 
 
-async def call_grpc(channel: grpc.aio.Channel) -> None:
-    for number, case in enumerate(GRPC_CASES):
+async def call_grpc(channel: grpc.aio.Channel, cases: Sequence[Case] = GRPC_CASES) -> None:
+    for number, case in enumerate(cases):
         told = headers_of(number, case)
         told.pop("user-agent")
         with suppress(grpc.RpcError):
@@ -417,34 +443,44 @@ async def theirs(envoy: Path, ports: dict[str, int], tmp_path: Path, until: Any)
     folder.mkdir()
     with free_port() as port:
         pass
-    documents = {
-        "listeners": [
-            formatted(encode_json(replace(listener(folder), address=Address("127.0.0.1", port))))
-        ],
-        "clusters": [encode_json(each) for each in clusters(ports)],
-    }
+    listening = replace(listener(folder), address=Address("127.0.0.1", port))
+    documents = [formatted(encode_json(listening))], list(map(encode_json, clusters(ports)))
+    async with running(envoy, *documents, tmp_path, until) as is_there:
+        await is_there(port)
+        async with aiohttp.ClientSession() as session:
+            await call_http(session, f"http://127.0.0.1:{port}")
+        async with plain_channel(port) as channel:
+            await call_grpc(channel)
+        lines = len(CASES) + len(GRPC_CASES)
+        await until(lambda: has_lines(folder / "envoy", lines))
+    return folder
+
+
+def plain_channel(port: int) -> grpc.aio.Channel:
+    authority = (("grpc.default_authority", HOST),)
+    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=authority)
+
+
+@asynccontextmanager
+async def running(
+    envoy: Path, listeners: list[Any], clusters: list[Any], folder: Path, until: Any
+) -> AsyncIterator[Callable[[int], Awaitable[Any]]]:
+    """Wait by what is given until it listens there."""
     config = {
         "static_resources": {
             kind: [{k: v for k, v in each.items() if k != "@type"} for each in some]
-            for kind, some in documents.items()
+            for kind, some in (("listeners", listeners), ("clusters", clusters))
         }
     }
-    written, log = tmp_path / "envoy.json", tmp_path / "envoy.log"
+    written, log = folder / "envoy.json", folder / "envoy.log"
     written.write_text(json.dumps(config))
     process = spawn(envoy, "-c", written, "--log-path", log)
     try:
-        await until(lambda: listens(port, process, log))
-        async with aiohttp.ClientSession() as session:
-            await call_http(session, f"http://127.0.0.1:{port}")
-        authority = (("grpc.default_authority", HOST),)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=authority) as channel:
-            await call_grpc(channel)
-        await until(lambda: has_lines(folder / "envoy"))
+        yield lambda port: until(lambda: listens(port, process, log))
     finally:
         process.terminate()
         process.wait(10)
         print(log.read_text())
-    return folder
 
 
 def formatted(document: Any) -> Any:
@@ -474,8 +510,8 @@ async def listens(port: int, process: subprocess.Popen[bytes], log: Path) -> boo
     return True
 
 
-async def has_lines(path: Path) -> bool:
-    return len(text_of(path).splitlines()) >= len(CASES) + len(GRPC_CASES)
+async def has_lines(path: Path, lines: int) -> bool:
+    return len(text_of(path).splitlines()) >= lines
 
 
 def text_of(path: Path) -> str:
@@ -577,3 +613,116 @@ def default_lines(path: Path, form: re.Pattern[str]) -> list[dict[str, str]]:
             del told["agent"]
         found.append(told)
     return found
+
+
+# --- calls that are served ---
+
+SERVED = (
+    Case("ok", "/ok?page=2"),
+    Case("a-body", "/ok", "POST", body=b"eight by"),
+    Case("a-head", "/ok", "HEAD"),
+    Case("not-there", "/ok/missing"),
+    Case("failed", "/ok/fail"),
+    Case("denied", headers=(("x-deny", "yes"),)),
+)
+SERVED_GRPC = (
+    Case("grpc-ok", "/shop.Shop/Get", body=b"12345"),
+    Case("grpc-failed", "/shop.Shop/Fail"),
+    Case("grpc-denied", "/shop.Shop/Get", headers=(("x-deny", "yes"),)),
+)
+SERVED_SAME = (
+    *("BYTES_RECEIVED", "BYTES_SENT", "GRPC_STATUS", "PROTOCOL", "REQ(:METHOD)", "REQ(:PATH)"),
+    *("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT"),
+    *("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", "DOWNSTREAM_PEER_URI_SAN", "REQ(X-CASE)"),
+    *("REQ(USER-AGENT)", "REQUESTED_SERVER_NAME", "RESP(X-FROM)", "RESPONSE_CODE"),
+    *("RESPONSE_CODE_DETAILS", "RESPONSE_FLAGS", "ROUTE_NAME", "STREAM_ID"),
+)
+SERVED_TIMES = ("DURATION", "START_TIME", "DOWNSTREAM_REMOTE_PORT")
+"""The libraries do not say when the last octet of a request came (REQUEST_DURATION)."""
+PLACELESS = {"DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": "gRPC's library tells the port alone"}
+AT_ONCE = {"BYTES_RECEIVED": "Envoy may answer before the message has come"}
+
+
+def served_except(case: str) -> dict[str, str]:
+    found = PLACELESS if case.startswith("grpc-") else {}
+    return found | AT_ONCE if case == "grpc-denied" else found
+
+
+def inbound(path: Path, action: Any, names: tuple[str, ...]) -> HttpConnectionManager:
+    who = HeaderRule(HeaderMatcher(name="x-deny"))
+    policy = Policy(name="no", permissions=(AnyRule(),), principals=(who,))
+    deny = Rbac(rules=RbacRules(action=RbacAction.DENY, policies=(policy,)))
+    format_ = Struct(tuple(sorted((name, f"%{name}%") for name in names)))
+    log = AccessLog(name="mine", config=FileAccessLog(path=str(path), json=format_))
+    host = VirtualHost(name="all", domains=("*",), routes=(Route(name="in", action=action),))
+    return HttpConnectionManager(
+        routes=RouteConfiguration(name="inbound", virtual_hosts=(host,)),
+        http_filters=(HttpFilter(name="rbac", config=deny), ROUTER),
+        access_log=(log,),
+    )
+
+
+NAMES = (*SERVED_SAME, *SERVED_TIMES)
+
+
+@pytest.fixture
+async def ours_served(over: asyncio.Event, tmp_path: Path) -> Path:
+    path = tmp_path / "ours"
+    with meshlib.Mesh(config=[]) as mesh:
+        here = Listener(name="inbound", http=inbound(path, NonForwardingAction(), NAMES))
+        mesh._runtime.commit(mesh._engine.prepare(gather(listeners=[here])))
+        app, interceptors = mesh.aiohttp.setup, mesh.grpc.aio_server_interceptors()
+        async with http_server(over, app) as port, aiohttp.ClientSession() as session:
+            await call_http(session, f"http://127.0.0.1:{port}", SERVED)
+        async with grpc_server(over, interceptors) as port, plain_channel(port) as channel:
+            await call_grpc(channel, SERVED_GRPC)
+        access_log.flush()
+    return path
+
+
+@pytest.fixture
+async def theirs_served(envoy: Path, ports: dict[str, int], tmp_path: Path, until: Any) -> Path:
+    """One sidecar before each of the two servers."""
+    path, listeners, taken = tmp_path / "theirs", [], []
+    for cluster_name in ("up", "grpc"):
+        with free_port() as port:
+            taken.append(port)
+        here = Listener(
+            name=cluster_name,
+            http=inbound(path, RouteAction(cluster=cluster_name), NAMES),
+            address=Address("127.0.0.1", port),
+        )
+        listeners.append(encode_json(here))
+    documents = listeners, list(map(encode_json, clusters(ports)))
+    async with running(envoy, *documents, tmp_path, until) as is_there:
+        await is_there(taken[0])
+        await is_there(taken[1])
+        async with aiohttp.ClientSession() as session:
+            await call_http(session, f"http://127.0.0.1:{taken[0]}", SERVED)
+        async with plain_channel(taken[1]) as channel:
+            await call_grpc(channel, SERVED_GRPC)
+        await until(lambda: has_lines(path, len(SERVED) + len(SERVED_GRPC)))
+    return path
+
+
+async def test_calls_that_are_served_are_told_as_by_a_sidecar(
+    ours_served: Path, theirs_served: Path
+) -> None:
+    mine, envoys = (
+        [json.loads(line) for line in path.read_text().splitlines()]
+        for path in (ours_served, theirs_served)
+    )
+    cases = (*SERVED, *SERVED_GRPC)
+    assert len(mine) == len(envoys) == len(cases)
+    wrong = [
+        f"{case.name}: %{name}%: Envoy {theirs[name]!r}, we {our[name]!r}"
+        for case, our, theirs in zip(cases, mine, envoys, strict=True)
+        for name in NAMES
+        if name not in served_except(case.name)
+        and (
+            type(our[name]) is not type(theirs[name])
+            if name in SERVED_TIMES
+            else our[name] != theirs[name]
+        )
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -11,7 +11,7 @@ from ..dataplane import CallEnded, Cause, Failure, Headers, Outcome, Peer, Respo
 from ..model import Metadata, Struct, Value
 from ..model.telemetry import RESPONSE_FLAGS
 from ..xds.expressions import SILENT
-from .details import details_of
+from .details import details_of, flags_of
 
 CODES = {
     Cause.TIMEOUT: 504,
@@ -86,7 +86,7 @@ def _response(event: CallEnded) -> dict[str, Any]:
     return _known(
         code=answer_code(event),
         code_details=details_of(event),
-        flags=_bits(record.report(outcome).flags),
+        flags=_bits(flags_of(record, outcome)),
         grpc_status=outcome.grpc_status,
         headers=_joined(outcome.headers) if isinstance(outcome, Response) else {},
         trailers=_joined(outcome.trailers),
@@ -97,8 +97,7 @@ def _response(event: CallEnded) -> dict[str, Any]:
 
 
 def _bits(flags: Iterable[str]) -> int:
-    known = (flag for flag in set(flags) if flag in RESPONSE_FLAGS)
-    return sum(1 << RESPONSE_FLAGS.index(flag) for flag in known)
+    return sum(1 << RESPONSE_FLAGS.index(flag) for flag in flags)
 
 
 def _source(event: CallEnded) -> dict[str, Any]:

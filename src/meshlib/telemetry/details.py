@@ -1,10 +1,12 @@
-"""Why an answer is what it is, in the words of Envoy's ``%RESPONSE_CODE_DETAILS%``."""
+"""Why an answer is what it is, by Envoy's response flags and response code details."""
 
 import errno
 import os
 
-from ..dataplane import CallEnded, CallRecord, Cause, Failure
+from ..dataplane import CallEnded, CallRecord, Cause, Failure, Outcome
+from ..model.telemetry import RESPONSE_FLAGS
 
+JUDGED = "rbac_access_denied"
 VIA_UPSTREAM = "via_upstream"
 MOST = 200
 """Characters of what a library says of a connection."""
@@ -48,6 +50,17 @@ BROKEN = (
     errno.ENETUNREACH,
     errno.ETIMEDOUT,
 )
+
+
+def flags_of(record: CallRecord, outcome: Outcome) -> tuple[str, ...]:
+    """Envoy's response flags, in the order in which it sets them."""
+    caused = outcome.cause.flags if isinstance(outcome, Failure) else ()
+    exhausted = ("URX",) if record.retries_exhausted else ()
+    told = dict.fromkeys((*record.flags, *exhausted, *caused))
+    if not told:
+        return ()
+    judged = record.details.startswith(JUDGED)  # of which Envoy leaves no flag
+    return tuple(f for f in told if f in RESPONSE_FLAGS and not (judged and f == "UAEX"))
 
 
 def details_of(event: CallEnded) -> str:

@@ -9,6 +9,7 @@ from ..dataplane import CallRecord, Cause, Failure, Outcome, Request, Response
 from ..dataplane.events import CallEnded, EndpointEjected
 from ..dataplane.message import joined
 from ..dataplane.statuses import http_to_grpc
+from .details import flags_of
 
 Attributes = dict[str, str | int | float | bool]
 
@@ -144,12 +145,6 @@ def call_attributes(record: CallRecord, outcome: Outcome) -> Attributes:
     if record.details:
         said["meshlib.details"] = record.details
     return said
-
-
-def flags_of(record: CallRecord, outcome: Outcome) -> tuple[str, ...]:
-    own = outcome.cause.flags if isinstance(outcome, Failure) else ()
-    exhausted = ("URX",) if record.retries_exhausted else ()
-    return tuple(dict.fromkeys((*record.flags, *own, *exhausted)))
 
 
 def tell_events(

@@ -154,7 +154,7 @@ def test_outcomes_are_codes_and_flags(recorder, calls, only, outcome, grpc, said
 def test_flags_of_filters_and_of_the_end_are_joined(recorder, calls, only):
     failed = Failure(Cause.CONNECT)
     recorder(calls.ended(failed, flags=("DI",), retries_exhausted=True))
-    assert told(recorder, only, "response_flags") == ("DI,UF,URX",)
+    assert told(recorder, only, "response_flags") == ("DI,URX,UF",)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 import re
 
-from ...dataplane import CallEnded, Cause, Failure, Headers, Response
+from ...dataplane import CallEnded, Cause, Headers, Response
 from ...dataplane.statuses import http_to_grpc
-from ..details import details_of
+from ..details import details_of, flags_of
 
 LONG_FLAGS = {
     "LH": "FailedLocalHealthCheck",
@@ -59,12 +59,7 @@ _SPACES = re.compile(r"\s")
 
 
 def flags(event: CallEnded) -> tuple[str, ...]:
-    """In the order in which Envoy has set them."""
-    record, outcome = event.record, event.outcome
-    exhausted = ("URX",) if record.retries_exhausted else ()
-    caused = outcome.cause.flags if isinstance(outcome, Failure) else ()
-    told = dict.fromkeys((*record.flags, *exhausted, *caused))
-    return tuple(flag for flag in told if flag in LONG_FLAGS)
+    return flags_of(event.record, event.outcome)
 
 
 def short_flags(event: CallEnded) -> str:
