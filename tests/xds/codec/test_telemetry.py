@@ -316,6 +316,18 @@ def test_what_traces_cannot_have_is_told(decode_http, tracing, ignored):
     [
         ({"random_sampling": {"value": 101}}, "must be between 0 and 100"),
         ({"custom_tags": [{"tag": "a"}]}, "says nothing"),
+        (
+            {
+                "provider": {
+                    "name": "t",
+                    "typed_config": {
+                        "@type": f"{TRACERS}.OpenTelemetryConfig",
+                        "grpc_service": {"google_grpc": {"target_uri": "a", "stat_prefix": "b"}},
+                    },
+                }
+            },
+            "google_grpc: is not supported",
+        ),
         ({"custom_tags": [{"tag": "a", "value": "%NO_SUCH%"}]}, "NO_SUCH"),
         ({"custom_tags": [{"literal": {"value": "a"}}]}, "tag: must not be empty"),
     ],
