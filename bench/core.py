@@ -13,14 +13,18 @@ import time
 from collections.abc import Callable
 
 from meshlib import model
-from meshlib.dataplane import Engine, Options, Request, Response
+from meshlib.dataplane import Engine, Observer, Options, Request, Response
+from meshlib.dataplane.message import Meter
+from meshlib.telemetry import Recorder
 
 SIZES = (10, 100, 1_000, 10_000)
 TARGET = "echo:9080"
 OK = Response(200, (), 0)
 
 
-def engine(*, routes: int, endpoints: int, policy: model.LbPolicy) -> Engine:
+def engine(
+    *, routes: int, endpoints: int, policy: model.LbPolicy, observe: Observer = lambda _: None
+) -> Engine:
     """Half of the routes are exact, half are prefixes; the last takes whatever is left."""
     made = [route(number, exact=number % 2 == 0) for number in range(routes - 1)]
     host = model.VirtualHost(name="echo", domains=("*",), routes=(*made, route(None, exact=False)))
@@ -29,7 +33,12 @@ def engine(*, routes: int, endpoints: int, policy: model.LbPolicy) -> Engine:
         model.Endpoint(address=model.Address(f"10.0.{n // 250}.{n % 250}", 80))
         for n in range(endpoints)
     )
-    one = Engine(clock=time.monotonic, dice=random.Random(7).random, options=Options(complete=True))
+    one = Engine(
+        clock=time.monotonic,
+        dice=random.Random(7).random,
+        observe=observe,
+        options=Options(complete=True),
+    )
     one.apply(
         model.gather(
             listeners=[model.Listener(name=TARGET, http=model.HttpConnectionManager(routes=table))],
@@ -68,7 +77,9 @@ def caller(one: Engine, wanted: list[str], position: list[int]) -> Callable[[int
         begin = position[0]
         for offset in range(count):
             path = wanted[(begin + offset) % len(wanted)]
-            request = Request(TARGET, "GET", path, TARGET, headers=(("user", path),))
+            request = Request(
+                TARGET, "GET", path, TARGET, headers=(("user", path),), meter=Meter(10, 100)
+            )
             steps = one.outbound(request)
             steps.send(None)
             steps.send(OK)
@@ -116,7 +127,7 @@ def main() -> None:
         },
         rounds,
     )
-    policies = {
+    policies: dict[str, model.LbPolicy] = {
         "round robin": model.RoundRobin(),
         "least request": model.LeastRequest(),
         "ring hash": model.RingHash(),
@@ -132,6 +143,18 @@ def main() -> None:
             },
             rounds,
         )
+    observers: dict[str, Observer] = {"nobody": lambda _: None, "the recorder": Recorder()}
+    found["counted by"] = measure(
+        {
+            name: caller(
+                engine(routes=10, endpoints=10, policy=model.RoundRobin(), observe=observe),
+                paths(10),
+                [0],
+            )
+            for name, observe in observers.items()
+        },
+        rounds,
+    )
     print(json.dumps(found))
 
 

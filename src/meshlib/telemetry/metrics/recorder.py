@@ -97,23 +97,24 @@ class Recorder:
             self.mirrors["" if record.cluster is None else record.cluster.name] += 1
             return
         request, cluster, audience = record.request, record.cluster, record.audience
-        inbound, peers = record.inbound, self._peers
-        peer = peers.source_of(record) if inbound else peers.destination_of(record, outcome)
+        inbound, flags = record.inbound, record.flags
+        if inbound:
+            peer = self._peers.source_of(record)
+            where: Any = request.connection.peer.secure
+        else:
+            peer = self._peers.destination_of(record, outcome)
+            where = request.target, cluster is None and record.route is None
         plan: Plan | None = None if audience is None else audience.stats
         tags = None if plan is None else plan.tags(event)
         look = (
-            inbound,
-            "" if inbound else request.target,
-            None if cluster is None else cluster.name,
-            outcome.grpc_status,
-            outcome.status if isinstance(outcome, Response) else outcome.cause.value,
-            record.flags,
-            record.retries_exhausted,
-            request.path if request.is_grpc else None,
-            request.connection.peer.secure,
-            record.route is None,
+            where,
+            id(cluster),
             id(peer),
-            tags if plan is None else (id(plan), tags),
+            outcome.grpc_status,
+            outcome.status if type(outcome) is Response else outcome.cause.value,  # type: ignore[union-attr]
+            request.path if request.is_grpc else None,
+            (flags, "URX") if record.retries_exhausted else flags,
+            None if plan is None else (id(plan), tags),
         )
         known = self._known.get(look)
         if known is None:
@@ -163,7 +164,7 @@ class Recorder:
             found = self.series.setdefault((plan, kind), Series())
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        return Known(found, kind.is_grpc, (peer, plan))
+        return Known(found, kind.is_grpc, (peer, plan, record.cluster))
 
     def _crowded(self, kind: Kind) -> Kind:
         if not self.crowded:
