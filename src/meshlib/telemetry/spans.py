@@ -152,7 +152,8 @@ def tell_events(
 ) -> None:
     """What befell the call besides being answered."""
     record = event.record
-    for flag in flags_of(record, event.outcome):
+    own = event.outcome.cause.flags if isinstance(event.outcome, Failure) else ()
+    for flag in dict.fromkeys((*record.flags, *own)):
         if flag in BY_FLAG:
             span.add_event(BY_FLAG[flag], {"response_flag": flag}, at)
     if DELAYED in record.flags:
