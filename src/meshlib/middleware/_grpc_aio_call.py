@@ -49,7 +49,7 @@ class Method(Protocol):
 
     runtime: Runtime
 
-    def native(self, member: Member[grpc.aio.Channel], path: str, meter: Meter) -> Any: ...
+    def sending(self, member: Any, path: str, meter: Meter, message: Any) -> tuple[Any, Any]: ...
 
 
 class Call(grpc.aio.Call):
@@ -108,9 +108,10 @@ class Call(grpc.aio.Call):
         if timeout is not None:
             self._limit = self._runtime.clock() + timeout - LATE
         credentials, wait, compression = self._options
-        meter = metered(send, member)
-        self._native = self._method.native(member, send.request.path, meter)(
-            self._request,
+        path, meter = send.request.path, metered(send, member)
+        native, message = self._method.sending(member, path, meter, self._request)
+        self._native = native(
+            message,
             timeout=timeout,
             metadata=self._draft.metadata(send),
             credentials=credentials,

@@ -11,6 +11,7 @@ import grpc.aio
 from ..dataplane import Cause, Deliver, Failure, Outcome, Send
 from ._grpc_aio_call import Call
 from ._grpc_aio_ending import Ending, WithResponse
+from ._grpc_meter import noted
 from ._grpc_pool import Member
 from ._grpc_status import OK, started
 
@@ -26,12 +27,17 @@ class UnaryUnaryCall(Call, grpc.aio.UnaryUnaryCall[Any, Any]):
         if send is not self._sent:
             self._start(send)
         try:
-            self._message = await self._native
+            self._message = self._noted(send, await self._native)
         except grpc.aio.AioRpcError as error:
             return self._judge(error)
         if send.endpoint is not None and send.endpoint.wants_trailers:
             return self._heard(send, await self._native.trailing_metadata())
         return OK
+
+    def _noted(self, send: Send, answer: Any) -> Any:
+        meter = send.request.meter
+        assert meter is not None
+        return noted(answer, meter, self._runtime.clock)
 
     def _lane(self) -> "UnaryUnaryCall":
         lane = copy(self)
@@ -59,7 +65,8 @@ class UnaryUnaryCall(Call, grpc.aio.UnaryUnaryCall[Any, Any]):
                 outcome: Outcome = OK
                 try:
                     try:
-                        self._message = yield from self._native.__await__()
+                        answer = yield from self._native.__await__()
+                        self._message = self._noted(self._effect, answer)
                         endpoint = self._effect.endpoint
                         if endpoint is not None and endpoint.wants_trailers:
                             trailing = yield from self._native.trailing_metadata().__await__()

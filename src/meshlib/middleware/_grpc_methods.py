@@ -59,6 +59,12 @@ class MultiCallable:
             found = member.natives[key] = self._made(member, path, *codecs)
         return found
 
+    def sending(
+        self, member: Member[Any], path: str, meter: Meter, message: Any
+    ) -> tuple[Any, Any]:
+        """The multicallable of an attempt, and what it is to be called with."""
+        return self.native(member, path, meter), message
+
     def _made(self, member: Member[Any], path: str, serializer: Any, deserializer: Any) -> Any:
         make = getattr(member.channel, self.kind)
         if self._registered and path == self._path:

@@ -30,16 +30,18 @@ class Draft:
 
     def metadata(self, send: Send) -> Any:
         """What to send: the caller's very object unless the mesh adds or changes something."""
-        made = self._routed(send)
-        meter = send.request.meter
+        request, original = send.request, self.request
+        if request is original or request.headers is original.headers:
+            made = self._metadata if send.endpoint is not None else self._foreign
+        else:
+            made = self._routed(send)
+        meter = request.meter
         if meter is None or meter.trace is None:
             return made
         return replaced(made, meter.trace.attempt(send))
 
     def _routed(self, send: Send) -> Any:
         request, original = send.request, self.request
-        if request is original or request.headers is original.headers:
-            return self._metadata if send.endpoint is not None else self._foreign
         if send.endpoint is not None:
             return merged(carried(request.headers), self._metadata)
         hidden = set(original.headers).difference(headers_of(self._foreign or ()))
@@ -101,7 +103,9 @@ class Drafting:
             OVERRIDE.get(),
             meter=Meter(),
         )
-        runtime.propagation.begin(request, foreign=runtime.engine.is_foreign(self._target))
+        engine, target = runtime.engine, self._target
+        foreign_host = target not in engine.listeners and engine.is_foreign(target)
+        runtime.propagation.begin(request, foreign=foreign_host)
         return Draft(request, metadata, foreign)
 
 

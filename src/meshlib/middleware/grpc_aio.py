@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Self
 import grpc
 import grpc.aio
 
+from ..dataplane import Meter
 from ._drive import Runtime
 from ._grpc_aio_kinds import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
 from ._grpc_bare import aio_insecure_channel, aio_secure_channel
 from ._grpc_methods import Methods, MultiCallable
-from ._grpc_pool import Options, Pool, authority_in
+from ._grpc_pool import Member, Options, Pool, authority_in
 from ._grpc_request import Drafting
 from ._grpc_status import best
 from ._target import Target
@@ -34,6 +35,12 @@ class AioMultiCallable(MultiCallable):
 class UnaryUnary(AioMultiCallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
     kind = "unary_unary"
     streaming = False
+
+    def sending(
+        self, member: Member[Any], path: str, meter: Meter, message: Any
+    ) -> tuple[Any, Any]:
+        native = self.lasting(member, path)
+        return native, message if native is self.elsewhere else (meter, message)
 
     def __call__(
         self,
