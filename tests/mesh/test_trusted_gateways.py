@@ -2,6 +2,7 @@
 
 import pytest
 
+from meshlib import Mesh
 from meshlib.errors import ConfigError
 from meshlib.mesh.engine import engine_of
 from meshlib.mesh.options import options
@@ -28,3 +29,11 @@ def test_gateways_are_named_by_the_environment_or_by_the_application():
 def test_what_is_no_identity_is_no_gateway(name):
     with pytest.raises(ConfigError, match="trusted_gateways"):
         options(**UNSET, propagate=(), trusted_gateways=[name], environ={})
+
+
+def test_a_mesh_is_told_of_its_gateways_as_an_argument():
+    assert Mesh("me", trusted_gateways=["spiffe://b/gw"]).options.trusted_gateways == (
+        "spiffe://b/gw",
+    )
+    with pytest.raises(ConfigError, match="trusted_gateways"):
+        Mesh("me", trusted_gateways=["gateway"])

@@ -66,6 +66,7 @@ class Mesh:
     ``/readyz`` on; elsewhere than on loopback, ``MESHLIB_ADMIN_TOKEN`` must be set. ``metrics``
     (else ``MESHLIB_METRICS``, "on" or "off"): peers tell each other who they are, which otherwise
     they do where somebody reads metrics: by an admin port, or :func:`meshlib.telemetry.setup`.
+    ``trusted_gateways`` (else ``MESHLIB_TRUSTED_GATEWAYS``): whose ``x-forwarded-*`` is believed.
 
     The constructor does no I/O and starts no thread: ``with mesh``, ``async with mesh``,
     :meth:`start` or the first call do. Safe from any thread and any number of event loops; a
@@ -96,6 +97,7 @@ class Mesh:
         runtime_layers: Sequence[str] = (),
         admin: str | None = None,
         metrics: bool | None = None,
+        trusted_gateways: Sequence[str] = (),
     ) -> None:
         self.options = _options.options(
             service=service,
@@ -116,6 +118,7 @@ class Mesh:
             runtime_layers=runtime_layers,
             admin=admin,
             metrics=metrics,
+            trusted_gateways=trusted_gateways,
         )
         self._assemble()
         begin_anew_after_fork(self)
