@@ -1,7 +1,8 @@
 """Which spans are made of calls, by whom they are decided, and what they say."""
 
 import contextvars
-from base64 import b64decode
+import time
+from base64 import b64decode, b64encode
 from collections import deque
 
 import pytest
@@ -60,13 +61,16 @@ def endpoint(port):
 class Play:
     """A program with OpenTelemetry, and the events of a mesh."""
 
-    def __init__(self, sampler=None, config=None, propagators=""):
+    def __init__(self, sampler=None, config=None, propagators="", now=time.time_ns):
         self.exporter = InMemorySpanExporter()
         self.provider = TracerProvider(sampler=sampler or ParentBased(ALWAYS_ON))
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.config = config
         tracer = Tracer(
-            self.provider, configured=lambda listener: self.config, propagators=propagators
+            self.provider,
+            configured=lambda listener: self.config,
+            propagators=propagators,
+            now=now,
         )
         self.propagation = Propagation(tracing=tracer, request_id=lambda: "made")
         self.afterwards = deque()
@@ -416,8 +420,7 @@ def test_without_an_sdk_what_is_current_goes_out_all_the_same():
 def test_the_trace_of_a_caller_who_knows_grpc_trace_bin_alone_goes_on():
     play = Play()
     came = b"\0\0" + bytes.fromhex(B3[:32]) + b"\1" + bytes.fromhex(B3[33:49]) + b"\2\1"
-    request = grpc()
-    request.meter.trace_bin = came
+    request = http(("grpc-trace-bin", b64encode(came).decode()))
     (sent,) = play.serve(request, lambda: play.call(grpc(), FINE))
     attempt, _, served = play.spans
     assert served.context.trace_id == int(B3[:32], 16)
@@ -431,8 +434,7 @@ def test_the_trace_of_a_caller_who_knows_grpc_trace_bin_alone_goes_on():
 @pytest.mark.parametrize("came", [b"", b"\1" * 29, b"\0" * 29, b"\0\0"])
 def test_what_is_no_span_of_opencensus_is_not_handed_on(came):
     play = Play()
-    request = grpc()
-    request.meter.trace_bin = came
+    request = http(("grpc-trace-bin", b64encode(came).decode()))
     (sent,) = play.serve(request, lambda: play.call(grpc(), FINE))
     assert "grpc-trace-bin" not in sent
 
@@ -458,3 +460,11 @@ def test_a_copy_of_a_call_does_not_end_its_span():
     play.propagation.begin(request)
     play.tell(CallEnded(CallRecord(request, 0.0, mirror=True), FINE, 0.1))
     assert play.spans == ()
+
+
+@pytest.mark.parametrize(("waited", "events"), [(0, []), (10**9, ["Delayed LB pick complete"])])
+def test_an_attempt_that_had_to_wait_says_so(waited, events):
+    moments = iter([10**18, 10**18 + waited])
+    play = Play(now=lambda: next(moments))
+    play.call(grpc(), FINE)
+    assert [event.name for event in play.spans[0].events] == events

@@ -86,8 +86,7 @@ class Meter:
     the hook saw them. ``server_principal`` is who answered, as far as TLS proved it. ``trace`` is
     the hook's own, as ``Response.native`` is: the core hands it on and never looks at it. ``peer``
     is what a caller says of itself, and ``asks`` whether it wants to hear the like. ``http_route``
-    is the pattern of the application's own route that took the call. ``trace_bin`` is what a gRPC
-    call brought as ``grpc-trace-bin``.
+    is the pattern of the application's own route that took the call.
     """
 
     request_bytes: int = 0
@@ -102,7 +101,6 @@ class Meter:
     peer: str = ""
     asks: bool = False
     http_route: str = ""
-    trace_bin: bytes = b""
 
 
 @dataclass(slots=True)

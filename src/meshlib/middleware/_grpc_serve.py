@@ -41,8 +41,6 @@ from ._tls_inbound import is_encrypted
 Admission = Serve | Deliver
 """A call stands before its handler, or the mesh answers in the handler's place."""
 
-TRACE_BIN = "grpc-trace-bin"
-
 HANDLERS_KEPT = 1024
 """Wrapped handlers remembered; a catch-all service may answer to any number of paths."""
 
@@ -67,8 +65,6 @@ def arriving(
         body = None if several else message
         made = inbound_request(runtime, path, context, places, streaming=streaming, body=body)
         made.meter = scale.meter
-        if made.binary_size:
-            made.meter.trace_bin = _trace_bin(context.invocation_metadata())
         if not several:
             scale.came(message)
         return made
@@ -114,10 +110,6 @@ def inbound_request(
         body,
         0 if len(headers) == len(metadata or ()) else _binary_size(metadata),
     )
-
-
-def _trace_bin(metadata: Any) -> bytes:
-    return next((value for name, value in metadata if name == TRACE_BIN), b"")
 
 
 def _binary_size(metadata: Any) -> int:

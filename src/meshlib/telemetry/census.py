@@ -1,4 +1,7 @@
-"""``grpc-trace-bin``: OpenCensus' binary form of a span, which gRPC's own tracing still knows."""
+"""``grpc-trace-bin``: OpenCensus' binary form of a span, which gRPC's own tracing still knows.
+
+gRPC core keeps it from servers in Python: it comes in over HTTP alone, and goes out by both.
+"""
 
 from base64 import b64decode, b64encode
 

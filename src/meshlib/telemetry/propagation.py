@@ -5,7 +5,6 @@ A sidecar cannot do this: it does not know which call out was made while which c
 
 import sys
 import uuid
-from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, NamedTuple
@@ -120,9 +119,6 @@ class Propagation:
     def _kept(self, request: Request) -> Headers:
         wanted = self._wanted
         headers = [pair for pair in request.headers if pair[0] in wanted]
-        meter = request.meter
-        if meter is not None and meter.trace_bin:
-            headers.append((census.NAME, b64encode(meter.trace_bin).decode()))
         kept = sounded(headers, self._extra)
         if any(name == REQUEST_ID for name, _ in kept):
             return kept

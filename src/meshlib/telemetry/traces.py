@@ -103,6 +103,7 @@ class ClientTrace(Unsampled):
     __slots__ = (
         "_adopted",
         "_again",
+        "_began",
         "_config",
         "_count",
         "_failed",
@@ -134,6 +135,7 @@ class ClientTrace(Unsampled):
         self._span = span
         self._config = config
         self._now = now
+        self._began = now()
         self._adopted = again is None
         self._again = again
         self._count = 0
@@ -170,7 +172,10 @@ class ClientTrace(Unsampled):
         attributes: spans.Attributes = {"previous-rpc-attempts": count, "transparent-retry": False}
         name = "Attempt." + spans.method_of(self._request)
         here = trace.set_span_in_context(self._span, Context())
-        return self._tracer.start_span(name, here, SpanKind.CLIENT, attributes)
+        span = self._tracer.start_span(name, here, SpanKind.CLIENT, attributes)
+        if not count and self._now() - self._began > NOTICEABLE:
+            span.add_event("Delayed LB pick complete")
+        return span
 
     def attempt_failed(
         self, event: AttemptFailed, endpoint: UpstreamEndpoint | None, at: int

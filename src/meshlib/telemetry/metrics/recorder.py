@@ -18,9 +18,9 @@ from ...dataplane import (
     ConfigApplied,
     EndpointEjected,
     Event,
+    Failure,
     Outcome,
     Request,
-    Response,
 )
 from ..peers import PeerFacts
 from ..peers import Peers as Named
@@ -111,7 +111,7 @@ class Recorder:
             id(cluster),
             id(peer),
             outcome.grpc_status,
-            outcome.status if type(outcome) is Response else outcome.cause.value,  # type: ignore[union-attr]
+            outcome.cause.value if type(outcome) is Failure else outcome.status,  # type: ignore[union-attr]
             request.path if request.is_grpc else None,
             (flags, "URX") if record.retries_exhausted else flags,
             None if plan is None else (id(plan), tags),
