@@ -11,6 +11,7 @@ from ..dataplane import Engine
 from ..exposition import TEXT, Metric, exposed
 from ..middleware._drive import Runtime
 from ..model.telemetry import Tracing
+from ..telemetry.access_log import flush
 from ..telemetry.audience import default_audience
 from ..telemetry.metrics import Recorder
 from ..telemetry.metrics.grpc import grpc_metrics
@@ -87,6 +88,7 @@ class Seen:
             self._admin.start()
 
     def close(self) -> None:
+        flush()
         if self._admin is not None:
             self._admin.close()
 

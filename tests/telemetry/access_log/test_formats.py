@@ -239,7 +239,8 @@ def test_envoys_and_istios_own_formats_are_formats(said, site, call):
     )
     assert said(ISTIO_FORMAT, event) == (
         '[2023-11-14T22:13:20.000Z] "GET /books?page=2 HTTP/1.1" 200 - direct_response - '
-        '"-" 0 0 250 - "-" "curl/8" "0000000a-0000-4000-8000-000000000000" "books:9080" "-" - - - - - -\n'
+        '"-" 0 0 250 - "-" "curl/8" "0000000a-0000-4000-8000-000000000000" "books:9080" '
+        '"-" - - - - - -\n'
     )
     told = json.loads(compile_json(ISTIO_JSON, site.whereabouts)(event))
     assert list(told) == sorted(told)

@@ -197,8 +197,14 @@ def test_a_call_is_told_or_not_and_never_fails_for_it(writers, site, call, tmp_p
 def test_a_log_without_a_format_has_envoys(call, tmp_path):
     path = tmp_path / "log"
     log = compile_log(AccessLog(name="mine", config=FileAccessLog(path=str(path))))
-    before = access_log.dropped()
     log(call())
     access_log.flush()
     assert '"GET /books?page=2 HTTP/1.1" 200 - 0 0 250 -' in path.read_text()
-    assert access_log.dropped() == before
+    assert access_log.dropped().get(str(path)) == 0
+
+
+def test_what_was_dropped_is_a_metric(tmp_path):
+    writer = access_log.WRITERS.of(str(tmp_path / "none" / "log"))
+    writer.write("a\n")
+    writer.flush()
+    assert access_log.dropped()[str(tmp_path / "none" / "log")] == 1

@@ -15,7 +15,7 @@ from .default import default_log
 from .filters import Site, compile_filter
 from .formats import Line, compile_json, compile_text
 from .open_telemetry import compile_records
-from .writer import WRITERS, Writers
+from .writer import WRITERS, Writers, dropped
 
 __all__ = ["Log", "Site", "compile_log", "default_log", "dropped", "flush"]
 
@@ -65,11 +65,6 @@ def compile_log(config: AccessLog, site: Site | None = None, writers: Writers = 
                 log.exception("access log %s", config.name)
 
     return told
-
-
-def dropped() -> int:
-    """Lines that were not written, of all logs of this program."""
-    return sum(WRITERS.dropped().values())
 
 
 def flush() -> None:

@@ -205,5 +205,12 @@ class Writers:
 
 WRITERS = Writers()
 """Those of this program."""
+
+
+def dropped() -> dict[str, int]:
+    """How many lines of this program's logs nobody will read, by path."""
+    return WRITERS.dropped()
+
+
 atexit.register(WRITERS.flush)
 os.register_at_fork(after_in_child=WRITERS.begin_anew)

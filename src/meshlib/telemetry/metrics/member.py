@@ -11,6 +11,7 @@ from ...dataplane import Engine
 from ...dataplane.upstream.cluster import UpstreamCluster
 from ...dataplane.upstream.priority import levels
 from ...exposition import Distribution, Kind, Labels, Metric, Sample
+from ..access_log.writer import dropped
 from .recorder import Recorder
 
 STATES = ("healthy", "degraded", "unhealthy", "ejected")
@@ -43,6 +44,11 @@ def member_metrics(recorder: Recorder, facts: Facts) -> Iterator[Metric]:
         "meshlib_uncounted_kinds_total",
         "Kinds of calls beyond the limit of series.",
         [((), recorder.crowded)],
+    )
+    yield _counter(
+        "meshlib_access_log_dropped_total",
+        "Lines that were not written: too many waited, or the disk did not take them.",
+        [((("path", path),), number) for path, number in dropped().items()],
     )
 
 
