@@ -160,7 +160,7 @@ class Call(grpc.aio.Call):
             is_ready=self._is_ready,
             is_late=self._is_late,
         )
-        return witnessed(outcome, error, self._runtime.binary_metadata)
+        return witnessed(outcome, error, self._runtime.binary_metadata, self._sent)
 
     def _is_ready(self) -> bool:
         member = self._member

@@ -173,7 +173,7 @@ class Attempt:
             is_ready=lambda: connectivity(self._member.channel) == READY,
             is_late=self.is_late,
         )
-        return witnessed(outcome, error, self._method.runtime.binary_metadata)
+        return witnessed(outcome, error, self._method.runtime.binary_metadata, self._send)
 
     def is_late(self) -> bool:
         return self._limit is not None and self._method.runtime.clock() >= self._limit

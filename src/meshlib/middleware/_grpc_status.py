@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from ..dataplane import Cause, Deliver, Failure, Headers, Outcome, Response
+from ..dataplane import Cause, Deliver, Failure, Headers, Outcome, Response, Send
 from ..dataplane.statuses import http_to_grpc
 from ..errors import CallError, CallReport
 from ..model import Address
@@ -78,8 +78,14 @@ def judge(
     return Response(200, (), status, b"", native)
 
 
-def witnessed(outcome: Outcome, error: Any, binary: BinaryMetadata | None) -> Outcome:
-    """A failed attempt with what its server said beside the status."""
+def witnessed(
+    outcome: Outcome, error: Any, binary: BinaryMetadata | None, send: Send | None
+) -> Outcome:
+    """A failed attempt with what its server said beside the status, if it was reached at all."""
+    if isinstance(outcome, Failure) and outcome.cause is Cause.CONNECT and send is not None:
+        meter = send.request.meter
+        assert meter is not None
+        meter.secured, meter.server_principal = False, ""
     trailing = error.trailing_metadata() or ()
     trailers = headers_of(trailing)
     if binary is not None:
