@@ -40,6 +40,8 @@ PATIENCE = 10.0
 PAUSE = 1.0
 """Seconds before whom to believe is asked again, after the stream broke."""
 LARGEST_TOKEN = 64 * 1024
+UNVERIFIED = "CERTIFICATE_VERIFY_FAILED"
+OTHER_ROOT = " (what answers there is not of the roots by which the CA is known: MESHLIB_CA_ROOT)"
 NAME = "grpc.ssl_target_name_override"
 
 
@@ -145,7 +147,8 @@ class CaSource(Feed):
             self._fail(str(error))
         except grpc.RpcError as error:
             told = isinstance(error, grpc.Call)
-            self._fail(f"{error.code().name}: {error.details()}" if told else str(error))
+            said = f"{error.code().name}: {error.details()}" if told else str(error)
+            self._fail(f"{said}{OTHER_ROOT * (UNVERIFIED in said)}")
         else:
             self._listen()
 

@@ -270,9 +270,12 @@ def _roots(root: str, target: str) -> Callable[[], bytes]:
 
     def read() -> bytes:
         try:
-            return Path(root).read_bytes()
+            found = Path(root).read_bytes()
         except OSError as error:
             raise IdentityError(f"{ROOT}: {root}: {error.strerror}") from error
+        if b"-----BEGIN CERTIFICATE-----" not in found:
+            raise IdentityError(f"{ROOT}: {root}: there is no certificate in it (PEM)")
+        return found
 
     return read
 

@@ -78,6 +78,7 @@ class Stream:
         delta: bool = False,
         keepalive: float = KEEPALIVE,
     ) -> None:
+        self.in_plain_text = server.shown is None and server.channel_creds.type == "insecure"
         self._node = node
         self._post = post
         self._outbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
@@ -116,13 +117,21 @@ class Stream:
             self._post(_ended(self, error))
 
 
+HUNG_UP = ("failed to connect", "Socket closed")
+WANTS_TLS = (
+    " (it was asked in plain text and hung up: a control plane that has a CA wants TLS, and a "
+    "certificate, so this member needs an identity, such as by MESHLIB_CA_ROOT and a token)"
+)
+
+
 def _ended(stream: Stream, error: grpc.RpcError) -> Ended:
     if not isinstance(error, grpc.Call):
         return Ended(stream, str(error))
     code, details = error.code(), error.details() or ""
+    wants_tls = stream.in_plain_text and all(words in details for words in HUNG_UP)
     return Ended(
         stream,
-        f"{code.name}: {details}",
+        f"{code.name}: {details}{WANTS_TLS * wants_tls}",
         unimplemented=code is grpc.StatusCode.UNIMPLEMENTED,
         pings="too_many_pings" in details,
     )
