@@ -113,8 +113,10 @@ async def details(mesh: Mesh) -> AsyncIterator[None]:
     site = mesh.aiohttp.site(runner, host=HOST, port=0)
     await site.start()
     await mesh.aregister(site.port)
-    yield
-    await runner.cleanup()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
 
 
 @asynccontextmanager
@@ -132,5 +134,7 @@ async def reviews(mesh: Mesh) -> AsyncIterator[None]:
     port = mesh.grpc.add_port(server, f"{HOST}:0")
     await server.start()
     await mesh.aregister(port)
-    yield
-    await server.stop(None)
+    try:
+        yield
+    finally:
+        await server.stop(None)
