@@ -197,6 +197,7 @@ async def reviews(member):
     await site.start()
     async with mesh:
         await mesh.aregister(port)
+        assert await mesh.aready("inbound")
         yield mesh, port
     await runner.cleanup()
 
