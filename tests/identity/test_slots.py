@@ -108,7 +108,7 @@ class Member:
 def test_at_every_instant_all_live_pairs_share_a_root(life, part, ttl_part, delays, forced, slow):
     # A tick is part of how late news comes.
     tick = life / 100
-    propagation = part * life / 3
+    propagation = part * (life / 2 - life / 6)  # to the last bit what a schedule allows
     late = max(propagation - 2 * tick, 0.0)
     schedule = Schedule(root_life=life, propagation=max(propagation, 2 * tick), prune_after=life)
     ttl = max(min(ttl_part * life / 6, LONGEST_TTL), 5 * tick)
