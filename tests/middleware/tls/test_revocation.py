@@ -188,3 +188,32 @@ async def test_a_stream_is_cut_when_its_root_is_believed_no_more(watched, review
     with pytest.raises(grpc.RpcError) as raised:
         await watched.read()
     assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("warm", [False, True])
+async def test_a_server_whose_id_is_revoked_is_called_no_more(
+    kind, warm, serve, client, reviews, productpage, words, seen
+):
+    """The server itself, whose key was stolen, may not say so."""
+    productpage.lead_to(await serve(reviews, kind), tls=words.mutual(words.REVIEWS))
+    caller = client(productpage, kind)
+    if warm:
+        assert await caller.call() == words.PRODUCTPAGE
+    before = len(seen.callers)
+    current = productpage.source.current()
+    productpage.rotate(words.replace(current, revoked=frozenset([words.REVIEWS])))
+    assert "is revoked" in await caller.error()
+    assert len(seen.callers) == before
+
+
+async def test_a_server_whose_serial_is_revoked_is_called_no_more_by_aiohttp(
+    serve, client, reviews, productpage, words, seen
+):
+    productpage.lead_to(await serve(reviews, "aiohttp"), tls=words.mutual(words.REVIEWS))
+    caller = client(productpage, "aiohttp")
+    assert await caller.call() == words.PRODUCTPAGE
+    before, current = len(seen.callers), productpage.source.current()
+    serial = f"{reviews.source.current().svid.serial:x}"
+    productpage.rotate(words.replace(current, revoked=frozenset([serial])))
+    assert "revoked" in await caller.error()
+    assert len(seen.callers) == before
