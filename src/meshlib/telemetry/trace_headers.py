@@ -25,9 +25,9 @@ _STATE = re.compile(
 )
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - RFC 9110's word
 _VALUE = r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*"
-_ENTRY = re.compile(
-    rf"{_TOKEN}[ \t]*=[ \t]*{_VALUE}([ \t]*;[ \t]*{_TOKEN}([ \t]*=[ \t]*{_VALUE})?)*"
-)
+# One part at a time: of blanks that two parts could share, a regex tries all ways to do so.
+_PAIR = re.compile(rf"{_TOKEN}[ \t]*=[ \t]*{_VALUE}")
+_PROPERTY = re.compile(rf"{_TOKEN}([ \t]*=[ \t]*{_VALUE})?")
 
 
 class Parent(NamedTuple):
@@ -69,7 +69,7 @@ def sound_tracestate(value: str) -> str:
 
 def sound_baggage(value: str) -> str:
     """What is well-formed of it, as far as there is room."""
-    entries = [entry for part in value.split(",") if _ENTRY.fullmatch(entry := part.strip(" \t"))]
+    entries = [entry for part in value.split(",") if _is_entry(entry := part.strip(" \t"))]
     kept, length = [], -1
     for entry in entries[:MAX_BAGGAGE]:
         length += len(entry) + 1
@@ -77,3 +77,8 @@ def sound_baggage(value: str) -> str:
             break
         kept.append(entry)
     return ",".join(kept)
+
+
+def _is_entry(entry: str) -> bool:
+    pair, *properties = (part.strip(" \t") for part in entry.split(";"))
+    return _PAIR.fullmatch(pair) is not None and all(map(_PROPERTY.fullmatch, properties))
