@@ -217,6 +217,7 @@ def reviews(port, protocol):
         "metadata": {"name": "reviews"},
         "spec": {
             "hosts": ["reviews.default.svc.cluster.local"],
+            "location": "MESH_INTERNAL",
             "ports": [{"number": 9080, "name": protocol, "protocol": protocol.upper()}],
             "resolution": "STATIC",
             "endpoints": [{"address": "127.0.0.1", "ports": {protocol: port}}],

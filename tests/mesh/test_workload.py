@@ -81,13 +81,22 @@ async def served_by(mesh):
 
 
 def config(server):
-    return [
-        {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
-         "metadata": {"name": "inside", "namespace": "default"},
-         "spec": {"hosts": ["inside"], "resolution": "STATIC",
-                  "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
-                  "endpoints": [{"address": "127.0.0.1", "ports": {"http": server.port}}]}},
-    ]  # fmt: skip
+    return [entry(server, "inside", "MESH_INTERNAL"), entry(server, "abroad", "MESH_EXTERNAL")]
+
+
+def entry(server, name, location):
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "hosts": [name],
+            "location": location,
+            "resolution": "STATIC",
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+            "endpoints": [{"address": "127.0.0.1", "ports": {"http": server.port}}],
+        },
+    }
 
 
 async def test_hosts_of_the_mesh_are_told_who_calls_and_others_are_not():
@@ -98,8 +107,9 @@ async def test_hosts_of_the_mesh_are_told_who_calls_and_others_are_not():
     ):
         async with session.get("http://inside:80/") as inside:
             assert {SAID, ID} <= set(await inside.json())
-        async with session.get(f"http://127.0.0.1:{server.port}/") as outside:
-            assert not {SAID, ID} & set(await outside.json())
+        for url in (f"http://127.0.0.1:{server.port}/", "http://abroad:80/"):
+            async with session.get(url) as outside:
+                assert not {SAID, ID} & set(await outside.json())
     await server.close()
 
 

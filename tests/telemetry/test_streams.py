@@ -51,6 +51,7 @@ def reviews(port):
         "metadata": {"name": "reviews"},
         "spec": {
             "hosts": ["reviews.default.svc.cluster.local"],
+            "location": "MESH_INTERNAL",
             "ports": [{"number": 9080, "name": "grpc", "protocol": "GRPC"}],
             "resolution": "STATIC",
             "endpoints": [{"address": "127.0.0.1", "ports": {"grpc": port}}],

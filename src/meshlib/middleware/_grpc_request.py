@@ -30,19 +30,20 @@ class Draft:
 
     def metadata(self, send: Send) -> Any:
         """What to send: the caller's very object unless the mesh adds or changes something."""
-        request, original = send.request, self.request
+        request, original, endpoint = send.request, self.request, send.endpoint
+        leaves = endpoint is None or endpoint.is_external
         if request is original or request.headers is original.headers:
-            made = self._metadata if send.endpoint is not None else self._foreign
+            made = self._foreign if leaves else self._metadata
         else:
-            made = self._routed(send)
+            made = self._routed(request, leaves=leaves)
         meter = request.meter
         if meter is None or meter.trace is None:
             return made
         return replaced(made, meter.trace.attempt(send))
 
-    def _routed(self, send: Send) -> Any:
-        request, original = send.request, self.request
-        if send.endpoint is not None:
+    def _routed(self, request: Request, *, leaves: bool) -> Any:
+        original = self.request
+        if not leaves:
             return merged(carried(request.headers), self._metadata)
         hidden = set(original.headers).difference(headers_of(self._foreign or ()))
         shown = tuple(pair for pair in request.headers if pair not in hidden)

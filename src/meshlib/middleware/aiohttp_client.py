@@ -96,6 +96,7 @@ class _Call:
         "_base",
         "_effect",
         "_handler",
+        "_leaves",
         "_req",
         "_request",
         "_runtime",
@@ -123,8 +124,9 @@ class _Call:
         self.hedge: Hedge | None = None
         scheme = url.scheme
         target = f"{url.raw_host}:{url.port}"
+        self._leaves = runtime.engine.is_foreign(target)
         if runtime.propagation.outgoing():
-            self._carry(foreign=runtime.engine.is_foreign(target))
+            self._carry(foreign=self._leaves)
         self._request = request = NativeRequest(
             req,
             target,
@@ -140,7 +142,7 @@ class _Call:
         if type(body) is not bytes:
             request.replayable = is_replayable(body)
         request.meter = Meter()
-        runtime.propagation.begin(request, foreign=runtime.engine.is_foreign(target))
+        runtime.propagation.begin(request, foreign=self._leaves)
         self.steps: Steps[Outcome] = runtime.outbound(request)
 
     def _carry(self, *, foreign: bool) -> None:
@@ -286,11 +288,12 @@ class _Call:
     def _point(self, send: Send) -> None:
         """Point aiohttp's request to the endpoint; ``Host`` and ``resp.url`` stay logical."""
         req, endpoint, request = self._req, send.endpoint, send.request
-        if endpoint is None:
-            if self._base is not self.headers:
-                self._carry(foreign=True)
-            if request is self._request:
-                return
+        leaves = endpoint is None or endpoint.is_external
+        if leaves != self._leaves and self._base is not self.headers:
+            self._leaves = leaves
+            self._carry(foreign=leaves)
+        if endpoint is None and request is self._request:
+            return
         scheme = self.url.scheme
         authority = self.url.authority
         if endpoint is not None:

@@ -236,6 +236,11 @@ class Cluster:
         return None
 
     @property
+    def is_external(self) -> bool:
+        """Not of the mesh, as Istio marks it."""
+        return self.metadata.get("istio", "external") is True
+
+    @property
     def children(self) -> tuple[str, ...]:
         """The clusters that this one is made of."""
         return self.discovery.clusters if isinstance(self.discovery, Aggregate) else ()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from meshlib.controlplane import Scope
+from meshlib.controlplane import Scope, compile_snapshot
 from meshlib.controlplane.compile import Compiler
 from meshlib.model import Exact, Struct
 from meshlib.model.security import (
@@ -227,3 +227,15 @@ def test_an_edit_of_modes_reaches_whom_it_is_about(world_of):
     elsewhere = compiler.snapshot_of(world_of(service + workload("1") + strict("other")), scope)
     assert elsewhere.endpoints == before.endpoints
     assert elsewhere.clusters == before.clusters
+
+
+def test_hosts_outside_of_the_mesh_are_marked_as_istio_marks_them(world_of):
+    said = "".join(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\n"
+        f"metadata: {{name: {name}}}\nspec:\n  hosts: [{name}.example]\n  resolution: STATIC\n"
+        f"{location}  ports: [{{name: http, number: 80, protocol: HTTP}}]\n"
+        for name, location in (("out", ""), ("in", "  location: MESH_INTERNAL\n"))
+    )
+    clusters = compile_snapshot(world_of(said), Scope()).clusters
+    assert clusters["outbound|80||out.example"].is_external
+    assert not clusters["outbound|80||in.example"].is_external

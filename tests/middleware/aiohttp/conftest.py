@@ -72,6 +72,7 @@ class Mesh:
         timeout=0.0,
         limits=None,
         listener=REVIEWS,
+        **more,
     ) -> None:
         """``reviews:9080`` leads to these endpoints, by this action or these routes."""
         action = action or RouteAction(cluster="reviews", timeout=timeout, retry_policy=retry)
@@ -84,7 +85,9 @@ class Mesh:
             ),
         )
         cluster = Cluster(
-            name="reviews", circuit_breakers=CircuitBreakers(default=limits or Thresholds())
+            name="reviews",
+            circuit_breakers=CircuitBreakers(default=limits or Thresholds()),
+            **more,
         )
         group = LocalityLbEndpoints(lb_endpoints=tuple(Endpoint(address=a) for a in endpoints))
         self.engine.apply(

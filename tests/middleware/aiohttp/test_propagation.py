@@ -8,10 +8,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from meshlib.model import Exact, HeaderMatcher, Route, RouteAction, RouteMatch
+from meshlib.model import Exact, HeaderMatcher, Metadata, Route, RouteAction, RouteMatch, Struct
 from meshlib.telemetry import threads
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+EXTERNAL = Metadata((("istio", Struct((("external", True),))),))
+"""As Istio marks clusters of hosts outside of the mesh."""
 SENT = {"traceparent": PARENT, "x-request-id": "r-1", "baggage": "a=1", "End-User": "jason"}
 
 
@@ -74,6 +76,25 @@ async def test_a_call_without_request_id_gets_one_for_all_that_follows(chain, se
     (await outside.get(member)).release()
     ids = [request.headers["x-request-id"] for request in seen]
     assert ids[0] == ids[1] != ids[2] == ids[3]
+
+
+async def test_what_is_private_to_the_mesh_does_not_go_to_hosts_outside_of_it(
+    mesh, servers, session, outside, url
+):
+    seen = []
+    inside = await servers.named("reviews", seen)
+
+    async def handler(request):
+        (await session.get(url)).release()
+        return web.Response()
+
+    member = f"http://{await servers.start(handler, setup=mesh.hooks.setup)}"
+    for metadata in (EXTERNAL, Metadata()):
+        mesh.apply(inside, metadata=metadata)
+        (await outside.get(member, headers=SENT)).release()
+    abroad, at_home = ({name: one.headers.get(name) for name in SENT} for one in seen)
+    assert at_home == SENT
+    assert abroad == SENT | {"baggage": None, "End-User": None}
 
 
 async def test_a_route_may_match_what_was_carried(mesh, servers, session, outside, url):

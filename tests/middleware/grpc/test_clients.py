@@ -14,6 +14,7 @@ from meshlib.model import (
     HeaderMatcher,
     HeaderMutations,
     HeaderValueOption,
+    Metadata,
     OriginalDst,
     PathPrefix,
     RetryBackOff,
@@ -21,6 +22,7 @@ from meshlib.model import (
     Route,
     RouteAction,
     RouteMatch,
+    Struct,
     WeightedClusters,
 )
 
@@ -308,6 +310,10 @@ class Handing:
         pass
 
 
+EXTERNAL = Metadata((("istio", Struct((("external", True),))),))
+"""As Istio marks clusters of hosts outside of the mesh."""
+
+
 @pytest.mark.parametrize("added", [(), (HeaderValueOption(name="x-by", value="mesh"),)])
 async def test_what_is_private_to_the_mesh_does_not_leave_it(
     make_world, call_by, start, echo, make_snapshot, added
@@ -321,10 +327,15 @@ async def test_what_is_private_to_the_mesh_does_not_leave_it(
     await caller.unary()
     world.apply(make_snapshot({"out": ()}, routes=(out,), listener=target, discovery=OriginalDst()))
     await caller.unary()
+    port = int(target.rpartition(":")[2])
+    marked = {"metadata": EXTERNAL}
+    world.apply(make_snapshot({"out": (port,)}, routes=(out,), listener=target, **marked))
+    await caller.unary()
     for metadata in service.metadata:
         assert dict(metadata)["x-trace"] == "t1"
         assert "x-private" not in dict(metadata)
     assert ("x-by" in dict(service.metadata[1])) is bool(added)
+    assert ("x-by" in dict(service.metadata[2])) is bool(added)
 
 
 async def test_the_path_can_be_rewritten(world, call_by, start, echo, make_snapshot):

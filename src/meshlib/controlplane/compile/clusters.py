@@ -17,7 +17,7 @@ from .policies import (
     policy_of,
     tcp_keepalive,
 )
-from .securing import Securing
+from .securing import Securing, is_external
 from .services import MeshPort, MeshService
 from .view import View
 
@@ -68,11 +68,17 @@ def _cluster(service: MeshService, port: MeshPort, subset: str, view: View) -> M
         healthy_panic_threshold=panic_threshold(policy),
         locality_lb=wish.locality_lb if wish is not None and has_own else None,
         tcp_keepalive=tcp_keepalive(policy, view.mesh),
-        metadata=model.sourced(source.place),
+        metadata=_metadata(service, source.place),
         tls=tls,
         transport_socket_matches=matches,
     )
     return cluster, assignment if isinstance(discovery, model.Eds) else None
+
+
+def _metadata(service: MeshService, place: object) -> model.Metadata:
+    """Where it is said and, in Istio's own words, that it is not of the mesh."""
+    mark = (("istio", model.Struct((("external", True),))),) if is_external(service) else ()
+    return model.Metadata((*mark, *model.sourced(place).filter_metadata))
 
 
 def _discovery(

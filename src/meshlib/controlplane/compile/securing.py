@@ -92,7 +92,7 @@ def _takes_mutual_tls(workload: Workload, port: int, service: MeshService, view:
     modes = peer_modes(said, view.mesh.root_namespace, home, workload.labels)
     if label == ISTIO:
         return modes.at(port) != "DISABLE"
-    return modes.at(port) == "STRICT" and not _is_outside(service)
+    return modes.at(port) == "STRICT" and not is_external(service)
 
 
 def has_identities(world: World) -> bool:
@@ -112,7 +112,8 @@ _lately: deque[tuple[World, bool]] = deque(maxlen=4)
 """The last first: each world is looked at for many members."""
 
 
-def _is_outside(service: MeshService) -> bool:
+def is_external(service: MeshService) -> bool:
+    """Somewhere outside of the mesh, by what its manifest says."""
     spec = service.manifest.spec
     if isinstance(spec, Service):
         return spec.type == "ExternalName"

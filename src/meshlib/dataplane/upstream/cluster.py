@@ -136,12 +136,14 @@ class UpstreamCluster:
         config = balance.config
         http2, weighs = _is_http2(config), _weighs_load(config) or _tells_metrics(config)
         secured_by = config if config.tls or config.transport_socket_matches else None
+        is_external = config.is_external
         for priority, rank in enumerate(balance.ranks):
             for endpoint, told, _, _ in rank.members:
                 endpoint.config = told
                 endpoint.priority = priority
                 endpoint.http2 = http2
                 endpoint.secured_by = secured_by
+                endpoint.is_external = is_external
                 endpoint.connect_timeout = config.connect_timeout
                 endpoint.wants_trailers = weighs
         self._count(balance)

@@ -27,7 +27,7 @@ class UpstreamEndpoint:
     usable, :data:`NEVER` while it is not. ``wants_trailers``: what it reports there of its load
     counts. ``counts``: of calls, where somebody wants to be told. ``secured_by``: the cluster,
     where that has anything to say of how connections are secured. ``seen_as``: noted by those
-    who count calls.
+    who count calls. ``is_external``: it is not of the mesh, whose own headers do not go there.
     """
 
     __slots__ = (
@@ -39,6 +39,7 @@ class UpstreamEndpoint:
         "counts",
         "ejected",
         "http2",
+        "is_external",
         "key",
         "load",
         "outlier",
@@ -70,6 +71,7 @@ class UpstreamEndpoint:
         self.outlier: Any = None
         self.since = NEVER
         self.wants_trailers = False
+        self.is_external = False
         self.load: Load | None = None
         self.counts: EndpointCounts | None = None
         self.secured_by: Cluster | None = None
