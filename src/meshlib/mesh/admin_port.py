@@ -5,7 +5,9 @@ import logging
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
@@ -19,7 +21,9 @@ OPEN = ("/healthz", "/readyz")
 """What an orchestrator asks, which has no token."""
 PLAIN = "text/plain; charset=utf-8"
 PATIENCE = 10.0
-"""Seconds that a slow client may take."""
+"""Seconds that a client may take for all it has to say and to read."""
+MOST = 32
+"""Clients at once; each has a thread."""
 LOOK = 0.1
 """Seconds between two looks whether it is over."""
 
@@ -46,7 +50,7 @@ class AdminPort:
         self._token = token
         self._metrics = metrics
         self._unready = unready
-        self._server: ThreadingHTTPServer | None = None
+        self._server: _V4 | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -78,6 +82,7 @@ class AdminPort:
         if server is not None and thread is not None:
             server.shutdown()
             server.server_close()
+            server.cut_off()
             thread.join(PATIENCE)
 
     def begin_anew(self) -> None:
@@ -125,8 +130,33 @@ class _V4(ThreadingHTTPServer):
     daemon_threads = True
     answer: Callable[[str, str, str, str], Answer]
 
+    def __init__(self, *asked: Any) -> None:
+        self._until: dict[socket.socket, float] = {}
+        super().__init__(*asked)
+
     def server_bind(self) -> None:
         TCPServer.server_bind(self)  # without asking DNS for a name of this machine
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if len(self._until) >= MOST:
+            self.shutdown_request(request)
+            return
+        self._until[request] = time.monotonic() + PATIENCE
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._until.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Whoever says a little now and then would hold a thread for ever."""
+        self.cut_off(time.monotonic())
+
+    def cut_off(self, now: float = float("inf")) -> None:
+        for request, until in list(self._until.items()):
+            if until < now:
+                with suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away is no news."""
