@@ -208,3 +208,36 @@ def test_what_was_dropped_is_a_metric(tmp_path):
     writer.write("a\n")
     writer.flush()
     assert access_log.dropped()[str(tmp_path / "none" / "log")] == 1
+
+
+def test_a_pipe_that_nobody_reads_holds_up_neither_calls_nor_the_end(writers, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = writers.of(str(pipe))
+    writer.write("first\n")
+    assert writer.flush(0.2) is False
+    writer.write("second\n")
+    with pipe.open() as reading:
+        assert writer.flush() is True
+        writers.close()
+        assert reading.read() == "first\nsecond\n"
+
+
+def test_whoever_waits_for_a_line_does_not_write_it(disk):
+    writer = Writer(disk, "slow")
+    disk.go_on.clear()
+    writer.write("line\n")
+    assert writer.flush(0.05) is False
+    disk.go_on.set()
+    assert writer.flush() is True
+    assert disk.texts == ["line\n"]
+    writer.close()
+
+
+def test_what_is_told_after_the_end_of_the_thread_is_written_by_who_waits(disk):
+    writer = Writer(disk, "ended")
+    writer.write("line\n")
+    writer.close()
+    assert writer.flush(1) is True
+    writer.write("too late\n")
+    assert (disk.texts, writer.dropped) == (["line\n"], 1)

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -97,7 +98,9 @@ class Writer:
         self._writing = threading.Lock()
         self._starting = threading.Lock()
         self._news = threading.Event()
+        self._haste = threading.Event()
         self._over = threading.Event()
+        self._waiting: deque[threading.Event] = deque()
         self._thread: threading.Thread | None = None
         self._fails = False
         self.dropped = 0
@@ -130,13 +133,33 @@ class Writer:
     def _run(self) -> None:
         while not self._over.is_set():
             self._news.wait()
-            self._over.wait(LINGER)
+            self._haste.wait(LINGER)
             self._news.clear()
-            self.flush()
+            self._haste.clear()
+            waiting: list[threading.Event] = []
+            with suppress(IndexError):
+                while True:
+                    waiting.append(self._waiting.popleft())
+            self._drain()
+            for each in waiting:
+                each.set()
 
-    def flush(self, timeout: float = -1) -> bool:
-        """Write what waits; ``False`` if somebody else has been at it for ``timeout`` seconds."""
-        if not self._writing.acquire(timeout=timeout):
+    def flush(self, timeout: float | None = None) -> bool:
+        """Have written what waits; ``False`` if the disk has not taken it within ``timeout``.
+
+        Who waits is not who writes: a disk, or a pipe that nobody reads, may take for ever.
+        """
+        thread = self._thread
+        if thread is None or not thread.is_alive() or thread is threading.current_thread():
+            return self._drain(timeout)
+        done = threading.Event()
+        self._waiting.append(done)
+        self._haste.set()
+        self._news.set()
+        return done.wait(timeout)
+
+    def _drain(self, timeout: float | None = None) -> bool:
+        if not self._writing.acquire(timeout=-1 if timeout is None else timeout):
             return False
         try:
             while self._lines:
@@ -158,11 +181,12 @@ class Writer:
     def close(self) -> None:
         """Write what waits, and end the thread."""
         self._over.set()
+        self._haste.set()
         self._news.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(FAREWELL)
-        if self.flush(FAREWELL):
+        if (thread is None or not thread.is_alive()) and self._drain(FAREWELL):
             self._sink.forget()
 
 
