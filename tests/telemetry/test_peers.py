@@ -250,6 +250,25 @@ def test_an_endpoint_of_which_nothing_is_told_is_who_it_answers_to_be():
     assert seen.destination_of(record) is UNKNOWN
 
 
+def labelled():
+    return packed(replace(REVIEWS, workload="unknown"))
+
+
+def test_an_endpoint_that_has_labels_but_no_name_is_called_as_it_answers():
+    record, seen = outbound(labelled()), peers()
+    answer = Response(200, ((PEER_METADATA, encode_peer(REVIEWS, "i")),))
+    refused = seen.destination_of(record)
+    assert (refused.workload, refused.version) == ("reviews", "v2")
+    assert seen.destination_of(record, answer) == REVIEWS
+    assert seen.destination_of(record, Response(200)) == REVIEWS
+
+
+def test_a_grpc_endpoint_without_a_name_is_called_as_its_service():
+    record = outbound(labelled())
+    record.request.is_grpc = True
+    assert peers().destination_of(record) == replace(REVIEWS, workload="reviews")
+
+
 # --- bounds ---
 
 

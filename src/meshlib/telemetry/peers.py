@@ -79,14 +79,26 @@ class Peers:
                 return found
             told = endpoint.config.metadata.get("istio", "workload")
             if isinstance(told, str):
-                return self._noted(endpoint, principal, told)
+                found = self._completed(self._named(told, principal, unpacked), record, outcome)
+                if record.request.is_grpc or isinstance(outcome, Response):
+                    endpoint.seen_as = endpoint.config, principal, found
+                return found
+        return self._answered(record, outcome)
+
+    def _answered(self, record: CallRecord, outcome: Outcome | None) -> PeerFacts:
+        meter = record.request.meter
         said = outcome.header(PEER_METADATA) if isinstance(outcome, Response) else None
+        principal = "" if meter is None else meter.server_principal
         return self._named(said or "", principal, self._decode)
 
-    def _noted(self, endpoint: UpstreamEndpoint, principal: str, told: str) -> PeerFacts:
-        found = self._named(told, principal, unpacked)
-        endpoint.seen_as = endpoint.config, principal, found
-        return found
+    def _completed(
+        self, told: PeerFacts, record: CallRecord, outcome: Outcome | None
+    ) -> PeerFacts:
+        """An endpoint that has labels but no name is called as it answers; else as its service."""
+        if told.workload != NOT_KNOWN:
+            return told
+        name = self._answered(record, outcome).workload
+        return replace(told, workload=told.canonical_service if name == NOT_KNOWN else name)
 
     def _named(self, said: str, principal: str, decode: Decode) -> PeerFacts:
         if not said and not principal:

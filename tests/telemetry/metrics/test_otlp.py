@@ -168,6 +168,27 @@ def test_what_a_closed_mesh_counted_is_exported_still(calls):
     assert {"meshlib_push_to_apply", "istio_requests_total"} <= names
 
 
+def test_all_that_a_member_tells_fits_into_otlp():
+    entry = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": "reviews"},
+        "spec": {
+            "hosts": ["reviews.default.svc.cluster.local"],
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+            "resolution": "STATIC",
+            "endpoints": [{"address": "127.0.0.1"}],
+        },
+    }
+    kept = Kept()
+    with meshlib.Mesh("productpage", config=[entry]) as mesh:
+        members = Members(wall=lambda: 100)
+        members.join(mesh._seen)
+        exports(kept, members).export()
+    told = {m.name for s in kept.batches[0].resource_metrics[0].scope_metrics for m in s.metrics}
+    assert "meshlib_circuit_breaker_open" in told
+
+
 def test_a_forked_child_exports_by_itself(members, member):
     exporter = Kept()
     export = exports(exporter, members, interval=0.01)

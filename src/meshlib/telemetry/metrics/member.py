@@ -99,7 +99,7 @@ def _of_clusters(facts: Facts) -> Iterator[Metric]:
 @dataclass(frozen=True, slots=True)
 class _Seen:
     name: str
-    breakers: tuple[tuple[bool, int, int], ...]
+    breakers: tuple[tuple[int, int, int], ...]
     panics: bool
     endpoints: Counter[str]
 
@@ -108,7 +108,7 @@ class _Seen:
         balance = cluster.balance
         breakers = tuple(
             (
-                breaker.is_open,
+                int(breaker.is_open),
                 max(0, breaker.limits.max_requests - breaker.concurrency.active),
                 breaker.concurrency.active,
             )
