@@ -86,7 +86,8 @@ class Meter:
     the hook saw them. ``server_principal`` is who answered, as far as TLS proved it. ``trace`` is
     the hook's own, as ``Response.native`` is: the core hands it on and never looks at it. ``peer``
     is what a caller says of itself, and ``asks`` whether it wants to hear the like. ``http_route``
-    is the pattern of the application's own route that took the call.
+    is the pattern of the application's own route that took the call. ``request_id`` was made for a
+    call that came without one.
     """
 
     request_bytes: int = 0
@@ -101,6 +102,7 @@ class Meter:
     peer: str = ""
     asks: bool = False
     http_route: str = ""
+    request_id: str = ""
 
 
 @dataclass(slots=True)

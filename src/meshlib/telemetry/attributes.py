@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ..dataplane import CallEnded, Cause, Failure, Headers, Outcome, Peer, Response
+from ..dataplane import CallEnded, CallRecord, Cause, Failure, Headers, Outcome, Peer, Response
 from ..model import Metadata, Struct, Value
 from ..model.telemetry import RESPONSE_FLAGS
 from ..xds.expressions import SILENT
@@ -40,6 +40,13 @@ def answer_code(event: CallEnded) -> int:
     return 200 if found and failed and event.record.request.is_grpc else found
 
 
+def request_id(record: CallRecord) -> str | None:
+    """Which the call came with or, if there was none, was given."""
+    found = (record.sent or record.request).header("x-request-id")
+    meter = record.request.meter
+    return found or (meter.request_id if meter is not None else "") or None
+
+
 def _known(**facts: Any) -> dict[str, Any]:
     return {name: fact for name, fact in facts.items() if fact is not None and fact != ""}
 
@@ -67,7 +74,7 @@ def _request(event: CallEnded) -> dict[str, Any]:
         headers=headers,
         referer=headers.get("referer"),
         useragent=headers.get("user-agent"),
-        id=headers.get("x-request-id"),
+        id=request_id(record),
         protocol="HTTP/2" if request.is_grpc else "HTTP/1.1",
         time=datetime.now(tz=UTC) - timedelta(seconds=event.duration),
         duration=timedelta(seconds=event.duration),

@@ -122,7 +122,10 @@ class Propagation:
         kept = sounded(headers, self._extra)
         if any(name == REQUEST_ID for name, _ in kept):
             return kept
-        return (*kept, (REQUEST_ID, self._request_id()))
+        made = self._request_id()
+        if request.meter is not None:
+            request.meter.request_id = made
+        return (*kept, (REQUEST_ID, made))
 
     def release(self, entered: Entered) -> None:
         try:

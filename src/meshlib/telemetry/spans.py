@@ -7,8 +7,8 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from ..dataplane import CallRecord, Cause, Failure, Outcome, Request, Response
 from ..dataplane.events import CallEnded, EndpointEjected
-from ..dataplane.message import joined
 from ..dataplane.statuses import http_to_grpc
+from .attributes import request_id
 from .details import flags_of
 
 Attributes = dict[str, str | int | float | bool]
@@ -132,9 +132,9 @@ def call_attributes(record: CallRecord, outcome: Outcome) -> Attributes:
         said["upstream_cluster.name"] = record.cluster.name
     if record.endpoint is not None:
         said["upstream_address"] = record.endpoint.key
-    request_id = joined(record.request.headers, "x-request-id")
-    if request_id:
-        said["guid:x-request-id"] = request_id[:LONGEST]
+    known = request_id(record)
+    if known:
+        said["guid:x-request-id"] = known[:LONGEST]
     route = record.route
     if route is not None:
         said["meshlib.route"] = route.config.name

@@ -11,7 +11,7 @@ from ...dataplane.routing.matchers import header_condition
 from ...dataplane.statuses import http_to_grpc
 from ...model import telemetry as model
 from ...xds.regex import fullmatch
-from ..attributes import answer_code
+from ..attributes import answer_code, request_id
 from ..expressions import attributes, compile_expression
 from . import answers
 from .times import duration
@@ -108,15 +108,11 @@ def _share(config: model.RuntimeFilter, site: Site) -> Passes:
     independent = config.use_independent_randomness
 
     def passes(event: CallEnded) -> bool:
-        named = None if independent else _ID.match(request_id(event))
+        named = None if independent else _ID.match(request_id(event.record) or "")
         roll = dice() if named is None else int(named[0], 16) % parts / parts
         return roll < runtime.get(fraction.runtime_key, share)
 
     return passes
-
-
-def request_id(event: CallEnded) -> str:
-    return (event.record.sent or event.record.request).header("x-request-id") or ""
 
 
 def is_health_check(event: CallEnded) -> bool:

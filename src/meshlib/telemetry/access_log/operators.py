@@ -7,7 +7,7 @@ from ...dataplane import CallEnded, Headers, Request, Whereabouts
 from ...dataplane.routing.formatting import Facts, filler, metadata_value, plain
 from ...model import Metadata
 from ...model.format import Operator
-from ..attributes import answer_code
+from ..attributes import answer_code, request_id
 from ..expressions import attributes, compile_expression
 from . import answers, times
 from .addresses import ADDRESSES, upstream
@@ -44,6 +44,13 @@ def _response_header(operator: Operator, whereabouts: Whereabouts) -> Read:
     if SERVICE_TIME not in operator.argument.lower().split("?"):
         return read
     return lambda event: times.service_time(event) if (told := read(event)) is None else told
+
+
+def _request_header(operator: Operator, whereabouts: Whereabouts) -> Read:
+    read = _filled(operator, whereabouts)
+    if "x-request-id" not in operator.argument.lower().split("?"):
+        return read
+    return lambda event: request_id(event.record) if (told := read(event)) is None else told
 
 
 def _without_query(operator: Operator, whereabouts: Whereabouts) -> Read:
@@ -207,7 +214,7 @@ OF_A_CALL: Mapping[str, Read] = {
     "RESPONSE_CODE": answer_code,
     "RESPONSE_FLAGS": answers.short_flags,
     "RESPONSE_FLAGS_LONG": answers.long_flags,
-    "STREAM_ID": lambda e: _request(e).header("x-request-id"),
+    "STREAM_ID": lambda e: request_id(e.record),
     "TRACE_ID": _trace_id,
     "UPSTREAM_LOCAL_ADDRESS": lambda _: None,
     "UPSTREAM_PROTOCOL": _upstream_protocol,
@@ -223,6 +230,7 @@ MADE: Mapping[str, Callable[[Operator, Whereabouts], Read]] = {
     "DYNAMIC_METADATA": _metadata,
     "GRPC_STATUS": _grpc_status,
     "METADATA": _metadata,
+    "REQ": _request_header,
     "REQ_WITHOUT_QUERY": _without_query,
     "RESP": _response_header,
     "RESPONSE_CODE_DETAILS": _details,
