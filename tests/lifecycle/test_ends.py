@@ -71,6 +71,7 @@ with control_plane(MANIFESTS) as plane:
     for _ in range(5):  # threads and descriptors that gRPC core makes once and keeps
         cycle(plane.address)
     until(lambda: not plane.status["clients"])
+    until(lambda: "meshlib-afterwards" not in left()[0])  # soon after the last call has ended
     kinds, tasks, files = left()
     for _ in range(20):
         cycle(plane.address)

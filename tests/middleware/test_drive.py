@@ -318,6 +318,20 @@ def test_whoever_attends_to_a_mesh_goes_with_it() -> None:
     assert not thread.is_alive()
 
 
+def test_nobody_attends_to_a_mesh_that_rests_but_to_its_last_calls() -> None:
+    told = Told()
+    last = told.delivered()
+    told.runtime.attendant.rest()
+    told.runtime.attendant.rest()
+    told.runtime.end(last)
+    assert told.done.acquire(timeout=30)
+    told.threads[0].join(30)
+    assert not told.threads[0].is_alive()
+    told.runtime.end(told.delivered())
+    assert told.done.acquire(timeout=30)
+    assert told.threads[1].is_alive()
+
+
 def test_a_forked_child_attends_to_itself() -> None:
     told = Told()
     told.delivered()

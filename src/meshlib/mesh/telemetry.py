@@ -60,7 +60,7 @@ class Seen:
         watched: "Callable[[], tuple[Entry, ...] | None]",
     ) -> None:
         """Where to find what is told besides calls."""
-        self._watched = watched
+        self._watched, self._runtime = watched, runtime
         self.propagation.configured = partial(_tracing_of, engine)
         self._facts = Facts(
             engine=engine,
@@ -88,6 +88,7 @@ class Seen:
             self._admin.start()
 
     def close(self) -> None:
+        self._runtime.attendant.rest()
         flush()
         if self._admin is not None:
             self._admin.close()

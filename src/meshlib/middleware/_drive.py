@@ -91,7 +91,7 @@ class Runtime:
         self._news = News()
         self.afterwards = deque() if afterwards is None else afterwards
         self._left = Leftovers(self.afterwards)
-        self._attendant = Attendant(wanted=afterwards is not None)
+        self.attendant = Attendant(wanted=afterwards is not None)
 
     @cached_property
     def security(self) -> "Security":
@@ -123,8 +123,8 @@ class Runtime:
 
     def _begin(self) -> None:
         self.start()
-        if self._attendant.is_due:
-            self._attendant.begin(self)
+        if self.attendant.is_due:
+            self.attendant.begin(self)
 
     def step(self, steps: Steps[Outcome], answer: object) -> Effect:
         """Run the steps to their next effect."""
@@ -186,7 +186,7 @@ class Runtime:
             if not self.afterwards:
                 return
         # Who holds the lock for a step looks once more when he has let go of it; others do not.
-        self._attendant.nudge()
+        self.attendant.nudge()
 
     def collect(self) -> None:
         """Settle what finalisers and observers left behind; every step does it too."""
@@ -215,7 +215,7 @@ class Runtime:
         self._news = News()
         self.afterwards.clear()
         self._left = Leftovers(self.afterwards)
-        self._attendant = self._attendant.anew()
+        self.attendant = self.attendant.anew()
         self.engine.around.outage = ""
         for reset in self.resets:
             reset()

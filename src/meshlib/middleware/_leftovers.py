@@ -5,10 +5,11 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 log = logging.getLogger("meshlib")
+LINGER = 1.0  # seconds; closing channels ends calls, and gRPC's threads tell of it a little later
 
 
 class Leftovers:
@@ -56,21 +57,23 @@ class Attendant:
     """A thread that settles what is left where no step follows: by callbacks and finalisers.
 
     Begun with the first call, where observers leave anything to be done at all; it ends with whom
-    it attends.
+    it attends, or soon after :meth:`rest`.
     """
 
     def __init__(self, *, wanted: bool) -> None:
         self._wanted = self.is_due = wanted
         self._wake: SimpleQueue[bool] = SimpleQueue()  # may be put to from finalisers
         self._lock = threading.Lock()
-        self._begun = False
+        self._begun: weakref.finalize[[bool], Settles] | None = None
 
     def begin(self, attended: Settles) -> None:
         with self._lock:
             if not self.is_due:
                 return
             self.is_due = False
-            weakref.finalize(attended, self._wake.put, False).atexit = False
+            self._wake = SimpleQueue()
+            self._begun = weakref.finalize(attended, self._wake.put, False)
+            self._begun.atexit = False
             thread = threading.Thread(
                 target=_attend,
                 args=(self._wake, weakref.ref(attended)),
@@ -78,20 +81,36 @@ class Attendant:
                 daemon=True,
             )
             thread.start()
-            self._begun = True
+
+    def rest(self) -> None:
+        """No call is to come for now; the next one begins anew."""
+        with self._lock:
+            if self._begun is not None and self._begun.detach():
+                self._wake.put(False)
+                self.is_due = True
 
     def anew(self) -> "Attendant":
         """In a forked child, where the thread is not."""
         return Attendant(wanted=self._wanted)
 
     def nudge(self) -> None:
-        if self._begun and self._wake.empty():
+        if self._begun is not None and self._wake.empty():
             self._wake.put(True)
 
 
 def _attend(wake: SimpleQueue[bool], attended: "weakref.ref[Settles]") -> None:
     while wake.get():
-        found = attended()
-        if found is not None:
-            found.collect()
-        del found
+        _settle(attended)
+    try:
+        while _settle(attended):
+            wake.get(timeout=LINGER)
+    except Empty:
+        return
+
+
+def _settle(attended: "weakref.ref[Settles]") -> bool:
+    """Is there anybody to attend to?"""
+    found = attended()
+    if found is not None:
+        found.collect()
+    return found is not None
