@@ -8,7 +8,7 @@ import grpc.aio
 
 from ..dataplane import Headers, Meter, Outcome, Request, Send, Steps
 from ..dataplane.inbound_hygiene import ENTRY
-from ..dataplane.introduction import INTRODUCTION
+from ..dataplane.introduction import INTRODUCTION, PEER_METADATA_ID
 from ._deadline import INCOMING
 from ._drive import Runtime
 from ._override import OVERRIDE
@@ -59,13 +59,19 @@ def pause(runtime: Runtime, steps: Steps[Outcome], draft: Draft) -> None:
     meter.trace = trace
 
 
+Spread = tuple[Headers, Any, Headers, Any]
+"""What is handed on, with calls that have no metadata of their own: as the native call takes it, as
+the core sees it, and what of it goes out of the mesh."""
+
+
 class Drafting:
     """Makes the requests of one mesh channel."""
 
-    __slots__ = ("_authority", "_runtime", "_target")
+    __slots__ = ("_authority", "_runtime", "_spread", "_target")
 
     def __init__(self, runtime: Runtime, target: str, authority: str) -> None:
         self._runtime = runtime
+        self._spread: Spread = ((), (), (), ())
         self._target = target
         self._authority = authority
 
@@ -78,12 +84,17 @@ class Drafting:
         streaming: bool,
     ) -> Draft:
         runtime = self._runtime
-        foreign = metadata
         outgoing = runtime.propagation.outgoing()
-        if outgoing:
+        if not outgoing:
+            foreign, headers = metadata, headers_of(metadata) if metadata else ()
+        elif not metadata and outgoing is self._spread[0]:
+            _, metadata, headers, foreign = self._spread
+        else:
             foreign = joined(metadata, runtime.propagation.outgoing(foreign=True))
-            metadata = joined(metadata, outgoing)
-        headers = headers_of(metadata) if metadata else ()
+            bare, metadata = not metadata, joined(metadata, outgoing)
+            headers = headers_of(metadata)
+            if bare:
+                self._spread = outgoing, metadata, headers, foreign
         deadline = None if timeout is None else runtime.clock() + timeout
         incoming = INCOMING.get()
         if incoming is not None:
@@ -126,7 +137,8 @@ def joined(metadata: Metadata | None, outgoing: Headers) -> Any:
     if not own.isdisjoint(INTRODUCTION):
         given = tuple(pair for pair in given if pair[0].lower() not in INTRODUCTION)
         own -= INTRODUCTION
-    return (*given, *carried(tuple(pair for pair in fitting(outgoing) if pair[0] not in own)))
+    own.add(PEER_METADATA_ID)  # asks who answers, which gRPC's core would keep from the caller
+    return (*given, *carried(tuple([pair for pair in fitting(outgoing) if pair[0] not in own])))
 
 
 def fitting(headers: Headers) -> Headers:
@@ -147,17 +159,20 @@ def _length(pair: tuple[str, str]) -> int:
 
 def replaced(metadata: Metadata | None, headers: Headers) -> Any:
     """The metadata with these headers in the place of those of the same names."""
+    if not metadata:
+        return carried(headers)
     names = {name for name, _ in headers}
-    kept = (pair for pair in metadata or () if pair[0].lower() not in names)
-    return (*kept, *carried(headers))
+    return (*[pair for pair in metadata if pair[0].lower() not in names], *carried(headers))
 
 
 def carried(headers: Headers) -> Metadata:
     """As far as metadata can hold them: one value that it cannot would fail the call."""
     return tuple(
-        (name, _binary(value)) if name.endswith("-bin") else (name, value)
-        for name, value in headers
-        if value.isascii() or name.endswith("-bin")
+        [
+            (name, _binary(value)) if name.endswith("-bin") else (name, value)
+            for name, value in headers
+            if value.isascii() or name.endswith("-bin")
+        ]
     )
 
 

@@ -21,6 +21,7 @@ from ..dataplane import (
     Effect,
     Failure,
     Finish,
+    Headers,
     Meter,
     Outcome,
     Race,
@@ -33,7 +34,7 @@ from ..dataplane import (
     Steps,
     UpstreamEndpoint,
 )
-from ..dataplane.introduction import INTRODUCTION
+from ..dataplane.introduction import INTRODUCTION, PEER
 from ..dataplane.message import IDEMPOTENT, Cause
 from ..dataplane.upstream.transport import transport_of
 from ..identity.credentials import IdentityError
@@ -125,8 +126,9 @@ class _Call:
         scheme = url.scheme
         target = f"{url.raw_host}:{url.port}"
         self._leaves = runtime.engine.is_foreign(target)
-        if runtime.propagation.outgoing():
-            self._carry(foreign=self._leaves)
+        handed_on = runtime.propagation.outgoing(foreign=self._leaves)
+        if handed_on or (self._leaves and runtime.propagation.outgoing()):
+            self._carry(handed_on)
         self._request = request = NativeRequest(
             req,
             target,
@@ -145,13 +147,14 @@ class _Call:
         runtime.propagation.begin(request, foreign=self._leaves)
         self.steps: Steps[Outcome] = runtime.outbound(request)
 
-    def _carry(self, *, foreign: bool) -> None:
+    def _carry(self, handed_on: Headers) -> None:
         """Add what the call being served brought along; what the caller set himself wins."""
         self._base = headers = self.headers.copy()
         for name in INTRODUCTION:
-            headers.popall(name, None)
-        for name, value in self._runtime.propagation.outgoing(foreign=foreign):
-            if name not in headers:
+            if name in headers:
+                headers.popall(name)
+        for name, value in handed_on:
+            if name not in headers and name != PEER:
                 headers[name] = value
         self._req.headers = headers
 
@@ -282,7 +285,8 @@ class _Call:
             self._req.headers = headers = self._req.headers.copy()
             traced = meter.trace.attempt(send)
             for name, _ in traced:
-                headers.popall(name, None)
+                if name in headers:
+                    headers.popall(name)
             headers.extend(traced)
 
     def _point(self, send: Send) -> None:
@@ -291,7 +295,7 @@ class _Call:
         leaves = endpoint is None or endpoint.is_external
         if leaves != self._leaves and self._base is not self.headers:
             self._leaves = leaves
-            self._carry(foreign=leaves)
+            self._carry(self._runtime.propagation.outgoing(foreign=leaves))
         if endpoint is None and request is self._request:
             return
         scheme = self.url.scheme

@@ -10,6 +10,7 @@ from typing import Any
 
 from opentelemetry import baggage, context, trace
 from opentelemetry.context import Context
+from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.trace import (
     INVALID_SPAN,
     NonRecordingSpan,
@@ -26,9 +27,19 @@ from ..dataplane import Headers, Request
 from ..dataplane.events import CallEnded
 from ..model import telemetry as model
 from .deciding import ALL, obeys_parents, share_of
-from .marks import Forms, entries_of, forms_of, marks, parent_of, rewritten, span_of, with_baggage
+from .marks import (
+    W3C_ALONE,
+    Forms,
+    entries_of,
+    forms_of,
+    marks,
+    parent_of,
+    rewritten,
+    span_of,
+    with_baggage,
+)
 from .propagation import PLACES, sounded
-from .trace_headers import BAGGAGE, Parent
+from .trace_headers import BAGGAGE, TRACEPARENT, Parent, write_traceparent
 from .traces import ClientTrace, ServerTrace, Unsampled, begun
 
 SCOPE = "meshlib"
@@ -78,6 +89,7 @@ class Tracer:
         said = os.environ.get("OTEL_PROPAGATORS", "") if propagators is None else propagators
         words = {word.strip() for word in said.split(",")}
         self._always = Forms("b3" in words, "b3multi" in words)
+        self._is_named = OTEL_PYTHON_TRACER_PROVIDER in os.environ
         self._configured = configured
         self._provider = provider
         self._now = now
@@ -89,6 +101,8 @@ class Tracer:
     def tracer(self) -> trace.Tracer | None:
         """``None`` as long as the program has set up nothing that traces."""
         if self._tracer is None:
+            if self._provider is None and not self._is_named and _is_unset():
+                return None
             provider = self._provider or trace.get_tracer_provider()
             if isinstance(provider, ProxyTracerProvider | NoOpTracerProvider):
                 return None
@@ -193,7 +207,10 @@ class Tracer:
         if tracer is None or meter is None:
             return
         current = context.get_current()
-        around = trace.get_current_span(current) if current else INVALID_SPAN
+        if not current and not received:
+            self._begin_trace(tracer, request)
+            return
+        around = trace.get_current_span(current)
         if type(around) is Handed:
             return  # what is handed on says that nobody traces this
         here = around.get_span_context()
@@ -208,6 +225,20 @@ class Tracer:
                 self._begin(tracer, request, received, start, config)
         elif here.trace_flags & TraceFlags.SAMPLED or not self._obeys:
             self._begin(tracer, request, received, Start(current, self._ids), config)
+
+    def _begin_trace(self, tracer: trace.Tracer, request: Request) -> None:
+        """Nobody has called here: mostly, the sampler wants none of it, which is to cost little."""
+        config = self._configured(request.target)
+        trace_id = self._ids.inner.generate_trace_id()
+        if _within(trace_id, config, request) and self._share.takes(trace_id):
+            start = Start(Context(), self._ids, trace_id)
+            self._begin(tracer, request, (), start, config)
+            return
+        lost = Parent(trace_id, self._ids.inner.generate_span_id(), sampled=False)
+        headers: Headers = ((TRACEPARENT, write_traceparent(trace_id, lost.span_id, 0)),)
+        if self._always != W3C_ALONE:
+            headers = marks(span_of(lost), self._always)
+        request.meter.trace = Unsampled(lost, headers)  # type: ignore[union-attr]  # there is one
 
     def _begin(
         self,
@@ -257,6 +288,11 @@ class Tracer:
             return Start(root, self._ids, trace_id)
         span_id = self._ids.inner.generate_span_id()
         return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False))
+
+
+def _is_unset() -> bool:
+    """Is there no provider yet? Asked at every call, so the environment is not looked at again."""
+    return getattr(trace, "_TRACER_PROVIDER", trace) is None
 
 
 class Handed(NonRecordingSpan):
