@@ -1,5 +1,6 @@
 """Streams are traced from their first message to their last."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -115,3 +116,33 @@ async def test_a_stream_of_asyncio_is_traced_to_its_end(member, provider, export
         await server.stop(None)
     assert shape(exporter) == SHAPE
     assert not trace.get_current_span().get_span_context().is_valid
+
+
+def test_streams_that_go_on_are_counted_on_both_sides(member):
+    def started(mesh, name):
+        found = (metric for metric in mesh._seen.collect() if metric.name == name)
+        return [sample.value for metric in found for sample in metric.samples]
+
+    with member("reviews") as served:
+        server = grpc.server(ThreadPoolExecutor(2), interceptors=served.grpc.server_interceptors())
+        server.add_generic_rpc_handlers(handlers(lambda requests, _: requests))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        with (
+            member("productpage", reviews(port)) as mesh,
+            mesh.grpc.channel("reviews:9080") as channel,
+        ):
+            ends = threading.Event()
+
+            def sent():
+                yield b"1"
+                ends.wait()
+
+            call = channel.stream_stream(METHOD)(sent())
+            assert next(call) == b"1"
+            counted = (mesh, "grpc.client.attempt.started"), (served, "grpc.server.call.started")
+            assert [started(*one) for one in counted] == [[1], [1]]
+            ends.set()
+            assert not list(call)
+            assert [started(*one) for one in counted] == [[1], [1]]
+        server.stop(None).wait()

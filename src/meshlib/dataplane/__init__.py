@@ -11,6 +11,7 @@ from .events import (
     EndpointReturned,
     Event,
     Observer,
+    StreamBegan,
 )
 from .explain import decide
 from .message import (
@@ -99,6 +100,7 @@ __all__ = [
     "Sleep",
     "Spawn",
     "Steps",
+    "StreamBegan",
     "Turn",
     "UpstreamEndpoint",
     "Whereabouts",

@@ -85,6 +85,13 @@ class CallEnded:
 
 
 @dataclass(slots=True)
+class StreamBegan:
+    """A stream was sent, perhaps anew, or let in; of calls that are soon over nobody is told."""
+
+    record: CallRecord
+
+
+@dataclass(slots=True)
 class AttemptFailed:
     """One attempt did not do; another follows."""
 
@@ -121,5 +128,5 @@ class EndpointReturned:
     endpoint: "UpstreamEndpoint"
 
 
-Event = CallEnded | AttemptFailed | ConfigApplied | EndpointEjected | EndpointReturned
+Event = CallEnded | StreamBegan | AttemptFailed | ConfigApplied | EndpointEjected | EndpointReturned
 Observer = Callable[[Event], None]

@@ -5,7 +5,7 @@ from collections.abc import Container, Sequence
 from ..model import FilterDiscovery, HttpFilter, Listener
 from ..model.authn import ExtAuthz, JwtAuthn
 from ..model.rbac import Rbac
-from .events import CallEnded, CallRecord
+from .events import CallEnded, CallRecord, StreamBegan
 from .filters.chain import FACTORIES, Filter, Site
 from .filters.local_reply import local_reply
 from .filters.router import Surroundings
@@ -31,6 +31,8 @@ def inbound(request: Request, around: Surroundings) -> Steps[Outcome]:
     answered(record, around.introduction)
     outcome: Outcome = GONE
     try:
+        if request.streaming:
+            around.observe(StreamBegan(record))
         answer = yield Serve(request, record)
         outcome = (yield Deliver(answer, record)) or answer
         return outcome
@@ -99,6 +101,8 @@ class Inbound:
         answered(record, around.introduction)
         outcome: Outcome = GONE
         try:
+            if request.streaming:
+                around.observe(StreamBegan(record))
             match tidied:
                 case Unclean(status, grpc_status, words, details):
                     record.details = details

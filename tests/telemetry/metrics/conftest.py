@@ -29,6 +29,7 @@ class Calls:
         secure=False,
         headers=(),
         meter=None,
+        streaming=False,
         **record,
     ):
         named = SimpleNamespace(name=cluster) if cluster else None
@@ -38,6 +39,7 @@ class Calls:
             "POST" if grpc else "GET",
             path,
             is_grpc=grpc,
+            streaming=streaming,
             headers=headers,
             connection=Connection(peer=peer if secure else Peer()),
             meter=meter or Meter(),

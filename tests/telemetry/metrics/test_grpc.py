@@ -2,7 +2,7 @@
 
 import pytest
 
-from meshlib.dataplane import AttemptFailed, Cause, Failure, Response
+from meshlib.dataplane import AttemptFailed, Cause, Failure, Response, StreamBegan
 from meshlib.dataplane.message import Meter
 from meshlib.exposition import Metric
 from meshlib.telemetry.metrics import Recorder
@@ -55,6 +55,31 @@ def test_a_retried_call_is_one_call_and_two_attempts(recorder, calls):
     (call,) = found["grpc.client.call.duration"].samples
     assert call.labels == (METHOD, TARGET, ("grpc.status", "OK"))
     assert (call.value.count, call.value.total, call.value.bounds) == (1, 2.5, LATENCY)
+
+
+def test_a_stream_is_started_before_it_is_over(recorder, calls):
+    def started():
+        return [
+            (sample.labels, sample.value)
+            for name in ("client.attempt", "server.call")
+            for sample in by_name(recorder)[f"grpc.{name}.started"].samples
+        ]
+
+    ends = [
+        calls.ended(OK, grpc=True, path=PATH, streaming=True, inbound=inbound, attempt_began=1.0)
+        for inbound in (False, True)
+    ]
+    for end in ends:
+        recorder(StreamBegan(end.record))
+    failed = Failure(Cause.CONNECT, grpc_status=14)
+    assert started() == [((METHOD, TARGET), 1), ((METHOD,), 1)]
+    assert not by_name(recorder)["grpc.server.call.duration"].samples
+    recorder(AttemptFailed(ends[0].record, failed, "retry"))
+    recorder(StreamBegan(ends[0].record))
+    assert started()[0] == ((METHOD, TARGET), 2)
+    for end in ends:
+        recorder(end)
+    assert started() == [((METHOD, TARGET), 2), ((METHOD,), 1)]
 
 
 def test_a_server_tells_what_it_received_and_sent(recorder, calls):

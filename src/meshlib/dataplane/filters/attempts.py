@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...clock import Clock, Dice
-from ..events import AttemptFailed, CallRecord, Observer
+from ..events import AttemptFailed, CallRecord, Observer, StreamBegan
 from ..message import Cause, Failure, Headers, Outcome, Request
 from ..steps import AwaitTurn, Effect
 from ..upstream.circuit import CircuitBreaker
@@ -152,6 +152,13 @@ def _nobody(cluster: UpstreamCluster, around: Surroundings) -> Failure:
     known, name = len(cluster.balance.endpoints), cluster.name
     said = f"no healthy endpoint of {known} in {name}{around.because('clusters', name)}"
     return Failure(Cause.NO_ENDPOINT, said)
+
+
+def begun(request: Request, record: CallRecord, terms: Terms, around: Surroundings) -> Request:
+    """What is sent; those who watch hear of a stream before it is over."""
+    if request.streaming:
+        around.observe(StreamBegan(record))
+    return dressed(request, record) if terms.dresses else request
 
 
 def dressed(request: Request, record: CallRecord) -> Request:

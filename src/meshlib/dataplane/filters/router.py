@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..events import CallEnded, CallRecord, Event, Observer
+from ..events import CallEnded, CallRecord, Event, Observer, StreamBegan
 from ..message import Cause, Failure, Headers, Outcome, Override, Request, Response
 from ..routing.table import Destination, LiveRoute, RouteTable
 from ..steps import Deliver, Send, Sleep, Steps, deliver
@@ -14,7 +14,7 @@ from .attempts import (
     Call,
     Surroundings,
     admitted,
-    dressed,
+    begun,
     refusal,
     release,
     too_late,
@@ -133,6 +133,8 @@ class Router:
             return (yield from deliver(record, too_late(request)))
         record.attempts += 1
         record.attempt_began = self._around.clock()
+        if request.streaming:
+            self._around.observe(StreamBegan(record))
         sent = request if destination.rewrite is None else destination.rewrite(request, record)
         outcome = yield Send(sent, None, timeout)
         return (yield from deliver(record, outcome))
@@ -172,7 +174,7 @@ class Router:
             deadline = terms.deadline(request, record.started + record.held)
             key = terms.route.hash_key(request, record) if cluster.balance.hashes else None
             breaker = cluster.high if terms.is_high else cluster.breaker
-            in_flight, wait = breaker.concurrency, NO_WAIT
+            in_flight, wait, rare = breaker.concurrency, NO_WAIT, terms.dresses or request.streaming
             timeout = per_try = None if request.streaming else terms.per_try_timeout
             while wait is not None:
                 if wait:
@@ -195,7 +197,7 @@ class Router:
                 endpoint.active += 1
                 in_flight.active += 1
                 try:
-                    sent = dressed(request, record) if terms.dresses else request
+                    sent = begun(request, record, terms, around) if rare else request
                     answer = yield Send(sent, endpoint, timeout)
                     wait = None
                     if not terms.is_final(answer):

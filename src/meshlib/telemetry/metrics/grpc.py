@@ -1,9 +1,12 @@
 """gRPC's own metrics of calls and attempts (gRFC A66, A89), out of what was counted.
 
-An attempt is counted when it is over, also as one that was started.
+An attempt is counted when it is over, also as one that was started; only streams, which may go on
+for days, are counted as started when they are.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from ...exposition import Distribution, Labels, Metric, Sample
 from ...exposition import Kind as MetricKind
@@ -57,16 +60,28 @@ def grpc_metrics(recorder: Recorder) -> Iterator[Metric]:
         Told(series, method, status, target, cluster)
         for (method, target, cluster, status), series in list(recorder.failed_attempts.items())
     ]
-    yield from _of_attempts([*clients, *failed])
+    streams = list(recorder.streams.values())
+    begun: list[Labels] = [
+        ((METHOD, method), (TARGET, to)) for inbound, method, to in streams if not inbound
+    ]
+    yield from _of_attempts([*clients, *failed], begun)
     called = METHOD, TARGET, STATUS
     yield _metric("client.call.duration", "s", "Calls, over all attempts.", clients, called, _calls)
-    yield from _of_servers(servers)
+    yield from _of_servers(servers, [((METHOD, method),) for is_in, method, _ in streams if is_in])
 
 
-def _of_attempts(told: list[Told]) -> Iterator[Metric]:
-    begun, over = (METHOD, TARGET), (METHOD, TARGET, STATUS, BACKEND)
+def _of_attempts(told: list[Told], begun: list[Labels]) -> Iterator[Metric]:
+    started = _metric(
+        "client.attempt.started",
+        "{attempt}",
+        "Attempts.",
+        told,
+        (METHOD, TARGET),
+        _number_of_attempts,
+    )
+    yield _and(started, begun)
+    over = METHOD, TARGET, STATUS, BACKEND
     for name, unit, text, labels, made in (
-        ("started", "{attempt}", "Attempts.", begun, _number_of_attempts),
         ("duration", "s", "Attempts.", over, _attempts),
         ("sent_total_compressed_message_size", "By", "What they sent.", over, _request_bytes),
         ("rcvd_total_compressed_message_size", "By", "What came back.", over, _response_bytes),
@@ -74,10 +89,12 @@ def _of_attempts(told: list[Told]) -> Iterator[Metric]:
         yield _metric(f"client.attempt.{name}", unit, text, told, labels, made)
 
 
-def _of_servers(told: list[Told]) -> Iterator[Metric]:
-    begun, over = (METHOD,), (METHOD, STATUS)
+def _of_servers(told: list[Told], begun: list[Labels]) -> Iterator[Metric]:
+    text = "Calls that came in."
+    started = _metric("server.call.started", "{call}", text, told, (METHOD,), _number_of_calls)
+    yield _and(started, begun)
+    over = METHOD, STATUS
     for name, unit, text, labels, made in (
-        ("started", "{call}", "Calls that came in.", begun, _number_of_calls),
         ("duration", "s", "Calls as they were served.", over, _calls),
         ("sent_total_compressed_message_size", "By", "What was answered.", over, _response_bytes),
         ("rcvd_total_compressed_message_size", "By", "What came in.", over, _request_bytes),
@@ -94,6 +111,15 @@ def _metric(
     kind = COUNTER if name.endswith("started") else HISTOGRAM
     samples = [Sample(found, made(series)) for found, series in alike.items()]
     return Metric(f"grpc.{name}", kind, text, samples, unit)
+
+
+def _and(ended: Metric, under_way: list[Labels]) -> Metric:
+    """What is under way was started, too."""
+    found = Counter(under_way)
+    for sample in ended.samples:
+        if not isinstance(sample.value, Distribution):
+            found[sample.labels] += int(sample.value)
+    return replace(ended, samples=[Sample(*one) for one in found.items()])
 
 
 def _status_name(number: int) -> str:

@@ -21,10 +21,11 @@ from ...dataplane import (
     Failure,
     Outcome,
     Request,
+    StreamBegan,
 )
 from ..peers import PeerFacts
 from ..peers import Peers as Named
-from .calls import OTHER, Kind, Peers, grpc_status_of, kind_of
+from .calls import LONGEST, OTHER, Kind, Peers, grpc_status_of, kind_of
 from .labels import crowded
 from .overrides import Plan
 from .series import BYTES, GRPC_SECONDS, LATENCY, SECONDS, Series
@@ -42,6 +43,8 @@ METHODS = 200
 """gRPC methods of one direction that are told apart; further ones are ``other``."""
 UNIMPLEMENTED = 12
 
+Stream = tuple[bool, str, str]
+"""One that is under way: whether it came in, its method, and its target."""
 Attempts = dict[tuple[str, str, str, int], Series]
 """By method, target, cluster, and gRPC status."""
 
@@ -73,6 +76,7 @@ class Recorder:
     ) -> None:
         self.series: dict[tuple[Plan | None, Kind], Series] = {}
         self.failed_attempts: Attempts = {}
+        self.streams: dict[int, Stream] = {}
         self.retries: Counter[tuple[str, str]] = Counter()
         self.ejections: Counter[tuple[str, str]] = Counter()
         self.mirrors: Counter[str] = Counter()
@@ -136,6 +140,8 @@ class Recorder:
         if (meter := record.request.meter) is not None:
             series.request_messages += meter.request_messages
             series.response_messages += meter.response_messages
+        if record.request.streaming:
+            self.streams.pop(id(record), None)
         if record.attempt_began:
             seconds -= record.attempt_began - record.started
             series.attempt_total += seconds
@@ -176,19 +182,25 @@ class Recorder:
         self.crowded += 1
         return crowded(kind)
 
-    def _method(self, request: Request, outcome: Outcome, *, inbound: bool) -> str:
-        """Methods that nobody serves could be anything."""
+    def _method(self, request: Request, outcome: Outcome | None, *, inbound: bool) -> str:
+        """Methods that nobody serves could be anything. ``None``: it is under way."""
         if not request.is_grpc:
             return ""
         method, known = request.path.lstrip("/"), self._methods[inbound]
         if method not in known:
-            if len(known) >= METHODS or outcome.grpc_status == UNIMPLEMENTED:
+            unserved = outcome is not None and outcome.grpc_status == UNIMPLEMENTED
+            if unserved or len(known) >= METHODS:
                 return OTHER
             known.add(method)
         return method
 
     def _seldom(self, event: Event) -> None:
         match event:
+            case StreamBegan(record=CallRecord(request=request, inbound=inbound) as record):
+                if request.is_grpc:
+                    method = self._method(request, None, inbound=inbound)
+                    target = "" if inbound else request.target[:LONGEST]
+                    self.streams[id(record)] = inbound, method, target
             case AttemptFailed(record=record, retried_as=retried_as):
                 name = record.cluster.name if record.cluster is not None else ""
                 self.retries[name, retried_as] += 1
