@@ -141,9 +141,11 @@ class Propagation:
         tracing = self._tracing or self.tracing
         if tracing is not None:
             received = tracing.outgoing(received)
-        if foreign and received:
-            return tuple(pair for pair in received if pair[0] not in self._inside)
-        return received if foreign or not self.constant else (*received, *self.constant)
+        if not received:
+            return () if foreign else self.constant  # the very same: what is made of it is kept
+        if foreign:
+            return tuple([pair for pair in received if pair[0] not in self._inside])
+        return (*received, *self.constant) if self.constant else received
 
     def begin(self, request: Request, *, foreign: bool = False) -> None:
         """Where the call is traced, ``request.meter.trace`` is a trace of it afterwards."""
