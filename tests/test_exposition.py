@@ -78,6 +78,32 @@ def test_openmetrics_is_for_those_who_ask_for_it():
     assert exposed((), OPENMETRICS) == "# EOF\n"
 
 
+NAMES = ("le", "1a", "", "a-b", "a_b", "a b", "é", "__name__", 'x"y', "{}", "reporter")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "parse"), [(TEXT, text_string_to_metric_families), (OPENMETRICS, openmetrics)]
+)
+def test_labels_that_are_none_cost_no_other_metric(content_type, parse):
+    labels = tuple((name, f"of {name}") for name in NAMES)
+    spread = Distribution((0.5,), (1, 0), 0.25)
+    metric = Metric("hostile", Kind.HISTOGRAM, "Its labels.", [Sample(labels, spread)])
+    (family, _) = parse(exposed([metric, *ALL[2:]], content_type))
+    for sample in family.samples:
+        told = {key: value for key, value in sample.labels.items() if key != "le"}
+        assert sorted(told.values()) == sorted(value for _, value in labels)
+        assert told["reporter"] == "of reporter"
+        assert all(name.isidentifier() and name[:2] != "__" for name in told)
+    assert [one.labels.get("le") for one in family.samples][:2] == ["0.5", "+Inf"]
+
+
+def test_values_that_no_encoding_has_cost_nothing_but_themselves():
+    value = '\udcff\0\r\x1b"}\n# EOF\n' + "é" * 3
+    text = exposed([Metric("hostile", Kind.GAUGE, "", [Sample((("a", value),), 1)])])
+    (family,) = text_string_to_metric_families(text.encode().decode())
+    assert family.samples[0].labels["a"] == '??\r\x1b"}\n# EOF\nééé'
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus is not installed")
 def test_prometheus_itself_has_nothing_against_it():
     said = subprocess.run(

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from itertools import accumulate
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -19,6 +20,7 @@ UNITS = {"s": "seconds", "ms": "milliseconds", "By": "bytes"}
 Labels = tuple[tuple[str, str], ...]
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_]")
+_LABEL = re.compile(r"(?!__)[a-zA-Z_].*")
 
 
 class Kind(StrEnum):
@@ -86,13 +88,28 @@ def lines(metric: Metric, *, openmetrics: bool = False) -> Iterator[str]:
     yield f"# HELP {named} {_help(metric.text)}"
     yield f"# TYPE {named} {metric.kind}"
     for sample in metric.samples:
-        pairs = ",".join(
-            f'{_NOT_IN_NAMES.sub("_", key)}="{_escaped(value)}"' for key, value in sample.labels
-        )
+        pairs = _pairs(sample.labels)
         if isinstance(sample.value, Distribution):
             yield from _buckets(family, pairs, sample.value)
         else:
             yield f"{sampled}{_braced(pairs)} {_number(sample.value)}"
+
+
+def _pairs(labels: Labels) -> str:
+    """One name that is none, or is there twice, would cost Prometheus the whole text."""
+    found: dict[str, str] = {}
+    for key, value in labels:
+        name = _label(key)
+        while name in found:
+            name += "_"
+        found[name] = _escaped(value)
+    return ",".join([f'{name}="{value}"' for name, value in found.items()])
+
+
+@lru_cache(1024)
+def _label(key: str) -> str:
+    name = _NOT_IN_NAMES.sub("_", key)
+    return name if _LABEL.fullmatch(name) and name != "le" else f"key_{name}"
 
 
 def _buckets(family: str, pairs: str, found: Distribution) -> Iterator[str]:
@@ -117,6 +134,9 @@ def _number(value: float) -> str:
 
 
 def _escaped(value: str) -> str:
+    if not value.isprintable():
+        # A surrogate alone is in no UTF-8, and a NUL is the end of the text to some.
+        value = value.encode("utf-8", "replace").decode().replace("\0", "?")
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
