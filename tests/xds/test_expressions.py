@@ -33,6 +33,8 @@ def test_what_envoy_understands_is_taken(text):
         ("system('ls')", "calls 'system', which is no function"),
         ("'" + "a" * MAX_LENGTH + "'", f"is longer than {MAX_LENGTH} characters"),
         ("[1].map(a, [1].map(b, [1].map(c, a)))", "has more than 2 loops"),
+        ("[1].all//\n(//\nnode, [1].//\nall(//\nrequest, [1].all(//\nsource, true)))", "has more"),
+        ("[1].all(a, [1].existsOne(b, [1].existsOne(c, true)))", "has more than 2 loops"),
     ],
 )
 def test_what_it_does_not_is_refused_with_the_reason(text, why):

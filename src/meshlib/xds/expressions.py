@@ -15,6 +15,19 @@ SILENT = frozenset(
     | {"cluster_metadata", "listener_metadata"}
 )
 """What Envoy or Istio may know of a call, and nobody here: it has no value."""
+TOLD = {
+    "request": "duration headers host id method path protocol query referer scheme size time "
+    "total_size url_path useragent",
+    "response": "backend_latency code code_details flags grpc_status headers size total_size "
+    "trailers",
+    "source": "address port principal",
+    "destination": "address port principal",
+    "connection": "dns_san_peer_certificate mtls requested_server_name subject_peer_certificate "
+    "uri_san_peer_certificate",
+    "upstream": "address port request_attempt_count",
+    "xds": "cluster_name listener_direction route_metadata route_name upstream_host_metadata",
+}
+"""What can be told of each, where it is known."""
 ROOTS = SILENT | frozenset(
     {"request", "response", "source", "destination", "connection", "upstream"}
     | {"metadata", "xds", "cluster_name", "route_name", "route_metadata"}
@@ -33,8 +46,11 @@ FUNCTIONS = frozenset(
 _TYPES = frozenset(
     {"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"}
 )
-_LOOP = re.compile(r"\.\s*(?:all|exists|exists_one|filter|map)\s*\(\s*(\w+)\s*,")
+_GAP = r"(?:\s|//[^\n]*\n)*"
+_LOOP = re.compile(rf"\.{_GAP}(?:all|exists|exists_one|existsOne|filter|map){_GAP}\({_GAP}(\w+)")
 _NAMED = re.compile(r"\w+")
+_QUOTED = re.compile(r"""\"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""")
+_FIELD = re.compile(rf"(?<![\w.])({'|'.join(TOLD)})\s*\.\s*(\w+)(?!\s*\(|\w)")
 
 
 @lru_cache(maxsize=4096)
@@ -42,8 +58,8 @@ def why_not_cel(text: str) -> str:
     """Why the expression is refused, to be read after its name; or ""."""
     if len(text) > MAX_LENGTH:
         return f"is longer than {MAX_LENGTH} characters"
-    loops = set(_LOOP.findall(text))
-    if len(_LOOP.findall(text)) > MAX_LOOPS:
+    loops = _LOOP.findall(text)
+    if len(loops) > MAX_LOOPS:
         return f"has more than {MAX_LOOPS} loops"
     import cel
 
@@ -64,7 +80,10 @@ def silent_in(text: str) -> tuple[str, ...]:
     """What a valid expression asks for that nobody here can tell."""
     import cel
 
-    return tuple(name for name in cel.compile(text).references()["variables"] if name in SILENT)
+    roots = [name for name in cel.compile(text).references()["variables"] if name in SILENT]
+    asked = dict.fromkeys(_FIELD.findall(_QUOTED.sub("''", text)))
+    fields = [f"{root}.{field}" for root, field in asked if field not in TOLD[root].split()]
+    return (*roots, *fields)
 
 
 def why_not_log_format(text: str) -> str:
