@@ -15,7 +15,7 @@ from opentelemetry.sdk.resources import Resource
 import meshlib
 from meshlib.dataplane import Response
 from meshlib.exposition import Kind, Metric, Sample
-from meshlib.telemetry.metrics import Recorder
+from meshlib.telemetry.metrics import Recorder, otlp
 from meshlib.telemetry.metrics.grpc import grpc_metrics
 from meshlib.telemetry.metrics.istio import istio_metrics
 from meshlib.telemetry.metrics.members import MEMBERS, Members
@@ -201,3 +201,41 @@ def test_a_forked_child_exports_by_itself(members, member):
     _, status = os.waitpid(child, 0)
     export.close()
     assert status == 0
+
+
+class Hanging(Kept):
+    """Nobody answers until it is shut down."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+        self.over = threading.Event()
+
+    def export(self, metrics_data, timeout_millis=10_000, **kwargs):
+        self.asked.append(timeout_millis)
+        self.came.set()
+        self.over.wait(10)
+        return MetricExportResult.FAILURE
+
+    def shutdown(self, timeout_millis=30_000, **kwargs):
+        self.over.set()
+
+
+def test_an_exporter_that_hangs_is_asked_no_more_at_the_end(members, monkeypatch):
+    monkeypatch.setattr(otlp, "GRACE", 0.05)
+    exporter = Hanging()
+    export = exports(exporter, members, interval=0.1)
+    export.start()
+    assert exporter.came.wait(10)
+    export.close()
+    assert len(exporter.asked) == 1
+    assert exporter.over.is_set()
+
+
+def test_the_last_export_has_no_more_time_than_there_is_grace(members, member):
+    exporter = Hanging()
+    exporter.over.set()
+    export = exports(exporter, members)
+    export.start()
+    export.close()
+    assert exporter.asked == [otlp.GRACE * 1000]

@@ -36,10 +36,14 @@ GRACE = 5.0
 
 
 def interval_of(environ: "os._Environ[str]") -> float:
-    """Seconds; a word that is no number is none."""
+    """Seconds; a word that is no number is none, as for OpenTelemetry's SDK."""
+    said = environ.get(INTERVAL, "")
+    if not said:
+        return MINUTE
     try:
-        return max(0.1, float(environ.get(INTERVAL, "")) / 1000)
+        return max(0.1, float(said) / 1000)
     except ValueError:
+        log.warning("%s: %r are no milliseconds: metrics go each minute", INTERVAL, said)
         return MINUTE
 
 
@@ -101,7 +105,8 @@ class MetricsExport:
             return
         self._over.set()
         thread.join(GRACE)
-        self.export()
+        if not thread.is_alive():  # nobody answers, so nobody would answer once more
+            self.export(GRACE)
         self._exporter.shutdown()
 
     def _run(self) -> None:
@@ -109,15 +114,16 @@ class MetricsExport:
         while not over.wait(self._interval):
             self.export()
 
-    def export(self) -> None:
+    def export(self, patience: float = MINUTE) -> None:
         """Hand over what is counted up to now. A failure is logged once, until one succeeds."""
         from opentelemetry import context
 
+        limit = min(self._interval, patience)
         # OpenTelemetry's instrumentors leave alone what is done for telemetry's own sake.
         quiet = context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True))  # noqa: SLF001
         try:
-            told = self._exporter.export(self.collect(), timeout_millis=self._interval * 1000)
-            failed = "" if told.name == "SUCCESS" else "the exporter says so"
+            told = self._exporter.export(self.collect(), timeout_millis=limit * 1000)
+            failed = "" if told.name == "SUCCESS" else "the exporter failed"
         except Exception as error:  # noqa: BLE001 - exporters are foreign, and the next one may do
             failed = repr(error)
         finally:
