@@ -15,9 +15,10 @@ from meshlib.dataplane import (
 )
 from meshlib.errors import ConfigError
 from meshlib.model import Metadata, Struct
+from meshlib.model.workload import facts_of
 from meshlib.telemetry.attributes import ATTRIBUTES
 from meshlib.telemetry.expressions import attributes, compile_expression
-from meshlib.xds.expressions import ROOTS
+from meshlib.xds.expressions import ROOTS, TOLD, silent_in, why_not_cel
 
 
 def a_call(outcome=None, *, inbound=False, **fields):
@@ -133,6 +134,29 @@ def test_only_what_an_expression_speaks_of_is_found_out():
     assert set(attributes(a_call(), expression.roots)) == {"response"}
 
 
+def test_what_is_told_of_a_call_is_what_may_be_asked_for():
+    for inbound in (False, True):
+        found = attributes(a_call(inbound=inbound))
+        for root, fields in TOLD.items():
+            assert set(found[root]) <= set(fields.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "silent"),
+    [
+        ("response.code >= 500 && request.headers['response.cod'] == \"a'request.b\"", ()),
+        ("response.cod >= 500", ("response.cod",)),
+        ("node.id == request.hots", ("node", "request.hots")),
+        ("request.path.startsWith('/a') && has(request.headers.x)", ()),
+        ("has(upstream.locality)", ("upstream.locality",)),
+        ("metadata.request.nobody == 1", ()),
+    ],
+)
+def test_what_nobody_can_tell_is_found_before_any_call(text, silent):
+    assert why_not_cel(text) == ""
+    assert silent_in(text) == silent
+
+
 def test_everything_that_may_be_spoken_of_can_be_asked():
     assert set(ATTRIBUTES) == ROOTS
     assert set(attributes(a_call())) == ROOTS
@@ -145,3 +169,31 @@ def test_an_expression_that_is_none_is_a_bad_configuration():
 
 def test_an_equal_text_is_compiled_once():
     assert compile_expression("request.host") is compile_expression("request.host")
+
+
+REVIEWS = facts_of(
+    {"app": "reviews", "version": "v2"}, workload="reviews-v2", namespace="a", cluster="c1"
+)
+PAGE = facts_of({"app": "page"}, workload="page", namespace="b", cluster="c1")
+
+
+@pytest.mark.parametrize(
+    ("text", "going", "coming"),
+    [
+        ("source.workload", "page", "page"),
+        ("destination.workload", "reviews-v2", "reviews-v2"),
+        ("destination.workload_namespace", "a", "a"),
+        ("upstream_peer.workload", "reviews-v2", None),
+        ("upstream_peer.labels['version']", "v2", None),
+        ("downstream_peer.namespace", None, "b"),
+        ("downstream_peer.service", None, "page"),
+        ("node.metadata['WORKLOAD_NAME']", "page", "reviews-v2"),
+        ("xds.node.metadata['LABELS']['app']", "page", "reviews"),
+    ],
+)
+def test_expressions_know_who_takes_part_in_a_call(text, going, coming):
+    for inbound, wanted in ((False, going), (True, coming)):
+        call = a_call(inbound=inbound)
+        assert told(text, call) is None
+        call.parties = PAGE, REVIEWS
+        assert told(text, call) == wanted

@@ -7,7 +7,7 @@ nothing can make neither much of what is kept, nor of what dashboards show.
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..dataplane import CallRecord, Outcome, Response, UpstreamEndpoint
+from ..dataplane import CallRecord, Outcome, Response
 from ..dataplane.introduction import PEER_METADATA
 from ..model.workload import NOT_KNOWN, UNKNOWN, PeerFacts, unpacked
 
@@ -91,9 +91,7 @@ class Peers:
         principal = "" if meter is None else meter.server_principal
         return self._named(said or "", principal, self._decode)
 
-    def _completed(
-        self, told: PeerFacts, record: CallRecord, outcome: Outcome | None
-    ) -> PeerFacts:
+    def _completed(self, told: PeerFacts, record: CallRecord, outcome: Outcome | None) -> PeerFacts:
         """An endpoint that has labels but no name is called as it answers; else as its service."""
         if told.workload != NOT_KNOWN:
             return told

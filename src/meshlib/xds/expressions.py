@@ -11,8 +11,7 @@ MAX_LOOPS = 2
 """Each loop within a loop multiplies what one call may cost."""
 
 SILENT = frozenset(
-    {"node", "upstream_peer", "downstream_peer", "filter_state", "upstream_filter_state"}
-    | {"cluster_metadata", "listener_metadata"}
+    {"filter_state", "upstream_filter_state", "cluster_metadata", "listener_metadata"}
 )
 """What Envoy or Istio may know of a call, and nobody here: it has no value."""
 TOLD = {
@@ -32,6 +31,7 @@ ROOTS = SILENT | frozenset(
     {"request", "response", "source", "destination", "connection", "upstream"}
     | {"metadata", "xds", "cluster_name", "route_name", "route_metadata"}
     | {"listener_direction", "upstream_host_metadata"}
+    | {"node", "upstream_peer", "downstream_peer"}
 )
 """What Envoy and Istio know of a call, by its first name."""
 

@@ -286,5 +286,12 @@ def test_the_environment_asks_for_a_log():
     assert config('{"b": "%DURATION%", "a": [1]}').json == Struct(
         (("a", (1.0,)), ("b", "%DURATION%"))
     )
-    with pytest.raises(ConfigError, match="MESHLIB_ACCESS_LOG_FORMAT"):
-        config("{")
+    for none in ("{", "jsno", "%REQ(x%", "%NOBODY%", '{"a": ["%NOBODY%"]}', "%CEL(1 +)%"):
+        with pytest.raises(ConfigError, match=r"^MESHLIB_ACCESS_LOG_FORMAT: "):
+            config(none)
+
+
+@pytest.mark.parametrize("word", ["on", "Off", "true", "0"])
+def test_a_switch_is_no_path_of_a_log(word):
+    with pytest.raises(ConfigError, match="such as /dev/stdout"):
+        default_log({"MESHLIB_ACCESS_LOG": word})

@@ -101,7 +101,7 @@ def test_a_disk_that_fails_is_told_once_and_tried_again(disk, caplog):
         for _ in range(3):
             writer.write("lost\n")
             writer.flush()
-    assert caplog.messages == ["access log disk: no space left"]
+    assert caplog.messages == ["access log disk: lines are dropped: no space left"]
     assert writer.dropped == 3
     disk.broken = False
     writer.write("kept\n")

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...model.log_format import secrets_in
-from ...xds.expressions import silent_in, why_not_cel
+from ...xds.expressions import TOLD, silent_in, why_not_cel
 from ..compile.services import registry
 from ..compile.telemetry_metrics import NAMES
-from ..compile.telemetry_providers import provider_of
+from ..compile.telemetry_providers import BUILT_IN, provider_of
+from ..manifests.decode import did_you_mean
 from ..manifests.extension_provider import LOGGERS, TRACERS, ExtensionProvider
 from ..manifests.finding import (
     EXPRESSION,
@@ -26,6 +27,9 @@ from ..manifests.mesh_config import MeshConfig
 from ..manifests.telemetry import Metrics, MetricsOverrides, Telemetry, Tracing
 from ..world import World
 
+FIELDS = tuple(f"{root}.{field}" for root, fields in TOLD.items() for field in fields.split())
+ALIKE = 0.75
+
 Kind = Callable[[ExtensionProvider], bool]
 Level = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -36,10 +40,11 @@ class Remark:
     text: str
     code: str = NOT_ACTED_ON
     severity: Severity = "info"
+    hint: str = ""
 
     def of(self, manifest: Manifest[Any]) -> Finding:
         place = manifest.place_of(*self.path)
-        return Finding(self.code, self.severity, place, str(manifest), self.text)
+        return Finding(self.code, self.severity, place, str(manifest), self.text, self.hint)
 
 
 def check(world: World) -> Iterator[Finding]:
@@ -102,7 +107,9 @@ def _providers(
         provider = provider_of(world.mesh_config, name)
         if provider is None:
             text = f"no extensionProvider {name!r} is in the MeshConfig: it has no {what}"
-            yield Remark(where, text, UNKNOWN_TELEMETRY_PROVIDER, "warning")
+            known = [one.name for one in world.mesh_config.extension_providers]
+            hint = did_you_mean(name, [*known, *(one.name for one in BUILT_IN)])
+            yield Remark(where, text, UNKNOWN_TELEMETRY_PROVIDER, "warning", hint)
         elif not fits(provider):
             text = f"{name!r} is a provider of no {what} that are made here: {instead}"
             yield Remark(where, text, severity="warning")
@@ -145,7 +152,9 @@ def _expression(path: Path, text: str, so: str) -> Iterator[Remark]:
         yield Remark(path, f"the expression {refusal}", EXPRESSION, "error")
         return
     for name in silent_in(text):
-        yield Remark(path, f"nobody here can tell {name!r}: {so}", severity="warning")
+        hint = did_you_mean(name, FIELDS, ALIKE)
+        said = f"nobody here can tell {name!r}: {so}"
+        yield Remark(path, said, severity="warning", hint=hint)
 
 
 def _of_mesh(config: MeshConfig, world: World) -> Iterator[Remark]:

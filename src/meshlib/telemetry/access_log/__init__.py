@@ -6,6 +6,7 @@ import random  # noqa: TID251 - which share of the calls a log tells of
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from ...clock import Dice
 from ...dataplane import CallEnded, Whereabouts
@@ -79,7 +80,9 @@ def _line(file: FileAccessLog, whereabouts: Whereabouts) -> Line:
     return compile_text(file.text or ENVOY_FORMAT, whereabouts, omit_empty_values=omits)
 
 
+@lru_cache(maxsize=256)
 def _warn_of_secrets(config: AccessLog) -> None:
+    """Once: a configuration comes again and again."""
     match config.config:
         case FileAccessLog(text=text, json=template):
             texts = (text, *(each for _, each in texts_of(template)))

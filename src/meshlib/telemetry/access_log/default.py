@@ -1,25 +1,31 @@
 """The log that the environment asks for, where no configuration does."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ...errors import ConfigError, Problem
 from ...model import Struct, Value
-from ...model.log_format import ISTIO_FORMAT, ISTIO_JSON
+from ...model.log_format import ISTIO_FORMAT, ISTIO_JSON, texts_of
 from ...model.telemetry import AccessLog, FileAccessLog
+from ...xds.expressions import why_not_log_format
 
 PATH, FORMAT = "MESHLIB_ACCESS_LOG", "MESHLIB_ACCESS_LOG_FORMAT"
+SWITCHES = frozenset({"on", "off", "true", "false", "yes", "no", "1", "0"})
+"""Meant for a switch, and not for the name of a file."""
 
 
 def default_log(environ: Mapping[str, str]) -> AccessLog | None:
     """``MESHLIB_ACCESS_LOG`` is a path. ``MESHLIB_ACCESS_LOG_FORMAT`` is ``text`` or ``json``,
     which are Istio's lines; or a format of one's own: a text, or a JSON object.
 
-    Raises :class:`ConfigError` for what begins as an object and is none.
+    Raises :class:`ConfigError` for what is none of these.
     """
     path, format_ = environ.get(PATH, ""), environ.get(FORMAT, "")
     if not path:
         return None
+    if path.lower() in SWITCHES:
+        said = f"{path!r} is no path, such as /dev/stdout; leave it empty for no log"
+        raise ConfigError(Problem(PATH, said))
     match format_.strip():
         case "" | "text" | "TEXT":
             made = FileAccessLog(path=path, text=ISTIO_FORMAT)
@@ -27,9 +33,20 @@ def default_log(environ: Mapping[str, str]) -> AccessLog | None:
             made = FileAccessLog(path=path, json=ISTIO_JSON)
         case text if text.startswith("{"):
             made = FileAccessLog(path=path, json=_struct(text))
-        case text:
+            _check(each for _, each in texts_of(made.json))
+        case text if "%" in text:
             made = FileAccessLog(path=path, text=text + "\n")
+            _check((text,))
+        case text:
+            said = f"{text!r} is neither 'text' nor 'json', and no %OPERATOR% is in it"
+            raise ConfigError(Problem(FORMAT, said))
     return AccessLog(name=PATH, config=made)
+
+
+def _check(texts: Iterable[str]) -> None:
+    refusals = [Problem(FORMAT, why) for text in texts if (why := why_not_log_format(text))]
+    if refusals:
+        raise ConfigError(*refusals)
 
 
 def _struct(text: str) -> Struct:

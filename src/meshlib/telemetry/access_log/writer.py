@@ -175,7 +175,7 @@ class Writer:
         except (OSError, ValueError) as error:  # a stream that was closed is a ValueError
             self.dropped += len(lines)
             if not self._fails:
-                log.warning("access log %s: %s", self._name, error)
+                log.warning("access log %s: lines are dropped: %s", self._name, error)
             self._fails = True
 
     def close(self) -> None:
