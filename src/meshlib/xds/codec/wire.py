@@ -279,7 +279,8 @@ class FilterCodec:
 def duration(seconds: float | None) -> Fields | None:
     if seconds is None:
         return None
-    whole, nanos = divmod(round(seconds * NANOS), NANOS)
+    # The sign refuses a text, which would else be repeated a thousand million times.
+    whole, nanos = divmod(round(+seconds * NANOS), NANOS)
     return {"seconds": whole, "nanos": nanos}
 
 
