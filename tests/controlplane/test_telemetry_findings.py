@@ -101,11 +101,11 @@ def test_an_expression_that_is_none_is_refused_with_its_place(world_of, spec):
 
 
 def test_what_nobody_here_can_tell_is_told(said):
-    spec = "{metrics: [{overrides: [{tagOverrides: {a: {value: node.id}}}]}]}"
+    spec = "{metrics: [{overrides: [{tagOverrides: {a: {value: filter_state.a}}}]}]}"
     assert only(said(telemetry(spec))) == (
         "ML1001",
         "warning",
-        "nobody here can tell 'node': it is always \"unknown\"",
+        "nobody here can tell 'filter_state': it is always \"unknown\"",
     )
 
 

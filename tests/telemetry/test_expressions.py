@@ -20,6 +20,11 @@ from meshlib.telemetry.attributes import ATTRIBUTES
 from meshlib.telemetry.expressions import attributes, compile_expression
 from meshlib.xds.expressions import ROOTS, TOLD, silent_in, why_not_cel
 
+REVIEWS = facts_of(
+    {"app": "reviews", "version": "v2"}, workload="reviews-v2", namespace="a", cluster="c1"
+)
+PAGE = facts_of({"app": "page"}, workload="page", namespace="b", cluster="c1")
+
 
 def a_call(outcome=None, *, inbound=False, **fields):
     request = Request(
@@ -136,7 +141,9 @@ def test_only_what_an_expression_speaks_of_is_found_out():
 
 def test_what_is_told_of_a_call_is_what_may_be_asked_for():
     for inbound in (False, True):
-        found = attributes(a_call(inbound=inbound))
+        call = a_call(inbound=inbound)
+        call.parties = PAGE, REVIEWS
+        found = attributes(call)
         for root, fields in TOLD.items():
             assert set(found[root]) <= set(fields.split())
 
@@ -146,7 +153,7 @@ def test_what_is_told_of_a_call_is_what_may_be_asked_for():
     [
         ("response.code >= 500 && request.headers['response.cod'] == \"a'request.b\"", ()),
         ("response.cod >= 500", ("response.cod",)),
-        ("node.id == request.hots", ("node", "request.hots")),
+        ("node.id == request.hots", ("node.id", "request.hots")),
         ("request.path.startsWith('/a') && has(request.headers.x)", ()),
         ("has(upstream.locality)", ("upstream.locality",)),
         ("metadata.request.nobody == 1", ()),
@@ -169,12 +176,6 @@ def test_an_expression_that_is_none_is_a_bad_configuration():
 
 def test_an_equal_text_is_compiled_once():
     assert compile_expression("request.host") is compile_expression("request.host")
-
-
-REVIEWS = facts_of(
-    {"app": "reviews", "version": "v2"}, workload="reviews-v2", namespace="a", cluster="c1"
-)
-PAGE = facts_of({"app": "page"}, workload="page", namespace="b", cluster="c1")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Who calls, and who is called, as metrics name them."""
 
 from base64 import b64decode, b64encode
+from collections import deque
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.dataplane import (
+    CallEnded,
     CallRecord,
     Connection,
     Meter,
@@ -20,6 +22,8 @@ from meshlib.dataplane import (
 from meshlib.dataplane.introduction import PEER_METADATA
 from meshlib.model import Address, Endpoint, Metadata, Struct
 from meshlib.model.workload import facts_of, packed, packed_whole, unpacked
+from meshlib.telemetry.audience import Audience
+from meshlib.telemetry.observer import Telemetry
 from meshlib.telemetry.peers import DISTINCT, UNKNOWN, PeerFacts, Peers
 from meshlib.xds.codec.peer_metadata import decode_peer, encode_peer
 
@@ -297,3 +301,13 @@ def test_who_was_known_is_known_again_after_many_others():
     for number in range(3000):
         seen.source_of(inbound(named(number)))
     assert seen.source_of(inbound(encode_peer(REVIEWS, "i"))) == REVIEWS
+
+
+@pytest.mark.parametrize("audience", [None, Audience()])
+def test_who_takes_part_in_a_call_is_noted_for_those_who_may_ask(audience):
+    counted = []
+    own = PeerFacts(workload="page")
+    observer = Telemetry(counted.append, deque(), audience, peers=Peers(own))
+    request = Request("reviews:9080", "GET", "/")
+    observer(CallEnded(CallRecord(request, 0.0), Response(200), 0.1))
+    assert counted[0].parties == (None if audience is None else (own, UNKNOWN))

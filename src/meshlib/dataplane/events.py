@@ -77,11 +77,15 @@ class CallRecord:
 
 @dataclass(slots=True)
 class CallEnded:
-    """A call is over: answered, failed, cancelled or dropped. ``duration`` in seconds."""
+    """A call is over: answered, failed, cancelled or dropped. ``duration`` in seconds.
+
+    ``parties``, noted where anybody may ask: who made the call, and who was called.
+    """
 
     record: CallRecord
     outcome: Outcome
     duration: float
+    parties: Any = None
 
 
 @dataclass(slots=True)

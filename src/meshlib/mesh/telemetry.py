@@ -138,7 +138,9 @@ class Seen:
 
     def _made_observer(self) -> Telemetry:
         unmet = self.propagation.unmet
-        return Telemetry(self.recorder, self.afterwards, self._default, unmet=unmet)
+        return Telemetry(
+            self.recorder, self.afterwards, self._default, unmet=unmet, peers=self.peers
+        )
 
     def has_called(self, cluster: str) -> bool:
         return self.recorder.has_called(cluster)

@@ -10,6 +10,7 @@ from typing import Any
 from ..dataplane import CallEnded, CallRecord, Cause, Failure, Headers, Outcome, Peer, Response
 from ..model import Metadata, Struct, Value
 from ..model.telemetry import RESPONSE_FLAGS
+from ..model.workload import CANONICAL_NAME, CANONICAL_REVISION, NOT_KNOWN, UNKNOWN, PeerFacts
 from ..xds.expressions import SILENT
 from .details import details_of, flags_of
 
@@ -110,15 +111,17 @@ def _bits(flags: Iterable[str]) -> int:
 def _source(event: CallEnded) -> dict[str, Any]:
     source = event.record.request.source
     peer = event.record.request.connection.peer
-    return _known(**_place(source), principal=peer.principal)
+    told = _workload(_party(event, 0))
+    return _known(**_place(source), principal=peer.principal) | told
 
 
 def _destination(event: CallEnded) -> dict[str, Any]:
     """Of a call that comes in, where it came in; else where it went."""
     record, meter = event.record, event.record.request.meter
+    told = _workload(_party(event, 1))
     if record.inbound:
-        return _place(record.request.connection.local_address)
-    found = _place(_address(event))
+        return _place(record.request.connection.local_address) | told
+    found = _place(_address(event)) | told
     return found | _known(principal=None if meter is None else meter.server_principal)
 
 
@@ -180,6 +183,7 @@ def _xds(event: CallEnded) -> dict[str, Any]:
         route_metadata=_route_metadata(event),
         upstream_host_metadata=_host_metadata(event),
         listener_direction=_direction(event),
+        node=_node(event),
     )
 
 
@@ -208,6 +212,72 @@ def _direction(event: CallEnded) -> int:
     return 1 if event.record.inbound else 2
 
 
+def _party(event: CallEnded, place: int) -> PeerFacts:
+    """0 is who made the call, 1 who was called."""
+    found: PeerFacts = UNKNOWN if event.parties is None else event.parties[place]
+    return found
+
+
+def _workload(facts: PeerFacts) -> dict[str, str]:
+    """As the labels of Istio's metrics name it, without the direction."""
+    return _told(
+        workload=facts.workload,
+        workload_namespace=facts.namespace,
+        canonical_service=facts.canonical_service,
+        canonical_revision=facts.canonical_revision,
+        app=facts.app,
+        version=facts.version,
+        cluster=facts.cluster,
+    )
+
+
+def _told(**facts: str) -> dict[str, str]:
+    return {name: fact for name, fact in facts.items() if fact != NOT_KNOWN}
+
+
+def _labels(facts: PeerFacts) -> dict[str, str]:
+    canonical = {
+        CANONICAL_NAME: facts.canonical_service,
+        CANONICAL_REVISION: facts.canonical_revision,
+    }
+    return _told(**canonical, app=facts.app, version=facts.version)
+
+
+def _peer(facts: PeerFacts) -> dict[str, Any]:
+    """As Istio's extension has it."""
+    told = _told(
+        workload=facts.workload,
+        name=facts.workload,
+        namespace=facts.namespace,
+        service=facts.canonical_service,
+        revision=facts.canonical_revision,
+        app=facts.app,
+        version=facts.version,
+        cluster=facts.cluster,
+        principal=facts.principal,
+    )
+    return {**told, "labels": _labels(facts)} if told else {}
+
+
+def _downstream_peer(event: CallEnded) -> dict[str, Any]:
+    return _peer(_party(event, 0)) if event.record.inbound else {}
+
+
+def _upstream_peer(event: CallEnded) -> dict[str, Any]:
+    return {} if event.record.inbound else _peer(_party(event, 1))
+
+
+def _node(event: CallEnded) -> dict[str, Any]:
+    """This member, as it would tell a control plane."""
+    own = _party(event, 1 if event.record.inbound else 0)
+    told = _told(
+        WORKLOAD_NAME=own.workload,
+        NAMESPACE=own.namespace,
+        CLUSTER_ID=own.cluster,
+    )
+    return {"metadata": {**told, "LABELS": _labels(own)}}
+
+
 def _nothing(event: CallEnded) -> Mapping[str, Any]:
     return {}
 
@@ -227,5 +297,8 @@ ATTRIBUTES: dict[str, Callable[[CallEnded], Any]] = {
     "route_name": _route_name,
     "route_metadata": _route_metadata,
     "listener_direction": _direction,
+    "node": _node,
+    "upstream_peer": _upstream_peer,
+    "downstream_peer": _downstream_peer,
 }
 """By the first name of what is asked for."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from ..dataplane import UpstreamEndpoint
 from ..dataplane.events import AttemptFailed, CallEnded, EndpointEjected, Event, Observer
 from .audience import Audience
+from .metrics.calls import Peers
 
 EJECTIONS = 16
 """Of the latest ones, who made the last call is to hear."""
@@ -37,7 +38,7 @@ class Telemetry:
     """``count`` runs under the mesh's lock. ``afterwards`` is run by the runtime without it.
 
     ``default``: who is told of calls that no listener of the mesh takes. ``unmet`` gives who traces
-    what never came to a handler, while anybody does.
+    what never came to a handler, while anybody does. ``peers`` knows who takes part in a call.
     """
 
     def __init__(
@@ -48,19 +49,25 @@ class Telemetry:
         *,
         unmet: Callable[[], Unmet | None] = lambda: None,
         now: Callable[[], int] = time.time_ns,
+        peers: Peers | None = None,
     ) -> None:
         self._count = count
         self._afterwards = afterwards
         self._default = default
         self._unmet = unmet
         self._now = now
+        self._peers = peers
         self._ejections: deque[EndpointEjected] = deque(maxlen=EJECTIONS)
 
     def __call__(self, event: Event) -> None:
-        self._count(event)
         if type(event) is CallEnded:
+            if event.record.audience is not None or self._default is not None:
+                self._introduce(event)
+            self._count(event)
             self._ended(event)
-        elif type(event) is AttemptFailed:
+            return
+        self._count(event)
+        if type(event) is AttemptFailed:
             meter = event.record.request.meter
             trace: Traced | None = None if meter is None else meter.trace
             if trace is not None and trace.sampled:
@@ -68,6 +75,13 @@ class Telemetry:
                 self._afterwards.append(told)
         elif type(event) is EndpointEjected:
             self._ejections.append(event)
+
+    def _introduce(self, event: CallEnded) -> None:
+        """Expressions of logs and labels may ask who takes part in the call."""
+        peers, record = self._peers, event.record
+        if peers is not None:
+            called = peers.destination_of(record, event.outcome)
+            event.parties = peers.source_of(record), called
 
     def _ended(self, event: CallEnded) -> None:
         record = event.record

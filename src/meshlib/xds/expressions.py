@@ -14,17 +14,22 @@ SILENT = frozenset(
     {"filter_state", "upstream_filter_state", "cluster_metadata", "listener_metadata"}
 )
 """What Envoy or Istio may know of a call, and nobody here: it has no value."""
+_WORKLOAD = "workload workload_namespace canonical_service canonical_revision app version cluster"
+_PEER = "workload name namespace service revision app version cluster principal labels"
 TOLD = {
     "request": "duration headers host id method path protocol query referer scheme size time "
     "total_size url_path useragent",
     "response": "backend_latency code code_details flags grpc_status headers size total_size "
     "trailers",
-    "source": "address port principal",
-    "destination": "address port principal",
+    "source": f"address port principal {_WORKLOAD}",
+    "destination": f"address port principal {_WORKLOAD}",
     "connection": "dns_san_peer_certificate mtls requested_server_name subject_peer_certificate "
     "uri_san_peer_certificate",
     "upstream": "address port request_attempt_count",
-    "xds": "cluster_name listener_direction route_metadata route_name upstream_host_metadata",
+    "node": "metadata",
+    "downstream_peer": _PEER,
+    "upstream_peer": _PEER,
+    "xds": "cluster_name listener_direction node route_metadata route_name upstream_host_metadata",
 }
 """What can be told of each, where it is known."""
 ROOTS = SILENT | frozenset(
