@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import Status, StatusCode
 
 from ..dataplane import CallRecord, Cause, Failure, Outcome, Request, Response
 from ..dataplane.events import CallEnded, EndpointEjected
 from ..dataplane.statuses import http_to_grpc
 from .attributes import request_id
 from .details import flags_of
+from .plain_spans import AnySpan
 
-Attributes = dict[str, str | int | float | bool]
+Attribute = str | int | float | bool
+Attributes = dict[str, Attribute]
 
 SERVER_ERRORS = frozenset({2, 4, 12, 13, 14, 15})
 """gRPC statuses that are a server's own fault; the others are its caller's."""
@@ -48,12 +51,10 @@ DELAYED = "DI"
 GIVEN_UP = Failure(Cause.CANCELLED, "another attempt was faster", 1)
 SECRET = re.compile(r"(?<=[?&])(AWSAccessKeyId|Signature|sig|X-Goog-Signature)=[^&#]*")
 """Parts of queries that semantic conventions hold back."""
+METHODS = 256
+"""gRPC's, of which it is remembered what they are called."""
 LONGEST = 1024
 """Characters of an attribute that a peer could make as long as it likes."""
-
-
-def method_of(request: Request) -> str:
-    return request.path.removeprefix("/")[:LONGEST]
 
 
 def place_of(target: str) -> tuple[str, int | None]:
@@ -61,10 +62,26 @@ def place_of(target: str) -> tuple[str, int | None]:
     return (host, int(port)) if host and port.isdecimal() else (target, None)
 
 
-def grpc_attributes(request: Request) -> Attributes:
-    service, _, method = method_of(request).rpartition("/")
+def grpc_names(request: Request) -> tuple[str, str, str]:
+    """What the spans of a call, of an attempt, and of a call that came in are called."""
+    return _grpc_names(request.path)
+
+
+@lru_cache(METHODS)
+def _grpc_names(path: str) -> tuple[str, str, str]:
+    method = path.removeprefix("/")[:LONGEST]
+    return f"Sent.{method}", f"Attempt.{method}", f"Recv.{method}"
+
+
+def grpc_attributes(request: Request) -> Mapping[str, Attribute]:
+    return _grpc_attributes(request.path, request.target or request.authority)
+
+
+@lru_cache(METHODS)
+def _grpc_attributes(path: str, target: str) -> Mapping[str, Attribute]:
+    service, _, method = path.removeprefix("/")[:LONGEST].rpartition("/")
     said: Attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
-    return _placed(said, request.target or request.authority)
+    return _placed(said, target)
 
 
 def client_attributes(request: Request, path_length: int) -> Attributes:
@@ -117,7 +134,8 @@ def _placed(said: Attributes, target: str) -> Attributes:
     return said
 
 
-def peer_attributes(address: str) -> Attributes:
+@lru_cache(1024)
+def peer_attributes(address: str) -> Mapping[str, Attribute]:
     host, port = place_of(address)
     said: Attributes = {"network.peer.address": host, "upstream_address": address}
     if port is not None:
@@ -148,7 +166,7 @@ def call_attributes(record: CallRecord, outcome: Outcome) -> Attributes:
 
 
 def tell_events(
-    span: Span, event: CallEnded, at: int, ejections: Iterable[EndpointEjected] = ()
+    span: AnySpan, event: CallEnded, at: int, ejections: Iterable[EndpointEjected] = ()
 ) -> None:
     """What befell the call besides being answered."""
     record = event.record
@@ -163,14 +181,16 @@ def tell_events(
         span.add_event("outlier ejection", said, at)
 
 
-def tell_outcome(span: Span, request: Request, outcome: Outcome, *, served: bool = False) -> None:
+def tell_outcome(
+    span: AnySpan, request: Request, outcome: Outcome, *, served: bool = False
+) -> None:
     if request.is_grpc:
         _tell_grpc(span, outcome, served=served)
     else:
         _tell_http(span, outcome, served=served)
 
 
-def _tell_grpc(span: Span, outcome: Outcome, *, served: bool) -> None:
+def _tell_grpc(span: AnySpan, outcome: Outcome, *, served: bool) -> None:
     status = _grpc_status(outcome)
     name = CODES[status] if 0 <= status < len(CODES) else str(status)
     span.set_attribute("rpc.grpc.status_code", status)
@@ -200,7 +220,7 @@ BY_CAUSE: Mapping[Cause, int] = {
 """Where nobody said what gRPC makes of it; all else is 14, UNAVAILABLE."""
 
 
-def _tell_http(span: Span, outcome: Outcome, *, served: bool) -> None:
+def _tell_http(span: AnySpan, outcome: Outcome, *, served: bool) -> None:
     if isinstance(outcome, Failure):
         span.set_attribute("error.type", outcome.cause.name.lower())
         if not (served and outcome.cause is Cause.CANCELLED):

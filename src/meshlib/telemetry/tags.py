@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 
-from opentelemetry.trace import Span
-
 from ..dataplane import Whereabouts
 from ..dataplane.events import CallEnded
 from ..model.telemetry import (
@@ -19,12 +17,13 @@ from ..model.telemetry import (
     Tracing,
 )
 from .access_log.formats import compile_text
+from .plain_spans import AnySpan
 
 LONGEST = 1024
 """Characters of a value that a caller could make as long as it likes."""
 
 
-def tell_tags(span: Span, event: CallEnded, config: Tracing | None) -> None:
+def tell_tags(span: AnySpan, event: CallEnded, config: Tracing | None) -> None:
     for tag in () if config is None else config.custom_tags:
         value = _value(tag, event)
         if value:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, SpanKind, Tracer
 
@@ -11,6 +10,7 @@ from ..dataplane.events import AttemptFailed, CallEnded, EndpointEjected
 from ..model import telemetry as model
 from . import spans
 from .marks import Forms, marks
+from .plain_spans import AnySpan, Spans
 from .tags import tell_tags
 from .trace_headers import Parent
 
@@ -19,24 +19,31 @@ NOTICEABLE = 1_000_000
 """Nanoseconds before an attempt that are worth an event."""
 
 
-def begun(
+def served(
     tracer: Tracer,
     request: Request,
     here: Context,
-    kind: SpanKind,
     config: model.Tracing | None,
     start: int | None = None,
 ) -> Span:
-    """The span of a call, as its kind of call names it."""
-    length = PATH_LENGTH if config is None else config.max_path_tag_length
+    """The span of a call that came in, as its kind of call names it."""
     if request.is_grpc:
-        said = "Recv." if kind is SpanKind.SERVER else "Sent."
-        name, attributes = said + spans.method_of(request), spans.grpc_attributes(request)
-    elif kind is SpanKind.SERVER:
-        name, attributes = request.method, spans.server_attributes(request, length)
+        name, attributes = spans.grpc_names(request)[2], spans.grpc_attributes(request)
     else:
-        name, attributes = request.method, spans.client_attributes(request, length)
-    return tracer.start_span(name, here, kind, attributes, start_time=start)
+        name = request.method
+        attributes = spans.server_attributes(request, _length(config))
+    return tracer.start_span(name, here, SpanKind.SERVER, attributes, start_time=start)
+
+
+def called(source: Spans, request: Request, config: model.Tracing | None, here: Context) -> AnySpan:
+    """The span of a call that is made."""
+    if request.is_grpc:
+        return source.start(spans.grpc_names(request)[0], here, spans.grpc_attributes(request))
+    return source.start(request.method, here, spans.client_attributes(request, _length(config)))
+
+
+def _length(config: model.Tracing | None) -> int:
+    return PATH_LENGTH if config is None else config.max_path_tag_length
 
 
 class Unsampled:
@@ -111,25 +118,25 @@ class ClientTrace(Unsampled):
         "_now",
         "_open",
         "_request",
+        "_source",
         "_span",
-        "_tracer",
         "_used",
     )
     sampled = True
 
     def __init__(
         self,
-        tracer: Tracer,
+        source: Spans,
         request: Request,
         forms: Forms,
-        span: Span,
+        span: AnySpan,
         *,
         config: model.Tracing | None,
         now: Callable[[], int],
-        again: Callable[[], Span] | None = None,
+        again: Callable[[], AnySpan] | None = None,
     ) -> None:
         super().__init__(span.get_span_context())
-        self._tracer = tracer
+        self._source = source
         self._request = request
         self._forms = forms
         self._span = span
@@ -141,7 +148,7 @@ class ClientTrace(Unsampled):
         self._count = 0
         self._failed: tuple[str, int] | None = None
         self._used: set[str] = set()
-        self._open: list[tuple[UpstreamEndpoint | None, Span]] = []
+        self._open: list[tuple[UpstreamEndpoint | None, AnySpan]] = []
 
     def attempt(self, send: Send) -> Headers:
         span = self._of_attempt()
@@ -153,7 +160,7 @@ class ClientTrace(Unsampled):
         self._count += 1
         return marks(span.get_span_context(), self._forms)
 
-    def _of_attempt(self) -> Span:
+    def _of_attempt(self) -> AnySpan:
         count = self._count
         if self._request.is_grpc:
             span = self._grpc_attempt(count)
@@ -168,11 +175,9 @@ class ClientTrace(Unsampled):
             span.set_attribute("meshlib.retry.backoff_ms", (self._now() - at) / 1e6)
         return span
 
-    def _grpc_attempt(self, count: int) -> Span:
+    def _grpc_attempt(self, count: int) -> AnySpan:
         attributes: spans.Attributes = {"previous-rpc-attempts": count, "transparent-retry": False}
-        name = "Attempt." + spans.method_of(self._request)
-        here = trace.set_span_in_context(self._span, Context())
-        span = self._tracer.start_span(name, here, SpanKind.CLIENT, attributes)
+        span = self._source.beneath(self._span, spans.grpc_names(self._request)[1], attributes)
         if not count and self._now() - self._began > NOTICEABLE:
             span.add_event("Delayed LB pick complete")
         return span
@@ -190,7 +195,7 @@ class ClientTrace(Unsampled):
         if span is None or self._request.is_grpc:
             self._span.add_event("retry", said, at)
 
-    def _taken(self, endpoint: UpstreamEndpoint | None) -> Span | None:
+    def _taken(self, endpoint: UpstreamEndpoint | None) -> AnySpan | None:
         """The attempt at this endpoint, which is over."""
         if not self._open:
             return None

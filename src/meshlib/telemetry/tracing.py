@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextvars import Token
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from opentelemetry import baggage, context, trace
 from opentelemetry.context import Context
@@ -38,9 +38,10 @@ from .marks import (
     span_of,
     with_baggage,
 )
+from .plain_spans import PlainSpans, SdkSpans, Spans, plain_spans
 from .propagation import PLACES, sounded
 from .trace_headers import BAGGAGE, TRACEPARENT, Parent, write_traceparent
-from .traces import ClientTrace, ServerTrace, Unsampled, begun
+from .traces import ClientTrace, ServerTrace, Unsampled, called, served
 
 SCOPE = "meshlib"
 INSTRUMENTORS = "opentelemetry.instrumentation."
@@ -53,6 +54,9 @@ Configured = Callable[[str], model.Tracing | None]
 """What a listener says of tracing."""
 
 
+S = TypeVar("S")
+
+
 class Start:
     """Where a span is to begin: in a context, or as the root of a trace."""
 
@@ -63,7 +67,7 @@ class Start:
         self._ids = ids
         self._trace_id = trace_id
 
-    def __call__(self, make: Callable[[Context], Span]) -> Span:
+    def __call__(self, make: Callable[[Context], S]) -> S:
         self._ids.chosen.trace_id = self._trace_id
         try:
             return make(self._here)
@@ -94,6 +98,8 @@ class Tracer:
         self._provider = provider
         self._now = now
         self._tracer: trace.Tracer | None = None
+        self._sdk: SdkSpans
+        self._plain: PlainSpans | None = None
         self._ids = _Ids()
         self._obeys, self._share = True, ALL
 
@@ -110,6 +116,7 @@ class Tracer:
             self._obeys, self._share = obeys_parents(sampler), share_of(sampler)
             tracer = provider.get_tracer(SCOPE)
             self._ids.take_over(tracer)
+            self._sdk, self._plain = SdkSpans(tracer), plain_spans(tracer, self._share)
             self._tracer = tracer
         return self._tracer
 
@@ -159,7 +166,7 @@ class Tracer:
                 return found
             start = found
         config = config or self._configured(INBOUND)
-        return start(lambda at: begun(tracer, request, at, SpanKind.SERVER, config, began))
+        return start(lambda at: served(tracer, request, at, config, began))
 
     def release(self, attached: object) -> None:
         if isinstance(attached, Token):
@@ -208,7 +215,7 @@ class Tracer:
             return
         current = context.get_current()
         if not current and not received:
-            self._begin_trace(tracer, request)
+            self._begin_trace(request)
             return
         around = trace.get_current_span(current)
         if type(around) is Handed:
@@ -217,22 +224,23 @@ class Tracer:
         config = self._configured(request.target)
         if _is_of_instrumentor(around, SpanKind.CLIENT):
             forms = forms_of(received, self._always)
-            meter.trace = ClientTrace(tracer, request, forms, around, config=config, now=self._now)
+            source = self._source()
+            meter.trace = ClientTrace(source, request, forms, around, config=config, now=self._now)
         elif not here.is_valid:
             parent = parent_of(received)
             if parent is None or not self._leaves_out(parent):
                 start = self._decide(request, parent, current, config)
-                self._begin(tracer, request, received, start, config)
+                self._begin(request, received, start, config)
         elif here.trace_flags & TraceFlags.SAMPLED or not self._obeys:
-            self._begin(tracer, request, received, Start(current, self._ids), config)
+            self._begin(request, received, Start(current, self._ids), config)
 
-    def _begin_trace(self, tracer: trace.Tracer, request: Request) -> None:
+    def _begin_trace(self, request: Request) -> None:
         """Nobody has called here: mostly, the sampler wants none of it, which is to cost little."""
         config = self._configured(request.target)
         trace_id = self._ids.inner.generate_trace_id()
         if _within(trace_id, config, request) and self._share.takes(trace_id):
             start = Start(Context(), self._ids, trace_id)
-            self._begin(tracer, request, (), start, config)
+            self._begin(request, (), start, config)
             return
         lost = Parent(trace_id, self._ids.inner.generate_span_id(), sampled=False)
         headers: Headers = ((TRACEPARENT, write_traceparent(trace_id, lost.span_id, 0)),)
@@ -240,9 +248,12 @@ class Tracer:
             headers = marks(span_of(lost), self._always)
         request.meter.trace = Unsampled(lost, headers)  # type: ignore[union-attr]  # there is one
 
+    def _source(self) -> Spans:
+        plain = self._plain
+        return self._sdk if plain is None or not plain.serves else plain
+
     def _begin(
         self,
-        tracer: trace.Tracer,
         request: Request,
         received: Headers,
         start: Start | Span,
@@ -250,15 +261,17 @@ class Tracer:
     ) -> None:
         forms = forms_of(received, self._always)
         if isinstance(start, Start):
-            make = partial(_called, tracer, request, config)
+            source = self._source()
+            make = partial(called, source, request, config)
             span, again = start(make), partial(start, make)
             if span.is_recording():
                 request.meter.trace = ClientTrace(  # type: ignore[union-attr]  # there is one
-                    tracer, request, forms, span, config=config, now=self._now, again=again
+                    source, request, forms, span, config=config, now=self._now, again=again
                 )
                 return
-            start = span
-        lost = start.get_span_context()
+            lost = span.get_span_context()
+        else:
+            lost = start.get_span_context()
         request.meter.trace = Unsampled(lost, marks(lost, forms))  # type: ignore[union-attr]
 
     # --- decisions ---
@@ -297,12 +310,6 @@ def _is_unset() -> bool:
 
 class Handed(NonRecordingSpan):
     """Stands for a span that the headers received here name already."""
-
-
-def _called(
-    tracer: trace.Tracer, request: Request, config: model.Tracing | None, here: Context
-) -> Span:
-    return begun(tracer, request, here, SpanKind.CLIENT, config)
 
 
 def _is_in(received: Headers, here: SpanContext) -> bool:

@@ -1,0 +1,217 @@
+"""Spans that the mesh writes by itself are those that the SDK would have made."""
+
+import itertools
+
+import pytest
+from opentelemetry import context, trace
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    ParentBased,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    TraceIdRatioBased,
+)
+
+from meshlib.dataplane import (
+    AttemptFailed,
+    CallEnded,
+    CallRecord,
+    Cause,
+    EndpointEjected,
+    Failure,
+    Meter,
+    Request,
+    Response,
+    Send,
+    UpstreamEndpoint,
+)
+from meshlib.model import Address, Endpoint
+from meshlib.telemetry import Propagation
+from meshlib.telemetry.plain_spans import PlainSpans, plain_spans
+from meshlib.telemetry.tracing import Tracer
+
+ID_1, ID_2 = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
+PLACE = Endpoint(address=Address(host="10.0.0.1", port=9080))
+OK = Response(200, (), 0)
+
+
+class Looking(SpanProcessor):
+    """Wants to see spans begin; so they have to be the SDK's own."""
+
+    def __init__(self):
+        self.begun = []
+
+    def on_start(self, span, parent_context=None):
+        self.begun.append(span.name)
+
+
+class Counting:
+    """Ids one after the other."""
+
+    def __init__(self):
+        self._ids = itertools.count(1)
+
+    def generate_trace_id(self):
+        return next(self._ids)
+
+    def generate_span_id(self):
+        return next(self._ids)
+
+    def is_trace_id_random(self):
+        return True
+
+
+def provided(*processors, sampler=None, **more):
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(sampler or ParentBased(ALWAYS_ON), id_generator=Counting(), **more)
+    for processor in (SimpleSpanProcessor(exporter), *processors):
+        provider.add_span_processor(processor)
+    return provider, exporter
+
+
+def share(provider):
+    tracer = Tracer(provider)
+    assert tracer.tracer is not None
+    return plain_spans(tracer.tracer, tracer._share)
+
+
+def grpc():
+    return Request("reviews:9080", "POST", "/bookinfo.Reviews/Get", is_grpc=True, meter=Meter())
+
+
+def http():
+    return Request("reviews:9080", "GET", "/reviews/1?sig=secret", "reviews:9080", meter=Meter())
+
+
+def retried(request, begin, told):
+    endpoint = UpstreamEndpoint(PLACE, http2=True, connect_timeout=1.0)
+    begin(request)
+    mark, record = request.meter.trace, CallRecord(request, 0.0)
+    record.flags = (*record.flags, "DI")
+    headers = []
+    for number, outcome in enumerate((Failure(Cause.CONNECT, "refused"), OK)):
+        record.endpoint, record.attempts = endpoint, number + 1
+        headers.append(mark.attempt(Send(request, endpoint, None)))
+        if number == 0:
+            mark.attempt_failed(AttemptFailed(record, outcome, "connect-failure"), endpoint, 7)
+    ejected = EndpointEjected("reviews", endpoint, "5xx", 30.0)
+    mark.ended(CallEnded(record, told, 0.5), 10**19, (ejected,))
+    return headers
+
+
+def plainly(span):
+    attributes = dict(span.attributes)
+    attributes.pop("meshlib.retry.backoff_ms", None)
+    return {
+        "name": span.name,
+        "own": span.context,
+        "parent": span.parent,
+        "kind": span.kind,
+        "attributes": attributes,
+        "events": [(one.name, one.timestamp, dict(one.attributes)) for one in span.events],
+        "links": span.links,
+        "status": (span.status.status_code, span.status.description),
+        "end": span.end_time,
+        "resource": span.resource,
+        "scope": span.instrumentation_scope,
+        "dropped": (span.dropped_attributes, span.dropped_events, span.dropped_links),
+    }
+
+
+ABOVE = {
+    "none": context.Context(),
+    "of the program": trace.set_span_in_context(
+        trace.NonRecordingSpan(
+            trace.SpanContext(
+                ID_1, ID_2, False, trace.TraceFlags(3), trace.TraceState([("vendor", "1")])
+            )
+        ),
+        context.Context(),
+    ),
+}
+
+
+@pytest.mark.parametrize("above", ABOVE)
+@pytest.mark.parametrize("made", [grpc, http])
+@pytest.mark.parametrize("told", [OK, Failure(Cause.TIMEOUT, "no answer"), Response(503, (), 14)])
+def test_a_span_of_the_mesh_is_the_one_that_the_sdk_makes(above, made, told):
+    seen = []
+    for lookers in ((), (Looking(),)):
+        provider, exporter = provided(*lookers)
+        propagation = Propagation(tracing=Tracer(provider))
+        token = context.attach(ABOVE[above])
+        try:
+            headers = retried(made(), propagation.begin, told)
+        finally:
+            context.detach(token)
+        spans = exporter.get_finished_spans()
+        assert all(span.start_time > 10**18 for span in spans)
+        seen.append((headers, [plainly(span) for span in spans]))
+    resources = [one.pop("resource").attributes for _, spans in seen for one in spans]
+    assert all(one == resources[0] for one in resources)
+    assert seen[0] == seen[1]
+    assert seen[0][1]
+
+
+def test_who_looks_at_spans_as_they_begin_gets_the_sdks_own_from_then_on():
+    provider, exporter = provided()
+    propagation = Propagation(tracing=Tracer(provider))
+    retried(grpc(), propagation.begin, OK)
+    looking = Looking()
+    provider.add_span_processor(looking)
+    retried(grpc(), propagation.begin, OK)
+    assert looking.begun == ["Sent.bookinfo.Reviews/Get", *["Attempt.bookinfo.Reviews/Get"] * 2]
+    assert len(exporter.get_finished_spans()) == 6
+
+
+class Whimsical(Sampler):
+    def should_sample(self, *arguments, **more):
+        return ALWAYS_ON.should_sample(*arguments, **more)
+
+    def get_description(self):
+        return "whimsical"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "known"),
+    [
+        (ALWAYS_ON, True),
+        (ParentBased(ALWAYS_ON), True),
+        (ParentBased(ALWAYS_OFF), True),
+        (ParentBased(TraceIdRatioBased(0.5)), True),
+        (ParentBasedTraceIdRatio(0.5), True),
+        (ParentBased(Whimsical()), False),
+        (ParentBased(ALWAYS_ON, local_parent_sampled=Whimsical()), False),
+        (TraceIdRatioBased(0.5), False),
+        (Whimsical(), False),
+    ],
+)
+def test_a_sampler_that_is_not_known_is_asked_about_every_span(sampler, known):
+    provider, _ = provided(sampler=sampler)
+    assert isinstance(share(provider), PlainSpans) is known
+
+
+@pytest.mark.parametrize(
+    "limits", [SpanLimits(max_span_attributes=3), SpanLimits(max_span_attribute_length=5)]
+)
+def test_limits_of_the_program_are_the_sdks_to_keep(limits):
+    provider, _ = provided(span_limits=limits)
+    assert share(provider) is None
+
+
+def test_a_trace_that_a_caller_wants_is_still_the_samplers_to_begin():
+    provider, exporter = provided(sampler=ParentBased(TraceIdRatioBased(0.0)))
+    propagation = Propagation(tracing=Tracer(provider))
+    served = Request("", "GET", "/", headers=(("x-b3-sampled", "1"),), meter=Meter())
+    token = propagation.receive(served)
+    request = grpc()
+    try:
+        propagation.begin(request)
+    finally:
+        propagation.release(token)
+    assert not exporter.get_finished_spans()
+    assert request.meter.trace is None or not request.meter.trace.sampled
