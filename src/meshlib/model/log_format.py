@@ -1,5 +1,6 @@
 """Access-log formats as Envoy's configuration writes them: text, or JSON as a struct."""
 
+import re
 from collections.abc import Iterator
 
 from .format import (
@@ -101,6 +102,7 @@ SHORTENED = frozenset({*HEADERS, *METADATA, "CEL", "ENVIRONMENT", "METADATA"})
 
 SECRET_HEADERS = frozenset({"authorization", "cookie", "set-cookie", "proxy-authorization"})
 """Whoever reads the value of one of these may be taken for its owner."""
+_NAMED = re.compile("[\"'.]([a-z-]+)")
 
 
 def parse_log_format(text: str) -> tuple[str | Operator, ...]:
@@ -128,9 +130,20 @@ def texts_of(template: Value, path: str = "") -> Iterator[tuple[str, str]]:
 
 def secrets_in(text: str) -> tuple[str, ...]:
     """The headers that this format shows and that are nobody else's business."""
-    headers = (p for p in parse_log_format(text) if isinstance(p, Operator) and p.name in HEADERS)
-    names = (name for each in headers for name in each.argument.lower().split("?"))
-    return tuple(name for name in names if name in SECRET_HEADERS)
+    return tuple(
+        name
+        for each in parse_log_format(text)
+        if isinstance(each, Operator)
+        for name in _asked_by(each)
+        if name in SECRET_HEADERS
+    )
+
+
+def _asked_by(operator: Operator) -> tuple[str, ...]:
+    argument = operator.argument.lower()
+    if operator.name == "CEL":
+        return tuple(_NAMED.findall(argument))
+    return tuple(argument.split("?")) if operator.name in HEADERS else ()
 
 
 def _operator(name: str, argument: str | None, length: str | None) -> Operator:

@@ -13,6 +13,7 @@ from ..model.telemetry import RESPONSE_FLAGS
 from ..model.workload import CANONICAL_NAME, CANONICAL_REVISION, NOT_KNOWN, UNKNOWN, PeerFacts
 from ..xds.expressions import SILENT
 from .details import details_of, flags_of
+from .texts import encodable
 
 CODES = {
     Cause.TIMEOUT: 504,
@@ -49,13 +50,19 @@ def request_id(record: CallRecord) -> str | None:
 
 
 def _known(**facts: Any) -> dict[str, Any]:
-    return {name: fact for name, fact in facts.items() if fact is not None and fact != ""}
+    return {
+        name: encodable(fact) if isinstance(fact, str) else fact
+        for name, fact in facts.items()
+        if fact is not None and fact != ""
+    }
 
 
 def _joined(headers: Headers) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in headers:
         found[name] = f"{found[name]},{value}" if name in found else value
+    if not all(map(str.isascii, found.values())):
+        return {name: encodable(value) for name, value in found.items()}
     return found
 
 

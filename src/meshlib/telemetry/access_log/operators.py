@@ -118,6 +118,9 @@ def _expression(operator: Operator, _whereabouts: Whereabouts) -> Read:
             return found
         if isinstance(found, bytes):
             return found.decode("utf-8", "replace")
+        if isinstance(found, dict | list):
+            # As Envoy has it: whoever wants the value of a header names it.
+            return "CelMap value" if isinstance(found, dict) else "CelList value"
         return as_json(found) if isinstance(found, bool | int | float) else str(found)
 
     return read
