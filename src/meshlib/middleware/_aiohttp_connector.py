@@ -11,6 +11,7 @@ from aiohttp.client_proto import ResponseHandler
 from ..dataplane import Meter, UpstreamEndpoint
 from ..identity.tls import CheckedContext, CheckedObject
 from ..model import Cluster, TcpKeepalive
+from ._aiohttp_cut import Cutter
 from ._drive import Runtime
 from ._terms import Term, cluster_of, term_of
 
@@ -33,6 +34,7 @@ class MeshConnector(aiohttp.TCPConnector):
         self._fresh: WeakSet[ClientRequest] = WeakSet()
         self._terms: WeakKeyDictionary[ResponseHandler, Term] = WeakKeyDictionary()
         self._idle: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()
+        self._cutter = Cutter(self._loop)
 
     async def connect(
         self,
@@ -58,6 +60,8 @@ class MeshConnector(aiohttp.TCPConnector):
         self._close_outdated()
         protocol = await super()._create_connection(req, traces, timeout)
         self._fresh.add(req)
+        if self._cutter.add(protocol):
+            self._runtime.security.lines.add(self._cutter)
         if endpoint is not None:
             self._begin(protocol, cluster_of(self._runtime.engine, endpoint))
         return protocol

@@ -100,9 +100,7 @@ class Call(grpc.aio.Call):
 
     def _start(self, send: Send, member: Member[grpc.aio.Channel] | None = None) -> None:
         """Start an attempt on the endpoint's own channel."""
-        if member is None:
-            member = self._pool.member(send)
-        self._member = member
+        self._member = member = member or self._pool.member(send)
         timeout = send.timeout
         self._sent = send
         if timeout is not None:
@@ -118,6 +116,8 @@ class Call(grpc.aio.Call):
             wait_for_ready=wait if send.endpoint is None else None,
             compression=compression,
         )
+        if member.held is not None:
+            member.calls.add(self._native)
 
     _begin = _start
     """The first step is taken at once: who only fires a call has fired it."""

@@ -14,6 +14,7 @@ from ._grpc_aio_ending import Ending, WithResponse
 from ._grpc_meter import noted
 from ._grpc_pool import Member
 from ._grpc_status import OK, started
+from ._tls_lines import REVOKED
 
 NOTHING = object()
 
@@ -293,4 +294,4 @@ async def connect(member: Member[grpc.aio.Channel], timeout: float | None) -> Fa
         if limit == timeout:
             return Failure(Cause.TIMEOUT, f"no connection to {member.address} in time", 4)
         return Failure(Cause.CONNECT, f"no connection to {member.address} in {limit:g} s", 14)
-    return None
+    return Failure(Cause.CONNECT, REVOKED, 14) if member.is_cut else None

@@ -94,14 +94,18 @@ class Attempt:
             native = method.native(member, send.request.path, meter)
         if self.verb != "__call__":
             native = getattr(native, self.verb)
-        return native(
-            message,
-            timeout,
-            self._draft.metadata(send),
-            credentials,
-            wait if send.endpoint is None else None,
-            compression,
-        )
+        metadata = self._draft.metadata(send)
+        patience = wait if send.endpoint is None else None
+        try:
+            return native(message, timeout, metadata, credentials, patience, compression)
+        except ValueError:
+            if not member.is_cut:
+                raise
+            # Just now: nothing was sent, so it goes to whom the endpoint is believed to be now.
+            fresh = method.member(send)
+            if fresh is member:
+                raise
+            return self.start(send, timeout, fresh)
 
     def begun(self, send: Send) -> Any:
         """The future of an attempt; grpcio's errors are ended futures, too."""

@@ -10,6 +10,7 @@ from weakref import WeakSet
 import grpc
 
 from ..dataplane import Meter, Send, UpstreamEndpoint
+from ..identity.credentials import Credentials
 from ..model import Address
 from ..model.snapshot import referenced_clusters
 from ._drive import Runtime
@@ -41,15 +42,19 @@ class Member(Generic[C]):
 
     ``refusal``: why there is no way to connect as safely as is asked for; then it leads nowhere.
     ``held``: what the channel needs to be there. ``secured``: whoever answers has proven to be
-    who is wanted, and ``principal`` is the SPIFFE id, where only one was.
+    who is wanted, and ``principal`` is the SPIFFE id, where only one was. ``is_cut``: it is
+    believed no more; ``calls``: those of event loops, which have to be cut one by one.
     """
 
     __slots__ = (
         "__weakref__",
+        "_cut",
         "address",
+        "calls",
         "channel",
         "connect_timeout",
         "held",
+        "is_cut",
         "natives",
         "principal",
         "refusal",
@@ -63,8 +68,12 @@ class Member(Generic[C]):
         connect_timeout: float,
         refusal: str = "",
         held: SecureDial | None = None,
+        cut: "Callable[[Member[C]], None] | None" = None,
     ) -> None:
         self.refusal = refusal
+        self.is_cut = False
+        self.calls: WeakSet[Any] = WeakSet()
+        self._cut = cut
         self.secured = held is not None
         self.principal = "" if held is None else held.principal
         self.held = held
@@ -73,6 +82,14 @@ class Member(Generic[C]):
         self.connect_timeout = connect_timeout
         self.natives: dict[object, Any] = {}
         """The channel's own multicallables, by ours."""
+
+    def look(self, credentials: Credentials) -> None:
+        """Of several who may answer, nobody knows who does."""
+        if self.held is None or self._cut is None or self.is_cut:
+            return
+        if not credentials.revoked.isdisjoint(self.held.ids):
+            self.is_cut = True
+            self._cut(self)
 
 
 def metered(send: Send, member: Member[Any]) -> Meter:
@@ -86,9 +103,18 @@ def metered(send: Send, member: Member[Any]) -> Meter:
 class Pool(Generic[C]):
     """All channels of one mesh channel, on one event loop or for all threads."""
 
-    def __init__(self, runtime: Runtime, target: Target, options: Options, dial: Dial[C]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        target: Target,
+        options: Options,
+        dial: Dial[C],
+        cut: Callable[[Member[C]], None],
+    ) -> None:
         engine = self._engine = runtime.engine
+        self._runtime = runtime
         self._dial = dial
+        self._cut = cut
         self._target = target
         self._options = tuple(options)
         self._authority = authority_in(self._options)
@@ -205,7 +231,9 @@ class Pool(Generic[C]):
         options = (*(pair for pair in ours if pair[0] != TARGET_NAME), *dial.options)
         target = dial.target(address) or native_target(address)
         channel = self._dial(target, options, dial.credentials)
-        return self._noted(Member(channel, address, timeout, held=dial))
+        made = self._noted(Member(channel, address, timeout, held=dial, cut=self._cut))
+        self._runtime.security.lines.add(made)
+        return made
 
     def _noted(self, member: Member[C]) -> Member[C]:
         self._held.add(member)

@@ -12,14 +12,22 @@ from ..errors import CallError, CallReport
 from ..model import Address
 from ._binary import STATUS_DETAILS, BinaryMetadata
 from ._grpc_request import headers_of, responded
+from ._tls_lines import REVOKED
 
 CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 NO_CONNECTION = ("failed to connect to all addresses", "errors resolving ")
 """How gRPC core begins its words when no connection could be made."""
 
-BROKEN = ("Stream removed (", "Socket closed", "recvmsg:", "GOAWAY received", "Connection reset")
-"""How gRPC core begins its words when a connection or a stream broke."""
+BROKEN = (
+    "Stream removed (",
+    "Socket closed",
+    "recvmsg:",
+    "GOAWAY received",
+    "Connection reset",
+    REVOKED,
+)
+"""How gRPC core begins its words when a connection or a stream broke, and ours when we cut it."""
 
 REFUSED_STREAM = "RST_STREAM with error code 7"
 CANCELLED_STREAM = "RST_STREAM with error code 8"

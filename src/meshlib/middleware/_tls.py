@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..identity.material import Materials, Secrets, no_secrets
 from ..model.security import Secret
 from ._tls_inbound import InboundSecurity
+from ._tls_lines import Lines
 from ._tls_upstream import UpstreamSecurity, unmade
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Security:
         self._runtime = runtime
         self.upstream = UpstreamSecurity(self.materials, options.wall, options.regex, self._shim)
         self.inbound = InboundSecurity(runtime, self.materials)
-        for one in (self.materials, self.upstream, self.inbound.held):
+        self.lines = Lines(runtime)
+        for one in (self.materials, self.upstream, self.inbound.held, self.lines):
             runtime.resets.append(one.reset)
 
     def _shim(self) -> "Shim":

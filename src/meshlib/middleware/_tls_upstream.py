@@ -3,7 +3,7 @@
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +63,7 @@ class Dial:
 
     ``name`` is the DNS name that the certificate has to have. Where ``native`` is there instead,
     gRPC core compares SPIFFE ids. ``principal`` is the one id that the server may have, "" of
-    several or none. Held by who has a channel of it.
+    several or none; ``ids``: of members, all that it may have. Held by who has a channel of it.
     """
 
     material: Material
@@ -71,6 +71,7 @@ class Dial:
     name: str = ""
     native: "Native | None" = None
     principal: str = ""
+    ids: Ids = ()
 
     def target(self, address: Address) -> str:
         """What the channel is to be made to, "" the address itself."""
@@ -154,9 +155,9 @@ class UpstreamSecurity:
         ids = _unrevoked(one_of(transport, self._regex), credentials)
         if len(ids) == 1 and _is_derived(ids[0], credentials):
             sealed = _credentials(material, _vouching(credentials, ids[0]))
-            return Dial(material, sealed, derived_name(ids[0]), principal=ids[0])
+            return Dial(material, sealed, derived_name(ids[0]), None, ids[0], ids)
         vouching = {_domain(one): _vouching(credentials, one) for one in ids}
-        return self._native(material, vouching, ids)
+        return replace(self._native(material, vouching, ids), ids=ids)
 
     def _native(self, material: Material, roots: Mapping[str, bytes], ids: Ids) -> Dial:
         if self._shim is None:

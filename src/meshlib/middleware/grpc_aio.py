@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from functools import partial
 from threading import get_ident
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -13,6 +15,7 @@ from ..dataplane import Meter
 from ._drive import Runtime
 from ._grpc_aio_kinds import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
 from ._grpc_bare import aio_insecure_channel, aio_secure_channel
+from ._grpc_cut import cut_calls
 from ._grpc_methods import Methods, MultiCallable
 from ._grpc_pool import Member, Options, Pool, authority_in
 from ._grpc_request import Drafting
@@ -151,7 +154,8 @@ class Channel(Methods, grpc.aio.Channel):
             raise grpc.aio.UsageError("Channel is closed.")
         pool = self._pools.get(loop)
         if pool is None:
-            pool = Pool(self.runtime, self._target, self._options, self._dial)
+            cut = partial(_cut, loop)
+            pool = Pool(self.runtime, self._target, self._options, self._dial, cut)
             kept = {old: its for old, its in self._pools.items() if not old.is_closed()}
             self._pools = {**kept, loop: pool}
         self._recent = (loop, pool)
@@ -225,6 +229,11 @@ class Channel(Methods, grpc.aio.Channel):
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+def _cut(loop: asyncio.AbstractEventLoop, member: Member[grpc.aio.Channel]) -> None:
+    with suppress(RuntimeError):  # the loop was closed, and its calls with it
+        loop.call_soon_threadsafe(cut_calls, member.calls)
 
 
 async def _any(changes: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -12,6 +12,7 @@ from ._drive import Runtime
 from ._grpc_attempt import Attempt, StreamingAttempt, connectivity
 from ._grpc_bare import insecure_channel, secure_channel
 from ._grpc_call import blocking
+from ._grpc_cut import cut
 from ._grpc_kinds import StreamStreamCall, StreamUnaryFuture, UnaryFuture, UnaryStreamCall
 from ._grpc_methods import Methods, MultiCallable
 from ._grpc_pool import Member, Options, Pool, authority_in
@@ -153,7 +154,7 @@ class Channel(Methods, grpc.Channel):
         self.drafting = Drafting(runtime, target.listener, authority_in(self._options))
 
     def _make_pool(self) -> Pool[grpc.Channel]:
-        return Pool(self.runtime, self._target, self._options, self._dial)
+        return Pool(self.runtime, self._target, self._options, self._dial, _cut)
 
     def _dial(
         self, target: str, options: Options, credentials: grpc.ChannelCredentials | None
@@ -211,6 +212,10 @@ class Channel(Methods, grpc.Channel):
     ) -> bool | None:
         self.close()
         return None
+
+
+def _cut(member: Member[grpc.Channel]) -> None:
+    cut(member.channel)
 
 
 class Watch:
