@@ -50,6 +50,8 @@ TELLING = {
 }
 """Response headers that tell what the filter noted of a request that it let pass."""
 
+LET_IN = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -73,7 +75,7 @@ def access_listener(cases: Sequence[AccessCase]) -> Listener:
             match=RouteMatch(
                 path=PathPrefix("/"), headers=(HeaderMatcher(name=CASE, match=Exact(str(number))),)
             ),
-            action=DirectResponseAction(status=200),
+            action=DirectResponseAction(status=LET_IN),
             headers=headers,
             overrides=(FilterOverride(name=FILTER, config=case.rbac),),
         )
@@ -103,7 +105,8 @@ def access_judged(engine: Engine, number: int, case: AccessCase, sent: Sent) -> 
     assert not isinstance(outcome, Failure)
     headers = outcome.headers if record.respond is None else record.respond(outcome.headers)
     told = tuple(sorted(pair for pair in headers if pair[0] in TELLING))
-    return Judgement(outcome.status, record.details, told)
+    details = "" if outcome.status == LET_IN else record.details
+    return Judgement(outcome.status, details, told)
 
 
 def access_request(number: int, case: AccessCase, sent: Sent) -> Request:
