@@ -1,5 +1,6 @@
 """What a :class:`meshlib.Mesh` was asked to be, from arguments and environment."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,10 @@ from ..identity.credentials import IdentityError
 from ..identity.spiffe import SpiffeId
 from ..model import Locality
 from .admin_options import admin_options
+from .environment import unheard
 from .start_policy import MAX_AGE, start_policy
+
+log = logging.getLogger("meshlib")
 
 MTLS_MODES = ("auto", "strict", "off")
 SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:")
@@ -49,6 +53,7 @@ class Options:
     admin: str = ""
     admin_token: str = field(default="", repr=False)
     metrics: bool | None = None
+    unheard: tuple[str, ...] = ()
 
     @property
     def all_labels(self) -> dict[str, str]:
@@ -58,16 +63,16 @@ class Options:
 
     @property
     def without_effect(self) -> tuple[str, ...]:
-        """What is for those only who have a control plane, ``place: what``."""
+        """What is for those only who have a control plane, or for nobody, ``place: what``."""
         if self.control_plane is not None or self.bootstrap is not None:
-            return ()
+            return self.unheard
         said = {
             "last_known_good": self.last_known_good,
             "on_no_config": self.on_no_config not in ("wait", "last_good"),
             "runtime_layers": self.runtime_layers,
         }
         why = "there is no control plane, so it has no effect"
-        return tuple(f"Mesh: {name}: {why}" for name, is_set in said.items() if is_set)
+        return (*self.unheard, *(f"Mesh: {name}: {why}" for name, is_set in said.items() if is_set))
 
 
 def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
@@ -117,8 +122,11 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
         trusted_gateways=_gateways(trusted_gateways, environ),
         **start_policy(last_known_good, last_known_good_max_age, on_no_config, environ),
         **admin_options(admin, metrics, environ),
+        unheard=unheard(environ),
     )
     _check(chosen)
+    for said in chosen.unheard:
+        log.warning("%s", said)
     return chosen
 
 
