@@ -248,6 +248,11 @@ class Engine:
         return path if self._inbound.table is None else self._inbound.canonical(path)
 
     @property
+    def runtime(self) -> Mapping[str, float]:
+        """The shares (0 to 1) that runtime keys stand for: always those in force."""
+        return self._runtime
+
+    @property
     def access(self) -> dict[str, dict[str, int]]:
         """What became of calls where access is controlled, by place."""
         return counts(self._kept)

@@ -4,7 +4,6 @@ import os
 import random  # noqa: TID251 - the one floor where luck comes in
 import socket
 import time
-from functools import partial
 
 from ..dataplane import Engine, Observer, Whereabouts
 from ..dataplane import Options as EngineOptions
@@ -17,7 +16,8 @@ from .tokens import tokens_of_a_mesh
 
 
 def engine_of(options: Options, observe: Observer) -> Engine:
-    return Engine(
+    otherwise = default_audience(os.environ)
+    engine = Engine(
         clock=time.monotonic,
         dice=random.random,
         observe=observe,
@@ -35,9 +35,10 @@ def engine_of(options: Options, observe: Observer) -> Engine:
             wall=time.time,  # noqa: TID251 - handed on, as a clock
             tokens=tokens_of_a_mesh(),
             gateways=frozenset(options.trusted_gateways),
-            audience=partial(audience_of, otherwise=default_audience(os.environ)),
+            audience=lambda listener: audience_of(listener, otherwise, engine.runtime),
         ),
     )
+    return engine
 
 
 def _without(on_no_config: str) -> OnNoConfig:

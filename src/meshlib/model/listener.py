@@ -6,10 +6,13 @@ from enum import Enum
 
 from .endpoint import Address
 from .filter import ROUTER, ExtensionConfig, FilterDiscovery, HttpFilter
-from .metadata import Metadata
+from .metadata import SOURCE_FILTER, Metadata
 from .route import RouteConfiguration
 from .security import DownstreamTls
 from .telemetry import AccessLog, Tracing
+
+ACCESS_LOG, DISABLED = "access_log", "disabled"
+"""In the metadata of a listener: no log, not even one that the member's environment asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,11 @@ class Listener:
     metadata: Metadata = Metadata()
     tls: DownstreamTls | None = None
     plaintext: bool = False
+
+    @property
+    def wants_no_logs(self) -> bool:
+        """Its configuration says that nobody is to write of its calls, whoever else would."""
+        return self.metadata.get(SOURCE_FILTER, ACCESS_LOG) == DISABLED
 
     @property
     def route_config_name(self) -> str | None:

@@ -40,3 +40,11 @@ SOURCE_FILTER = "meshlib"
 def sourced(place: object) -> Metadata:
     """Metadata that says which line of which file a resource comes from."""
     return Metadata(((SOURCE_FILTER, Struct((("source", str(place)),))),))
+
+
+def noted(metadata: Metadata, key: str, value: Value) -> Metadata:
+    """The same, and something that only meshlib reads."""
+    filters = dict(metadata.filter_metadata)
+    fields = dict(filters.get(SOURCE_FILTER, Struct()).fields) | {key: value}
+    filters[SOURCE_FILTER] = Struct(tuple(sorted(fields.items(), key=lambda field: field[0])))
+    return Metadata(tuple(sorted(filters.items(), key=lambda one: one[0])))

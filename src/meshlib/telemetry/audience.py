@@ -10,6 +10,8 @@ from .metrics.overrides import Plan
 
 Log = Callable[[CallEnded], None]
 """Writes a line of a call, or does not; runs without the mesh's lock."""
+Runtime = Mapping[str, float]
+NO_RUNTIME: Runtime = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +23,22 @@ class Audience:
     stats: Plan | None = None
 
 
-def audience_of(listener: Listener, otherwise: Audience | None = None) -> Audience | None:
+def audience_of(
+    listener: Listener, otherwise: Audience | None = None, runtime: Runtime = NO_RUNTIME
+) -> Audience | None:
     """``None`` where the configuration says nothing of it. ``otherwise`` has the logs of listeners
-    that have none of their own.
+    that have none of their own, and do not say that there shall be none. ``runtime``: the shares
+    (0 to 1) that runtime keys stand for, as they are at any moment.
 
     Raises :class:`meshlib.ConfigError` for a log with a format that is none.
     """
     http = listener.http
     configs = (one.config for one in http.http_filters)
     stats = next((config for config in configs if isinstance(config, Stats)), None)
-    logs = _compiled(http.access_log) or (() if otherwise is None else otherwise.logs)
-    if http.tracing is None and stats is None and not logs:
+    logs, is_off = _compiled(http.access_log, runtime), listener.wants_no_logs
+    if not logs and not is_off and otherwise is not None:
+        logs = otherwise.logs
+    if http.tracing is None and stats is None and not logs and not is_off:
         return None
     plan = None if stats is None else Plan(stats)
     return Audience(logs=logs, tracing=http.tracing, stats=plan)
@@ -47,12 +54,12 @@ def default_audience(environ: Mapping[str, str]) -> Audience | None:
     from .access_log import default_log
 
     asked = default_log(environ)
-    return None if asked is None else Audience(logs=_compiled((asked,)))
+    return None if asked is None else Audience(logs=_compiled((asked,), NO_RUNTIME))
 
 
-def _compiled(configs: Sequence[AccessLog]) -> tuple[Log, ...]:
+def _compiled(configs: Sequence[AccessLog], runtime: Runtime) -> tuple[Log, ...]:
     if not configs:
         return ()
-    from .access_log import compile_log
+    from .access_log import compile_log, here
 
-    return tuple(map(compile_log, configs))
+    return tuple(compile_log(config, here(runtime=runtime)) for config in configs)

@@ -168,6 +168,25 @@ def test_of_several_at_one_level_the_first_counts(logs):
     assert logs(one, telemetry("{accessLogging: [{disabled: true}]}", "b")) == [STANDARD_OUT]
 
 
+def test_who_disables_logs_disables_those_of_the_environment_too(snapshot_of):
+    def off(*texts):
+        listeners = snapshot_of(*texts).listeners
+        return {
+            side: [
+                one.wants_no_logs for name, one in listeners.items() if (name == "inbound") is is_in
+            ]
+            for side, is_in in (("out", False), ("in", True))
+        }
+
+    disabled = telemetry("{accessLogging: [{disabled: true}]}", "root", "istio-system")
+    again = telemetry("{accessLogging: [{disabled: false}]}", "own")
+    client = telemetry("{accessLogging: [{match: {mode: CLIENT}, disabled: true}]}")
+    assert not any(off()["out"] + off(disabled, again)["out"])
+    assert all(off(disabled)["out"])
+    assert all(off(client)["out"])
+    assert not any(off(client)["in"])
+
+
 def test_providers_of_a_level_take_the_place_of_the_outer_ones(logs):
     said = mesh("""\
 extensionProviders:

@@ -4,9 +4,12 @@ import pytest
 
 from meshlib import ConfigError
 from meshlib.model import HttpConnectionManager, Listener, RouteConfiguration
-from meshlib.model.telemetry import AccessLog, FileAccessLog
+from meshlib.model.listener import ACCESS_LOG, DISABLED
+from meshlib.model.matcher import RuntimeFraction
+from meshlib.model.metadata import noted
+from meshlib.model.telemetry import AccessLog, FileAccessLog, RuntimeFilter
 from meshlib.telemetry import access_log
-from meshlib.telemetry.audience import audience_of, default_audience
+from meshlib.telemetry.audience import Audience, audience_of, default_audience
 
 ROUTES = RouteConfiguration(name="books")
 QUIET = Listener(name="books", http=HttpConnectionManager(routes=ROUTES))
@@ -42,6 +45,31 @@ def test_the_log_of_the_environment_is_that_of_listeners_without(call, tmp_path)
     access_log.flush()
     assert path.read_text() == "200\n"
     assert (tmp_path / "own").read_text() == "200\n"
+
+
+def test_a_listener_that_is_to_have_no_log_has_not_that_of_the_environment_either(tmp_path):
+    otherwise = default_audience({"MESHLIB_ACCESS_LOG": str(tmp_path / "default")})
+    silent = replace(QUIET, metadata=noted(QUIET.metadata, ACCESS_LOG, DISABLED))
+    assert audience_of(silent, otherwise) == Audience()
+
+
+def test_a_filter_goes_by_what_its_runtime_key_says_at_the_moment(call, tmp_path):
+    share = RuntimeFilter(
+        fraction=RuntimeFraction(numerator=100, runtime_key="logged"),
+        use_independent_randomness=True,
+    )
+    listener = with_log(tmp_path / "log")
+    log = replace(listener.http.access_log[0], filter=share)
+    runtime = {}
+    audience = audience_of(
+        replace(listener, http=replace(listener.http, access_log=(log,))), runtime=runtime
+    )
+    for told in ({}, {"logged": 0.0}, {"logged": 1.0}):
+        runtime.clear()
+        runtime.update(told)
+        audience.logs[0](call())
+    access_log.flush()
+    assert (tmp_path / "log").read_text() == "200\n200\n"
 
 
 def test_a_bad_format_is_refused_before_anything_is_in_force(tmp_path):

@@ -10,11 +10,13 @@ from functools import cached_property
 from typing import Literal
 
 from ... import model
+from ...model.listener import ACCESS_LOG, DISABLED
+from ...model.metadata import noted
 from ...model.telemetry import AccessLog, Stats, Tracing
 from ..manifests.manifest import Manifest
 from ..manifests.telemetry import Telemetry
 from .inbound import is_inbound
-from .telemetry_logs import access_logs
+from .telemetry_logs import access_logs, are_off
 from .telemetry_metrics import stats_of
 from .telemetry_traces import tracing_of
 from .view import View
@@ -30,6 +32,7 @@ class Telling:
     access_log: tuple[AccessLog, ...] = ()
     tracing: Tracing | None = None
     stats: Stats | None = None
+    logs_off: bool = False
 
     def of(self, listener: model.Listener) -> model.Listener:
         http = listener.http
@@ -38,7 +41,10 @@ class Telling:
             counted = model.HttpFilter(name=STATS, config=self.stats)
             filters = (*filters[:-1], counted, *filters[-1:])  # the router stays the last
         http = replace(http, http_filters=filters, access_log=self.access_log, tracing=self.tracing)
-        return replace(listener, http=http)
+        metadata = listener.metadata
+        if self.logs_off:
+            metadata = noted(metadata, ACCESS_LOG, DISABLED)
+        return replace(listener, http=http, metadata=metadata)
 
 
 NOTHING = Telling()
@@ -69,8 +75,10 @@ class Tellings:
 
     def _of(self, side: Side) -> Telling:
         said = [manifest.spec for manifest in self._applicable]
+        logs = access_logs(self.view, said, side)
         return Telling(
-            access_log=access_logs(self.view, said, side),
+            access_log=logs,
+            logs_off=not logs and are_off(said, side),
             tracing=tracing_of(self.view, [one for spec in said for one in spec.tracing], side),
             stats=stats_of(self.view.mesh, [one for spec in said for one in spec.metrics], side),
         )

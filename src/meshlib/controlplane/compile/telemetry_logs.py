@@ -28,6 +28,13 @@ def access_logs(view: View, said: Sequence[Telemetry], side: str) -> tuple[Acces
     return tuple(log for name in sorted(wanted) for log in _log(view, name, wanted[name]))
 
 
+def are_off(said: Sequence[Telemetry], side: str) -> bool:
+    """Whether the last word is that there is no log."""
+    rules = [rule for spec in said for rule in spec.access_logging]
+    fitting = [rule for rule in rules if rule.mode in ("CLIENT_AND_SERVER", side)]
+    return bool(fitting) and bool(fitting[-1].disabled)
+
+
 def default_loggers(mesh: MeshSettings) -> tuple[str, ...]:
     return () if mesh.default_providers is None else mesh.default_providers.access_logging
 
