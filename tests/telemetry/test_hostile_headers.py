@@ -1,7 +1,18 @@
 """Headers of those who mean harm."""
 
+import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from meshlib.dataplane import CallEnded, CallRecord, Cause, Failure, Meter, Request
+from meshlib.model.telemetry import CustomTag, HeaderTag, Tracing
+from meshlib.telemetry import Propagation
 from meshlib.telemetry.propagation import sounded
+from meshlib.telemetry.texts import shown_path
 from meshlib.telemetry.trace_headers import sound_baggage
+from meshlib.telemetry.tracing import Tracer
 
 
 def test_blanks_in_baggage_cost_no_more_than_they_are() -> None:
@@ -22,3 +33,57 @@ def test_a_member_of_tracestate_costs_no_more_than_it_is() -> None:
     hostile = "a" * 256 + "=" + " " * 7900 + "\t"
 
     assert sounded([came, ("tracestate", hostile)]) == (came,)
+
+
+WILD = "\udcff\udcfe" + "\x00\r\n" + "w" * 5000
+
+
+@pytest.fixture
+def exporter():
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def propagation(exporter):
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    config = Tracing(custom_tags=(CustomTag(tag="wild", source=HeaderTag(name="x-wild")),))
+    return Propagation(tracing=Tracer(provider, configured=lambda _: config, propagators=""))
+
+
+@pytest.mark.parametrize("authority", [WILD, "a:" + "9" * 5000, "a:" + "9" * 30, "a:b:c", ":", ""])
+@pytest.mark.parametrize("is_grpc", [False, True])
+def test_no_caller_keeps_his_span_or_those_of_others_from_being_exported(
+    propagation, exporter, authority, is_grpc, caplog
+):
+    headers = (("user-agent", WILD), ("x-wild", WILD), ("x-request-id", WILD))
+    meter = Meter()
+    request = Request(
+        authority, "GET", f"/{WILD}", authority, headers=headers, is_grpc=is_grpc, meter=meter
+    )
+    entered = propagation.receive(request)
+    record = CallRecord(request, 0.0, inbound=True, details=WILD)
+    meter.trace.ended(CallEnded(record, Failure(Cause.RESET, WILD), 0.1), 1, ())
+    propagation.release(entered)
+    propagation.begin(request)
+    meter.trace.ended(CallEnded(CallRecord(request, 0.0), Failure(Cause.RESET, WILD), 0.1), 1, ())
+    spans = exporter.get_finished_spans()
+    assert encode_spans(spans).SerializeToString()
+    assert "Failed to encode" not in caplog.text
+    assert spans
+    for span in spans:
+        assert all(len(str(value)) < 3000 for value in span.attributes.values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["token", "access_token", "id_token", "Access_Token", "api_key", "apikey", "password", "sig"],
+)
+def test_no_secret_of_a_query_is_told(name):
+    path = f"/a?{name}=hush&b=1&x{name}=2;{name}=hush"
+    assert shown_path(path, 256).count("hush") == 0
+    assert f"b=1&x{name}=2" in shown_path(path, 256)
+
+
+def test_what_only_looks_like_a_secret_is_told():
+    assert shown_path("/token=1?tokens=2&page_size=3&sign=4", 256).count("REDACTED") == 0

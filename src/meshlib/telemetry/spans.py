@@ -1,6 +1,5 @@
 """What spans are called and what they say: gRFC A72 for gRPC, semantic conventions for HTTP."""
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
@@ -12,6 +11,7 @@ from ..dataplane.statuses import http_to_grpc
 from .attributes import request_id
 from .details import flags_of
 from .plain_spans import AnySpan
+from .texts import shown, shown_path
 
 Attribute = str | int | float | bool
 Attributes = dict[str, Attribute]
@@ -49,17 +49,16 @@ EVENTS = {
 BY_FLAG = {cause.value: event for cause, event in EVENTS.items()}
 DELAYED = "DI"
 GIVEN_UP = Failure(Cause.CANCELLED, "another attempt was faster", 1)
-SECRET = re.compile(r"(?<=[?&])(AWSAccessKeyId|Signature|sig|X-Goog-Signature)=[^&#]*")
-"""Parts of queries that semantic conventions hold back."""
+PORT_DIGITS = 5
 METHODS = 256
 """gRPC's, of which it is remembered what they are called."""
-LONGEST = 1024
-"""Characters of an attribute that a peer could make as long as it likes."""
 
 
 def place_of(target: str) -> tuple[str, int | None]:
     host, _, port = target.rpartition(":")
-    return (host, int(port)) if host and port.isdecimal() else (target, None)
+    if host and port.isdecimal() and len(port) <= PORT_DIGITS:
+        return shown(host), int(port)
+    return shown(target), None
 
 
 def grpc_names(request: Request) -> tuple[str, str, str]:
@@ -69,7 +68,7 @@ def grpc_names(request: Request) -> tuple[str, str, str]:
 
 @lru_cache(METHODS)
 def _grpc_names(path: str) -> tuple[str, str, str]:
-    method = path.removeprefix("/")[:LONGEST]
+    method = shown(path.removeprefix("/"))
     return f"Sent.{method}", f"Attempt.{method}", f"Recv.{method}"
 
 
@@ -79,7 +78,7 @@ def grpc_attributes(request: Request) -> Mapping[str, Attribute]:
 
 @lru_cache(METHODS)
 def _grpc_attributes(path: str, target: str) -> Mapping[str, Attribute]:
-    service, _, method = path.removeprefix("/")[:LONGEST].rpartition("/")
+    service, _, method = shown(path.removeprefix("/")).rpartition("/")
     said: Attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
     return _placed(said, target)
 
@@ -88,7 +87,7 @@ def client_attributes(request: Request, path_length: int) -> Attributes:
     path = shown_path(request.path, path_length)
     said: Attributes = {
         "http.request.method": request.method,
-        "url.full": f"{request.scheme}://{_authority(request)}{path}",
+        "url.full": f"{request.scheme}://{shown(_authority(request))}{path}",
     }
     return _placed(said, request.target)
 
@@ -104,7 +103,7 @@ def server_attributes(request: Request, path_length: int) -> Attributes:
         said["url.query"] = query
     agent = request.header("user-agent")
     if agent:
-        said["user_agent.original"] = agent[:LONGEST]
+        said["user_agent.original"] = shown(agent)
     return _placed(_from(request, said), _authority(request))
 
 
@@ -116,13 +115,6 @@ def _from(request: Request, said: Attributes) -> Attributes:
 
 def _authority(request: Request) -> str:
     return request.authority or request.target
-
-
-def shown_path(path: str, length: int) -> str:
-    """The path with its query, no secrets in it and not too long (``max_path_tag_length``)."""
-    if "?" in path:
-        path = SECRET.sub(r"\1=REDACTED", path)
-    return path[:length]
 
 
 def _placed(said: Attributes, target: str) -> Attributes:
@@ -152,7 +144,7 @@ def call_attributes(record: CallRecord, outcome: Outcome) -> Attributes:
         said["upstream_address"] = record.endpoint.key
     known = request_id(record)
     if known:
-        said["guid:x-request-id"] = known[:LONGEST]
+        said["guid:x-request-id"] = shown(known)
     route = record.route
     if route is not None:
         said["meshlib.route"] = route.config.name
@@ -161,7 +153,7 @@ def call_attributes(record: CallRecord, outcome: Outcome) -> Attributes:
     if record.config_version:
         said["meshlib.config_version"] = record.config_version
     if record.details:
-        said["meshlib.details"] = record.details
+        said["meshlib.details"] = shown(record.details)
     return said
 
 
@@ -198,7 +190,7 @@ def _tell_grpc(span: AnySpan, outcome: Outcome, *, served: bool) -> None:
         return
     span.set_attribute("error.type", name)
     detail = outcome.detail if isinstance(outcome, Failure) else ""
-    span.set_status(Status(StatusCode.ERROR, f"{name}, {detail}" if detail else name))
+    span.set_status(Status(StatusCode.ERROR, f"{name}, {shown(detail)}" if detail else name))
 
 
 def _grpc_status(outcome: Outcome) -> int:
@@ -224,7 +216,7 @@ def _tell_http(span: AnySpan, outcome: Outcome, *, served: bool) -> None:
     if isinstance(outcome, Failure):
         span.set_attribute("error.type", outcome.cause.name.lower())
         if not (served and outcome.cause is Cause.CANCELLED):
-            span.set_status(Status(StatusCode.ERROR, outcome.detail or outcome.cause.value))
+            span.set_status(Status(StatusCode.ERROR, shown(outcome.detail) or outcome.cause.value))
         return
     span.set_attribute("http.response.status_code", outcome.status)
     if outcome.status >= (500 if served else 400):

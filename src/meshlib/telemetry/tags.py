@@ -18,16 +18,14 @@ from ..model.telemetry import (
 )
 from .access_log.formats import compile_text
 from .plain_spans import AnySpan
-
-LONGEST = 1024
-"""Characters of a value that a caller could make as long as it likes."""
+from .texts import shown
 
 
 def tell_tags(span: AnySpan, event: CallEnded, config: Tracing | None) -> None:
     for tag in () if config is None else config.custom_tags:
         value = _value(tag, event)
         if value:
-            span.set_attribute(tag.tag, value[:LONGEST])
+            span.set_attribute(tag.tag, shown(value))
 
 
 def _value(tag: CustomTag, event: CallEnded) -> str:
