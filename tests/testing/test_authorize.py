@@ -79,6 +79,18 @@ def test_a_deny_comes_before_what_allows_and_is_named():
         ("*%2fadmin", "/x/y%2FADMIN", False),
         ("*%2fadmin", "/x%2Fadmin/y", False),
         ("/%20%2fB", "/%20%2Fb", False),
+        ("/a%2fb/{*}", "/a%2Fb/c", True),
+        ("/a%2Fb/{*}", "/a%2fb/c%2fd", True),
+        ("/a%2fb/{*}", "/a%2Fb/", False),
+        ("/a%2fb/{*}", "/a%2Fb/c/d", False),
+        ("/a%2fb/{*}", "/A%2Fb/c", False),
+        ("/a%2fb/{*}", "/a%2Fb/c?d=/e", True),
+        ("/{*}/%2f.x/{**}", "/a/%2F.x/", True),
+        ("/{*}/%2f.x/{**}", "/a/%2F.x/b//c/", True),
+        ("/{*}/%2f.x/{**}", "/a/%2F.x", False),
+        ("/{*}/%2f.x/{**}", "/a/%2Fyx/", False),
+        ("/{**}/%2fadmin", "/a/b/%2Fadmin", True),
+        ("/{**}/%2fadmin", "/a/b/%2Fadmin/c", False),
     ],
 )
 def test_an_escape_is_the_same_in_either_case(path, asked, is_denied):

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 MOST_VARIABLES = 5
 
-_PCHARS = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+,;:@=]+")
-"""``pchar`` of RFC 3986, of which "*" stands for one or more."""
+PCHARS = r"A-Za-z0-9\-._~%!$&'()*+,;:@="
+"""Within the brackets of a regex: ``pchar`` of RFC 3986, of which "*" stands for one or more."""
+
+_SEGMENT = re.compile(f"[{PCHARS}]+")
 _VARIABLE = re.compile(r"\{([A-Za-z][A-Za-z0-9_]{0,15})(?:=([^{}]+))?\}")
 
 
@@ -28,7 +30,7 @@ class PathTemplate:
 
 def is_segment(text: str) -> bool:
     """May "*" stand for it?"""
-    return _PCHARS.fullmatch(text) is not None
+    return _SEGMENT.fullmatch(text) is not None
 
 
 def parse_template(template: str) -> PathTemplate:

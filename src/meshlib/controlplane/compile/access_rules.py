@@ -7,6 +7,7 @@ from itertools import chain, zip_longest
 
 from ... import model
 from ...model import rbac
+from ...model.uri_template import PCHARS
 from ..manifests.authorization_policy import AuthorizationPolicy, Condition, Operation, Rule, Source
 from ..manifests.manifest import Manifest
 from .claims import JWT, PAYLOAD, claim_matcher
@@ -17,6 +18,7 @@ EXPERIMENTAL = "experimental."
 _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 _ESCAPE_DIGITS = re.compile("%([0-9A-Fa-f]{2})")
 _LETTERED = re.compile("%(?:[0-9][A-Fa-f]|[A-Fa-f][0-9A-Fa-f])")
+_OPERATOR = re.compile(r"(\{\*\*?\})")
 _KEYED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]+\])+)")
 
 Make = Callable[[str], rbac.Rule]
@@ -155,21 +157,32 @@ _host = _header(":authority", ignore_case=True)
 
 
 def _path(value: str) -> rbac.Rule:
+    if _LETTERED.search(value):
+        in_any_case = _template_in_any_case if "{" in value else _glob_in_any_case
+        return rbac.UrlPath(model.SafeRegex(in_any_case(value)))
     if "{" in value:
         return rbac.UriTemplate(value.replace("{*}", "*").replace("{**}", "**"))
-    if _LETTERED.search(value):
-        return rbac.UrlPath(model.SafeRegex(_in_any_case(value)))
     return rbac.UrlPath(_text(value))
 
 
-def _in_any_case(value: str) -> str:
-    """``%2f`` is ``%2F``: requests may write either, and no normalization makes them one."""
+def _glob_in_any_case(value: str) -> str:
     first, last = value.startswith("*"), value.endswith("*")
-    middle = value[first : len(value) - last]
-    parts = [re.escape(part) for part in _ESCAPE.split(middle)]
-    escapes = [f"%(?i:{found})" for found in _ESCAPE_DIGITS.findall(middle)]
-    made = "".join(chain.from_iterable(zip_longest(parts, escapes, fillvalue="")))
+    made = _in_any_case(value[first : len(value) - last])
     return f"{'.*' * first}{made}{'.*' * last}"
+
+
+def _template_in_any_case(value: str) -> str:
+    """What the template would match, were its escapes in the case that the request has."""
+    operators = {"{*}": f"[{PCHARS}]+", "{**}": f"[{PCHARS}/]*"}
+    pieces = _OPERATOR.split(value)
+    return "".join(operators.get(piece) or _in_any_case(piece) for piece in pieces)
+
+
+def _in_any_case(text: str) -> str:
+    """``%2f`` is ``%2F``: requests may write either, and no normalization makes them one."""
+    parts = [re.escape(part) for part in _ESCAPE.split(text)]
+    escapes = [f"%(?i:{found})" for found in _ESCAPE_DIGITS.findall(text)]
+    return "".join(chain.from_iterable(zip_longest(parts, escapes, fillvalue="")))
 
 
 def _port(value: str) -> rbac.Rule:
