@@ -1,5 +1,6 @@
 """A member shows those who run it what it counts, and whether it lives and is ready."""
 
+import gzip
 import logging
 import os
 import socket
@@ -69,6 +70,18 @@ def test_openmetrics_is_spoken_to_those_who_ask_for_it(mesh):
     _, headers, text = ask(mesh.admin_address, Accept=asked)
     assert headers["Content-Type"].startswith("application/openmetrics-text")
     assert {family.name for family in openmetrics(text)} >= {"meshlib_config_age_seconds"}
+
+
+def test_whoever_takes_it_packed_gets_it_packed_where_that_is_worth_it(mesh):
+    url = f"http://{mesh.admin_address}"
+    packed = urllib.request.Request(f"{url}/metrics", headers={"Accept-Encoding": "gzip, br"})
+    with urllib.request.urlopen(packed, timeout=10) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        text = gzip.decompress(answer.read()).decode()
+    assert "meshlib_cluster_endpoints" in text
+    small = urllib.request.Request(f"{url}/healthz", headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(small, timeout=10) as answer:
+        assert (answer.headers["Content-Encoding"], answer.read()) == (None, b"ok\n")
 
 
 def test_it_lives_and_is_ready(mesh):

@@ -1,5 +1,6 @@
 """A port of a member's own, for those who run it: metrics, and whether it lives and is ready."""
 
+import gzip
 import hmac
 import logging
 import socket
@@ -24,6 +25,8 @@ PATIENCE = 10.0
 """Seconds that a client may take for all it has to say and to read."""
 MOST = 32
 """Clients at once; each has a thread."""
+LARGE = 4096
+"""Octets from which on an answer is packed: names of labels come again and again."""
 LOOK = 0.1
 """Seconds between two looks whether it is over."""
 
@@ -66,7 +69,7 @@ class AdminPort:
         try:
             server = kind((self._host.strip("[]"), self._port), _Handler)
         except OSError as error:
-            said = f"the admin port {self._host}:{self._port} cannot be had"
+            said = f"admin port {self._host}:{self._port} cannot be had (0 is any that is free)"
             log.error("%s: %s", said, error)  # noqa: TRY400 - it needs no traceback
             return
         server.answer = self.answer
@@ -183,9 +186,14 @@ class _Handler(BaseHTTPRequestHandler):
             said.get("Accept", ""),
         )
         text = body.encode()
+        packs = len(text) > LARGE and "gzip" in said.get("Accept-Encoding", "")
+        if packs:
+            text = gzip.compress(text, compresslevel=1)
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(text)))
+        if packs:
+            self.send_header("Content-Encoding", "gzip")
         if status == 401:
             self.send_header("WWW-Authenticate", "Bearer")
         self.end_headers()
