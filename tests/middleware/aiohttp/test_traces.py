@@ -8,43 +8,9 @@ from aiohttp import web
 from meshlib.model import RequestMirrorPolicy, RouteAction
 
 
-class Trace:
-    sampled = True
-
-    def __init__(self) -> None:
-        self.sends = []
-
-    def attempt(self, send):
-        self.sends.append(send)
-        return (("traceparent", str(len(self.sends))), ("X-B3-TraceId", "b3"))
-
-
-class Tracing:
-    """A propagation that traces every call."""
-
-    def __init__(self) -> None:
-        self.begun = []
-        self.entered = []
-        self.left = []
-
-    def receive(self, request):
-        self.entered.append(request)
-        return request
-
-    def release(self, token):
-        self.left.append(token)
-
-    def outgoing(self, *, foreign=False):
-        return (("traceparent", "caller"), ("x-kept", "1"))
-
-    def begin(self, request, *, foreign=False):
-        request.meter.trace = Trace()
-        self.begun.append((request, foreign))
-
-
 @pytest.fixture
-def tracing(mesh):
-    made = Tracing()
+def tracing(mesh, traces_with):
+    made = traces_with(("X-B3-TraceId", "b3"))
     mesh.runtime.propagation = made
     return made
 

@@ -10,46 +10,9 @@ from meshlib.dataplane import CallEnded, CallRecord, Failure, Response
 from meshlib.model import HedgePolicy, RequestMirrorPolicy, RetryPolicy
 
 
-class Trace:
-    """Numbers the attempts of one call."""
-
-    sampled = True
-
-    def __init__(self) -> None:
-        self.sends = []
-
-    def attempt(self, send):
-        self.sends.append(send)
-        number = str(len(self.sends))
-        return (("traceparent", number), ("x-trace-bin", "AAEC"))
-
-
-class Tracing:
-    """A propagation that traces every call."""
-
-    def __init__(self) -> None:
-        self.begun = []
-        self.entered = []
-        self.left = []
-
-    def receive(self, request):
-        self.entered.append(request)
-        return request
-
-    def release(self, token):
-        self.left.append(token)
-
-    def outgoing(self, *, foreign=False):
-        return (("traceparent", "caller"), ("x-kept", "1"))
-
-    def begin(self, request, *, foreign=False):
-        request.meter.trace = Trace()
-        self.begun.append((request, foreign))
-
-
 @pytest.fixture
-def tracing():
-    return Tracing()
+def tracing(traces_with):
+    return traces_with(("x-trace-bin", "AAEC"))
 
 
 @pytest.fixture
