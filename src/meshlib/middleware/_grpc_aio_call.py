@@ -26,7 +26,7 @@ from ._grpc_aio_beside import AioRace, spawn
 from ._grpc_aio_ending import Ending
 from ._grpc_load import Heard, reported, tell
 from ._grpc_pool import Member, Pool, metered
-from ._grpc_request import Draft, headers_of, pause, responded
+from ._grpc_request import Draft, headers_of, pause, ready_made, responded
 from ._grpc_status import (
     LATE,
     LOCALLY_CANCELLED,
@@ -111,7 +111,7 @@ class Call(grpc.aio.Call):
         self._native = native(
             message,
             timeout=timeout,
-            metadata=self._draft.metadata(send),
+            metadata=ready_made(self._draft.metadata(send)),
             credentials=credentials,
             wait_for_ready=wait if send.endpoint is None else None,
             compression=compression,

@@ -1,7 +1,7 @@
 """From the metadata of a call to the core's request, and back when the mesh changed it."""
 
 from base64 import b64decode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import grpc.aio
@@ -62,6 +62,33 @@ def pause(runtime: Runtime, steps: Steps[Outcome], draft: Draft) -> None:
 Spread = tuple[Headers, Any, Headers, Any]
 """What is handed on, with calls that have no metadata of their own: as the native call takes it, as
 the core sees it, and what of it goes out of the mesh."""
+
+
+class Sent(grpc.aio.Metadata):
+    """Metadata that is known to be sound: grpcio would take each pair apart to group them.
+
+    It is grouped all the same for whoever looks further than at all pairs in their order.
+    """
+
+    def __init__(self, pairs: tuple[tuple[str, str | bytes], ...]) -> None:
+        self._pairs = pairs
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "_metadata":
+            raise AttributeError(name)
+        super().__init__(*self._pairs)
+        return self.__dict__[name]
+
+    def __iter__(self) -> Iterator[Any]:
+        return super().__iter__() if "_metadata" in self.__dict__ else iter(self._pairs)
+
+    def __len__(self) -> int:
+        return super().__len__() if "_metadata" in self.__dict__ else len(self._pairs)
+
+
+def ready_made(metadata: Any) -> Any:
+    """Of a tuple, which the mesh has read through."""
+    return Sent(metadata) if type(metadata) is tuple else metadata
 
 
 class Drafting:
@@ -161,6 +188,9 @@ def replaced(metadata: Metadata | None, headers: Headers) -> Any:
     """The metadata with these headers in the place of those of the same names."""
     if not metadata:
         return carried(headers)
+    if len(headers) == 1:
+        own = headers[0][0]
+        return (*[pair for pair in metadata if pair[0].lower() != own], *carried(headers))
     names = {name for name, _ in headers}
     return (*[pair for pair in metadata if pair[0].lower() not in names], *carried(headers))
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from opentelemetry import baggage, context, trace
 from opentelemetry.context import Context
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import (
     INVALID_SPAN,
     NonRecordingSpan,
@@ -40,7 +41,7 @@ from .marks import (
 )
 from .plain_spans import PlainSpans, SdkSpans, Spans, plain_spans
 from .propagation import PLACES, sounded
-from .trace_headers import BAGGAGE, TRACEPARENT, Parent, write_traceparent
+from .trace_headers import BAGGAGE, TRACEPARENT, Parent
 from .traces import ClientTrace, ServerTrace, Unsampled, called, served
 
 SCOPE = "meshlib"
@@ -92,7 +93,8 @@ class Tracer:
     ) -> None:
         said = os.environ.get("OTEL_PROPAGATORS", "") if propagators is None else propagators
         words = {word.strip() for word in said.split(",")}
-        self._always = Forms("b3" in words, "b3multi" in words)
+        always = Forms("b3" in words, "b3multi" in words)
+        self._always = W3C_ALONE if always == W3C_ALONE else always
         self._is_named = OTEL_PYTHON_TRACER_PROVIDER in os.environ
         self._configured = configured
         self._provider = provider
@@ -238,13 +240,15 @@ class Tracer:
         """Nobody has called here: mostly, the sampler wants none of it, which is to cost little."""
         config = self._configured(request.target)
         trace_id = self._ids.inner.generate_trace_id()
-        if _within(trace_id, config, request) and self._share.takes(trace_id):
+        if (config is None or _within(trace_id, config, request)) and self._share.takes(trace_id):
             start = Start(Context(), self._ids, trace_id)
             self._begin(request, (), start, config)
             return
-        lost = Parent(trace_id, self._ids.inner.generate_span_id(), sampled=False)
-        headers: Headers = ((TRACEPARENT, write_traceparent(trace_id, lost.span_id, 0)),)
-        if self._always != W3C_ALONE:
+        span_id = self._ids.inner.generate_span_id()
+        lost = Parent(trace_id, span_id, sampled=False)
+        if self._always is W3C_ALONE:
+            headers: Headers = ((TRACEPARENT, f"00-{trace_id:032x}-{span_id:016x}-00"),)
+        else:
             headers = marks(span_of(lost), self._always)
         request.meter.trace = Unsampled(lost, headers)  # type: ignore[union-attr]  # there is one
 
@@ -373,8 +377,6 @@ class _Ids:
     """Makes the ids of a tracer's spans; that of a new trace may be known before its first span."""
 
     def __init__(self) -> None:
-        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-
         self.inner: Any = RandomIdGenerator()
         self.chosen = _Chosen()
 
