@@ -158,6 +158,19 @@ def test_renewals_that_are_revoked_with_a_certificate_are_counted(made, run):
     assert "is revoked, and so are 1 of its renewals; it is of" in said
 
 
+def test_renewals_that_are_believed_again_with_a_certificate_are_counted(made, run):
+    authority, now = Authority(FolderStore("ca")), time.time()
+    first = authority.issue(SpiffeId.parse(REVIEWS), now)
+    second = authority.issue(SpiffeId.parse(REVIEWS), now, renewed=f"{first.serial:x}")
+    run("ca", "revoke", f"{second.serial:x}")
+    said = run("ca", "revoke", "--undo", f"{second.serial:x}").output
+    assert said == f"{second.serial:x} is believed again, and so are 1 of its renewals\n"
+    assert json.loads(run("ca", "show", "-o", "json").output)["revoked"] == []
+    run("ca", "revoke", f"{first.serial:x}")
+    told = json.loads(run("ca", "revoke", "--undo", f"{first.serial:x}", "-o", "json").output)
+    assert told["more"] == [f"{second.serial:x}"]
+
+
 def test_the_roots_are_shown_with_what_is_to_become_of_them(made, run):
     run("ca", "rotate")
     said = run("ca", "show")

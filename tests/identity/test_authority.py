@@ -291,6 +291,34 @@ def test_a_serial_is_revoked_with_all_that_it_was_renewed_by(authority, reviews,
     assert f"{other.serial:x}" not in authority.revoked
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_serial_is_believed_again_with_all_that_was_revoked_with_it(
+    authority, reviews, now, which
+):
+    """Else its renewals, which its owner has by now, would be refused as before."""
+    first = authority.issue(reviews, now)
+    second = authority.issue(reviews, now + 10, renewed=f"{first.serial:x}")
+    third = authority.issue(reviews, now + 20, renewed=f"{second.serial:x}")
+    other = authority.issue(reviews, now)
+    authority.revoke(f"{other.serial:x}", now)
+    authority.revoke(f"{second.serial:x}", now + 30)
+    serials = [f"{one.serial:x}" for one in (first, second, third)]
+    known = serials.pop(which)
+    assert authority.readmit(known) == Revoked(known, str(reviews), tuple(sorted(serials)))
+    assert authority.revoked == {f"{other.serial:x}"}
+    with pytest.raises(IdentityError, match="is not revoked"):
+        authority.readmit(known)
+
+
+def test_an_id_is_believed_again_without_its_certificates(authority, reviews, now):
+    """They were revoked for reasons of their own."""
+    svid = authority.issue(reviews, now)
+    authority.revoke(f"{svid.serial:x}", now)
+    authority.revoke(str(reviews), now)
+    assert authority.readmit(str(reviews)) == Revoked(str(reviews))
+    assert authority.revoked == {f"{svid.serial:x}"}
+
+
 def test_who_was_revoked_a_moment_ago_renews_nothing(folder, reviews, now):
     serving = Authority.create(folder, DOMAIN, now)
     svid = serving.issue(reviews, now)

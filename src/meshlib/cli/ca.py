@@ -189,7 +189,7 @@ def rotate(folder: Path, output: str, *, emergency: bool) -> None:
 @ca.command(epilog=example("meshlib ca revoke spiffe://cluster.local/ns/default/sa/reviews"))
 @click.argument("name", metavar="SERIAL|SPIFFE-ID")
 @ca_option
-@click.option("--undo", is_flag=True, help="Believe it again.")
+@click.option("--undo", is_flag=True, help="Believe it again, and what was denied with it.")
 @output_option()
 def revoke(name: str, folder: Path, output: str, *, undo: bool) -> None:
     """Deny a certificate by its serial number, or an id and all that it has.
@@ -198,8 +198,9 @@ def revoke(name: str, folder: Path, output: str, *, undo: bool) -> None:
     """
     authority = _open(folder)
     if undo:
-        known = authority.readmit(name)
-        _say(output, {"name": known, "revoked": False}, f"{known} is believed again")
+        free = authority.readmit(name)
+        told = {"name": free.name, "revoked": False, "more": list(free.more)}
+        _say(output, told, f"{free.name} is believed again{_renewals(free)}")
         return
     done = authority.revoke(name, _now())
     _say(
@@ -217,11 +218,14 @@ def _told(done: "Revoked") -> str:
             f"{done.name} is revoked; whose it is is not known here, so neither is what it was "
             "renewed by\nNext: revoke the SPIFFE id, if that is to be stopped"
         )
-    more = f", and so are {len(done.more)} of its renewals" if done.more else ""
     return (
-        f"{done.name} is revoked{more}; it is of {done.owner}\n"
+        f"{done.name} is revoked{_renewals(done)}; it is of {done.owner}\n"
         f"Next: meshlib ca revoke {done.owner}, if its other certificates are not to be believed"
     )
+
+
+def _renewals(done: "Revoked") -> str:
+    return f", and so are {len(done.more)} of its renewals" if done.more else ""
 
 
 @ca.command(epilog=example("meshlib ca federate other.example bundle.pem"))

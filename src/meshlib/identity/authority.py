@@ -49,7 +49,8 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """``owner``: the id of a serial, "" where it is not known; ``more`` serials of its line."""
+    """What is revoked now, or was until now. ``owner``: the id of a serial, "" where it is not
+    known; ``more`` serials of its line."""
 
     name: str
     owner: str = ""
@@ -229,11 +230,17 @@ class Authority:
             self._write(journal)
             return Revoked(known, self._ledger.owner(known), more)
 
-    def readmit(self, name: str) -> str:
+    def readmit(self, name: str) -> Revoked:
+        """A serial is believed again with all of its line, as it was revoked; an id alone."""
         known = revocable(name)
         with self._writing():
-            self._write(self._journal.without_revoked(known))
-        return known
+            journal = self._journal.without_revoked(known)
+            dead_too = self._ledger.of_line(known, 0.0)
+            line = {one.serial for one in dead_too if one.serial in journal.revoked}
+            for one in line:
+                journal = journal.without_revoked(one)
+            self._write(journal)
+            return Revoked(known, self._ledger.owner(known), tuple(sorted(line)))
 
     def refresh(self) -> bool:
         """Take in what another program did to the store; whether there was anything."""
