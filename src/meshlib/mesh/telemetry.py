@@ -129,6 +129,7 @@ class Seen:
             own_host=self._own_host,
             clock=time.monotonic,
             applied=lambda at: self.afterwards.append(partial(self._note_push, at)),
+            later=self.afterwards.append,
         )
 
     def _note_push(self, at: float) -> None:

@@ -8,6 +8,7 @@ import logging
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from ...clock import Clock
@@ -36,7 +37,8 @@ BOUNDS = LATENCY
 """Seconds: those of :meth:`Recorder.snapshot`."""
 
 MOST = 2000
-"""Series of one metric; calls of further kinds are counted together."""
+"""Series of one metric and direction; calls of further kinds are counted together. Whoever calls
+here may make up what he likes, so it takes no room of what is called from here."""
 REMEMBERED = 4096
 """Looks of calls whose kind is remembered."""
 METHODS = 200
@@ -61,8 +63,9 @@ class Recorder:
     """An observer: runs under the mesh's lock, so it only counts.
 
     ``own_host`` is the service of this member, as ``reviews.default.svc.cluster.local``.
-    ``applied`` hears when a configuration is in force; it runs under the lock, too. Readers come
-    from any thread, and see each number as it is at some moment.
+    ``applied`` hears when a configuration is in force; it runs under the lock, too. ``later`` takes
+    what is to be done without the lock: to log, since a log handler may call over this very mesh.
+    Readers come from any thread, and see each number as it is at some moment.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Recorder:
         own_host: str = "",
         clock: Clock = float,
         applied: Callable[[float], None] | None = None,
+        later: Callable[[Callable[[], None]], None] | None = None,
         most: int = MOST,
     ) -> None:
         self.series: dict[tuple[Plan | None, Kind], Series] = {}
@@ -86,9 +90,11 @@ class Recorder:
         self.applied_at: float | None = None
         self._clock = clock
         self._tell_applied = applied
+        self._later = later or _now
         self._peers: Peers = peers or Named()
         self._own_host = own_host
         self._most = most
+        self._counted = [0, 0]
         self._known: dict[tuple[Any, ...], Known] = {}
         self._methods: tuple[set[str], set[str]] = (set(), set())
 
@@ -99,6 +105,7 @@ class Recorder:
         record, outcome, seconds = event.record, event.outcome, event.duration
         if record.mirror:
             self.mirrors["" if record.cluster is None else record.cluster.name] += 1
+            self.streams.pop(id(record), None)
             return
         request, cluster, audience = record.request, record.cluster, record.audience
         inbound, flags = record.inbound, record.flags
@@ -165,8 +172,10 @@ class Recorder:
         )
         found = self.series.get((plan, kind))
         if found is None:
-            if len(self.series) >= self._most:
+            if self._counted[record.inbound] >= self._most:
                 plan, kind = None, self._crowded(kind)
+            else:
+                self._counted[record.inbound] += 1
             found = self.series.setdefault((plan, kind), Series())
         if len(self._known) >= REMEMBERED:
             self._known.clear()
@@ -174,11 +183,8 @@ class Recorder:
 
     def _crowded(self, kind: Kind) -> Kind:
         if not self.crowded:
-            log.warning(
-                "metrics: more than %d kinds of calls; further ones are counted as %r",
-                self._most,
-                OTHER,
-            )
+            said = "metrics: more than %d kinds of calls; further ones are counted as %r"
+            self._later(partial(log.warning, said, self._most, OTHER))
         self.crowded += 1
         return crowded(kind)
 
@@ -255,6 +261,10 @@ class Recorder:
             ],
             "config": {"version": config.version if config else "", "applied": self.applied},
         }
+
+
+def _now(action: Callable[[], None]) -> None:
+    action()
 
 
 def _row(
