@@ -1,7 +1,9 @@
 """What every room's tests may ask for."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +50,27 @@ def js_judges() -> Path:
     if not (folder / ".ready").is_file():
         absent("no judge in build/js: run `make judges`")
     return folder / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def reviews_at() -> Callable[..., dict[str, Any]]:
+    """A manifest: ``reviews:9080``, of the mesh, is served on this port of this machine."""
+
+    def made(port: int, protocol: str = "grpc") -> dict[str, Any]:
+        return {
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "ServiceEntry",
+            "metadata": {"name": "reviews"},
+            "spec": {
+                "hosts": ["reviews.default.svc.cluster.local"],
+                "location": "MESH_INTERNAL",
+                "ports": [{"number": 9080, "name": protocol, "protocol": protocol.upper()}],
+                "resolution": "STATIC",
+                "endpoints": [{"address": "127.0.0.1", "ports": {protocol: port}}],
+            },
+        }
+
+    return made
 
 
 def absent(reason: str) -> None:

@@ -210,21 +210,6 @@ def test_a_fault_is_told_by_the_call_that_met_it(bookinfo, collector):
 # --- attempts of one call ---
 
 
-def reviews(port, protocol):
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "ServiceEntry",
-        "metadata": {"name": "reviews"},
-        "spec": {
-            "hosts": ["reviews.default.svc.cluster.local"],
-            "location": "MESH_INTERNAL",
-            "ports": [{"number": 9080, "name": protocol, "protocol": protocol.upper()}],
-            "resolution": "STATIC",
-            "endpoints": [{"address": "127.0.0.1", "ports": {protocol: port}}],
-        },
-    }
-
-
 RETRIES = {
     "apiVersion": "networking.istio.io/v1",
     "kind": "VirtualService",
@@ -242,14 +227,14 @@ RETRIES = {
 
 
 @pytest.fixture
-def exporting(collector):
+def exporting(collector, reviews_at):
     """Makes members whose spans go to the collector at once."""
     made = TracerProvider()
     exporter = OTLPSpanExporter(f"http://127.0.0.1:{collector.port}")
     made.add_span_processor(SimpleSpanProcessor(exporter))
 
     def member(port, protocol):
-        mesh = Mesh("productpage", config=[reviews(port, protocol), RETRIES])
+        mesh = Mesh("productpage", config=[reviews_at(port, protocol), RETRIES])
         mesh._seen.propagation._tracing = Tracer(made)
         return mesh
 

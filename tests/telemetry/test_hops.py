@@ -25,7 +25,7 @@ def asked():
 
 
 @pytest.fixture
-def reviews(asked):
+def reviews(asked, reviews_at):
     """A server outside of the mesh, at the end of the chain; its manifest."""
 
     def get(request, context):
@@ -33,18 +33,7 @@ def reviews(asked):
         return request
 
     with server(get) as port:
-        yield {
-            "apiVersion": "networking.istio.io/v1",
-            "kind": "ServiceEntry",
-            "metadata": {"name": "reviews"},
-            "spec": {
-                "hosts": ["reviews.default.svc.cluster.local"],
-                "location": "MESH_INTERNAL",
-                "ports": [{"number": 9080, "name": "grpc", "protocol": "GRPC"}],
-                "resolution": "STATIC",
-                "endpoints": [{"address": "127.0.0.1", "ports": {"grpc": port}}],
-            },
-        }
+        yield reviews_at(port)
 
 
 @contextmanager

@@ -29,20 +29,6 @@ METHOD = "/bookinfo.Reviews/Get"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def reviews(port, protocol):
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "ServiceEntry",
-        "metadata": {"name": "reviews"},
-        "spec": {
-            "hosts": ["reviews.default.svc.cluster.local"],
-            "ports": [{"number": 9080, "name": protocol, "protocol": protocol.upper()}],
-            "resolution": "STATIC",
-            "endpoints": [{"address": "127.0.0.1", "ports": {protocol: port}}],
-        },
-    }
-
-
 @pytest.fixture
 def traced():
     """Where the spans of a test go, and what makes a member whose spans they are."""
@@ -144,33 +130,33 @@ SENT = [
 ]
 
 
-def test_calls_of_a_sync_channel_of_the_mesh_are_traced_once(traced):
+def test_calls_of_a_sync_channel_of_the_mesh_are_traced_once(traced, reviews_at):
     with (
         traced.by(GrpcInstrumentorClient()),
         sync_server() as port,
-        traced.mesh("productpage", reviews(port, "grpc")) as mesh,
+        traced.mesh("productpage", reviews_at(port, "grpc")) as mesh,
         mesh.grpc.channel("reviews:9080") as channel,
     ):
         assert channel.unary_unary(METHOD)(b"book") == b"book"
     assert traced.shape == SENT
 
 
-async def test_calls_of_an_aio_channel_of_the_mesh_are_traced_once(traced):
+async def test_calls_of_an_aio_channel_of_the_mesh_are_traced_once(traced, reviews_at):
     async with aio_server() as port:
         with traced.by(GrpcAioInstrumentorClient()):
             async with (
-                traced.mesh("productpage", reviews(port, "grpc")) as mesh,
+                traced.mesh("productpage", reviews_at(port, "grpc")) as mesh,
                 mesh.grpc.aio_channel("reviews:9080") as channel,
             ):
                 assert await channel.unary_unary(METHOD)(b"book") == b"book"
     assert traced.shape == SENT
 
 
-async def test_calls_of_an_aiohttp_session_are_traced_once(traced):
+async def test_calls_of_an_aiohttp_session_are_traced_once(traced, reviews_at):
     async with aiohttp_server() as port:
         with traced.by(AioHttpClientInstrumentor()):
             async with (
-                traced.mesh("productpage", reviews(port, "http")) as mesh,
+                traced.mesh("productpage", reviews_at(port, "http")) as mesh,
                 mesh.aiohttp.session() as session,
                 session.get("http://reviews:9080/reviews/1") as answer,
             ):

@@ -45,21 +45,6 @@ def member(provider):
     return make
 
 
-def reviews(port):
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "ServiceEntry",
-        "metadata": {"name": "reviews"},
-        "spec": {
-            "hosts": ["reviews.default.svc.cluster.local"],
-            "location": "MESH_INTERNAL",
-            "ports": [{"number": 9080, "name": "grpc", "protocol": "GRPC"}],
-            "resolution": "STATIC",
-            "endpoints": [{"address": "127.0.0.1", "ports": {"grpc": port}}],
-        },
-    }
-
-
 def shape(exporter):
     spans = sorted(exporter.get_finished_spans(), key=lambda span: span.start_time)
     names = {span.context.span_id: span.name for span in spans}
@@ -71,7 +56,7 @@ def handlers(get):
     return (grpc.method_handlers_generic_handler("bookinfo.Reviews", {"Get": made}),)
 
 
-def test_a_stream_of_threads_is_traced_to_its_end(member, provider, exporter):
+def test_a_stream_of_threads_is_traced_to_its_end(member, provider, exporter, reviews_at):
     own = provider.get_tracer("application")
 
     def get(requests, context):
@@ -84,7 +69,7 @@ def test_a_stream_of_threads_is_traced_to_its_end(member, provider, exporter):
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         with (
-            member("productpage", reviews(port)) as mesh,
+            member("productpage", reviews_at(port)) as mesh,
             mesh.grpc.channel("reviews:9080") as channel,
         ):
             call = channel.stream_stream(METHOD)(iter([b"1", b"2"]))
@@ -94,7 +79,7 @@ def test_a_stream_of_threads_is_traced_to_its_end(member, provider, exporter):
     assert not trace.get_current_span().get_span_context().is_valid
 
 
-async def test_a_stream_of_asyncio_is_traced_to_its_end(member, provider, exporter):
+async def test_a_stream_of_asyncio_is_traced_to_its_end(member, provider, exporter, reviews_at):
     own = provider.get_tracer("application")
 
     async def get(requests, context):
@@ -108,7 +93,7 @@ async def test_a_stream_of_asyncio_is_traced_to_its_end(member, provider, export
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with (
-            member("productpage", reviews(port)) as mesh,
+            member("productpage", reviews_at(port)) as mesh,
             mesh.grpc.aio_channel("reviews:9080") as channel,
         ):
             call = channel.stream_stream(METHOD)(iter([b"1", b"2"]))
@@ -118,7 +103,7 @@ async def test_a_stream_of_asyncio_is_traced_to_its_end(member, provider, export
     assert not trace.get_current_span().get_span_context().is_valid
 
 
-def test_streams_that_go_on_are_counted_on_both_sides(member):
+def test_streams_that_go_on_are_counted_on_both_sides(member, reviews_at):
     def started(mesh, name):
         found = (metric for metric in mesh._seen.collect() if metric.name == name)
         return [sample.value for metric in found for sample in metric.samples]
@@ -129,7 +114,7 @@ def test_streams_that_go_on_are_counted_on_both_sides(member):
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         with (
-            member("productpage", reviews(port)) as mesh,
+            member("productpage", reviews_at(port)) as mesh,
             mesh.grpc.channel("reviews:9080") as channel,
         ):
             ends = threading.Event()
