@@ -70,7 +70,7 @@ class Sent(grpc.aio.Metadata):
     It is grouped all the same for whoever looks further than at all pairs in their order.
     """
 
-    def __init__(self, pairs: tuple[tuple[str, str | bytes], ...]) -> None:
+    def __init__(self, *pairs: tuple[str, str | bytes]) -> None:
         self._pairs = pairs
 
     def __getattr__(self, name: str) -> Any:
@@ -88,7 +88,7 @@ class Sent(grpc.aio.Metadata):
 
 def ready_made(metadata: Any) -> Any:
     """Of a tuple, which the mesh has read through."""
-    return Sent(metadata) if type(metadata) is tuple else metadata
+    return Sent(*metadata) if type(metadata) is tuple else metadata
 
 
 class Drafting:
