@@ -85,6 +85,9 @@ class Sent(grpc.aio.Metadata):
     def __len__(self) -> int:
         return super().__len__() if "_metadata" in self.__dict__ else len(self._pairs)
 
+    def __add__(self, other: Any) -> grpc.aio.Metadata:
+        return grpc.aio.Metadata(*self) + other
+
 
 def ready_made(metadata: Any) -> Any:
     """Of a tuple, which the mesh has read through."""
