@@ -112,6 +112,14 @@ def test_an_unknown_field_gets_a_hint(field, hint):
         ),
         (
             "VirtualService",
+            """\
+hosts: [x]
+http: [{route: [{destination: {host: a}, weight: 4294967295}, {destination: {host: b}, weight: 1}]}]
+""",
+            "sum up to 4294967296, more than 4294967295",
+        ),
+        (
+            "VirtualService",
             "hosts: [x]\nhttp: [{route: [{destination: {host: a}}], retries: {retryOn: 5xy}}]",
             "'5xy' is no retry condition",
         ),

@@ -23,7 +23,8 @@ from .piece import Duration, Flaw, Percent, Piece, Port, Regex, Text
 
 __all__ = ["Destination", "HTTPMatchRequest", "HTTPRetry", "StringMatch", "VirtualService"]
 
-Weight = Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+MOST = 4294967295
+Weight = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 MESH = "mesh"
 AUTHORITY = frozenset({":authority", "host"})
 PREFIX = "%PREFIX()%"
@@ -165,8 +166,11 @@ class HTTPRoute(Piece, frozen=True):
                 if getattr(self, field) is not None:
                     yield Flaw((field,), f"{field} has no meaning with {given[0]}", at_key=True)
         yield from self._mirror_rules()
-        if len(self.route) > 1 and not sum(choice.weight or 0 for choice in self.route):
+        total = sum(choice.weight or 0 for choice in self.route)
+        if len(self.route) > 1 and not total:
             yield Flaw(("route",), "the weights sum up to 0: no destination gets any traffic")
+        elif total > MOST:
+            yield Flaw(("route",), f"the weights sum up to {total}, more than {MOST}")
 
     def _mirror_rules(self) -> Iterator[Flaw]:
         if self.mirror is not None and self.mirrors:
