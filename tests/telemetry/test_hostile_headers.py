@@ -35,6 +35,7 @@ def test_a_member_of_tracestate_costs_no_more_than_it_is() -> None:
     assert sounded([came, ("tracestate", hostile)]) == (came,)
 
 
+GONE = Failure(Cause.RESET, "gone")
 WILD = "\udcff\udcfe" + "\x00\r\n" + "w" * 5000
 
 
@@ -73,6 +74,26 @@ def test_no_caller_keeps_his_span_or_those_of_others_from_being_exported(
     assert spans
     for span in spans:
         assert all(len(str(value)) < 3000 for value in span.attributes.values())
+
+
+def test_what_an_exporter_sends_over_the_mesh_makes_no_spans_in_turn(exporter):
+    calls = []
+
+    class OverTheMesh(InMemorySpanExporter):
+        def export(self, spans):
+            request = Request("collector:4318", "POST", "/v1/traces", meter=Meter())
+            propagation.begin(request)
+            calls.append(request)
+            if request.meter.trace is not None:
+                request.meter.trace.ended(CallEnded(CallRecord(request, 0.0), GONE, 0.1), 1, ())
+            return super().export(spans)
+
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(OverTheMesh()))
+    propagation = Propagation(tracing=Tracer(provider, propagators=""))
+    with provider.get_tracer("app").start_as_current_span("once"):
+        pass
+    assert [request.meter.trace for request in calls] == [None]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ SCOPE = "meshlib"
 INSTRUMENTORS = "opentelemetry.instrumentation."
 INBOUND = "inbound"
 FORCED = "x-client-trace-id"
+QUIET = context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001 - what exporters agree on
 LOW = (1 << 64) - 1
 """The bits of a trace id that decide: those that OpenTelemetry's own sampler looks at."""
 
@@ -219,6 +220,8 @@ class Tracer:
         if not current and not received:
             self._begin_trace(request)
             return
+        if current.get(QUIET):
+            return  # of what is done for telemetry's own sake there would be no end
         around = trace.get_current_span(current)
         if type(around) is Handed:
             return  # what is handed on says that nobody traces this
