@@ -86,7 +86,8 @@ class Sent(grpc.aio.Metadata):
         return super().__len__() if "_metadata" in self.__dict__ else len(self._pairs)
 
     def __add__(self, other: Any) -> grpc.aio.Metadata:
-        return grpc.aio.Metadata(*self) + other
+        made: grpc.aio.Metadata = grpc.aio.Metadata(*self) + other
+        return made
 
 
 def ready_made(metadata: Any) -> Any:
