@@ -15,7 +15,7 @@ from ..model import (
 from ..model.snapshot import asked_by, referenced_clusters
 from .deadline import asked_for
 from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
-from .filters.access_counts import counts
+from .filters.access_counts import ACCESS, RATE_LIMITS, counts
 from .filters.adaptive_concurrency import limits
 from .filters.chain import Kept, Site
 from .filters.router import Router, Surroundings, too_late
@@ -255,7 +255,12 @@ class Engine:
     @property
     def access(self) -> dict[str, dict[str, int]]:
         """What became of calls where access is controlled, by place."""
-        return counts(self._kept)
+        return counts(self._kept, ACCESS)
+
+    @property
+    def rate_limits(self) -> dict[str, dict[str, int]]:
+        """What became of calls whose rate is limited, by place."""
+        return counts(self._kept, RATE_LIMITS)
 
     @property
     def adaptive_limits(self) -> dict[str, tuple[int, int]]:

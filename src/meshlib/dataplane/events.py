@@ -125,6 +125,16 @@ class EndpointEjected:
 
 
 @dataclass(slots=True)
+class EndpointSpared:
+    """Outlier detection would have left an endpoint out. ``why`` not is as gRFC A91 names it:
+    ``enforcement_percentage``, or ``max_ejection_overflow``: too many are out."""
+
+    cluster: str
+    reason: str
+    why: str
+
+
+@dataclass(slots=True)
 class EndpointReturned:
     """An ejected endpoint may be called again."""
 
@@ -132,5 +142,13 @@ class EndpointReturned:
     endpoint: "UpstreamEndpoint"
 
 
-Event = CallEnded | StreamBegan | AttemptFailed | ConfigApplied | EndpointEjected | EndpointReturned
+Event = (
+    CallEnded
+    | StreamBegan
+    | AttemptFailed
+    | ConfigApplied
+    | EndpointEjected
+    | EndpointSpared
+    | EndpointReturned
+)
 Observer = Callable[[Event], None]

@@ -136,3 +136,12 @@ def test_a_caller_who_leaves_lets_go_of_the_service(asking) -> None:
     assert asked.endpoint.active == 1
     steps.close()
     assert asked.endpoint.active == 0
+
+
+def test_verdicts_are_counted(asking) -> None:
+    mesh, _ = asking(YES, YES, NO, SILENCE)
+    for _ in range(4):
+        play(mesh, get(REVIEWS))
+    (found,) = mesh.engine.rate_limits.values()
+    told = {name: count for name, count in found.items() if count}
+    assert told == {"ok": 2, "limited": 1, "error": 1, "failure_mode_allowed": 1}

@@ -191,3 +191,11 @@ def test_the_routes_rate_limits_of_this_stage_describe_the_call(filtered) -> Non
         action = RouteAction(cluster="reviews", rate_limits=(replace(BY_USER, stage=1),))
         config = limited(PLENTY, descriptors=(anybody,), stage=stage)
         assert statuses(filtered(config, action=action), *asked) == ["200", status]
+
+
+def test_what_the_limit_makes_of_calls_is_counted(filtered) -> None:
+    for enforced, third in ((ALWAYS, "limited"), (NEVER, "unenforced")):
+        mesh = filtered(limited(FOUR_IN_FOUR, filter_enforced=enforced))
+        statuses(mesh, *[get(REVIEWS)] * 5)
+        (found,) = mesh.engine.rate_limits.values()
+        assert {name: count for name, count in found.items() if count} == {"ok": 4, third: 1}

@@ -334,6 +334,7 @@ def test_more_calls_than_allowed_overflow_at_once() -> None:
     assert refused.attempts == []
     first.end()
     assert play(mesh, GET).outcome == Response(200)
+    assert mesh.engine.clusters["reviews"].breaker.overflows == 1
 
 
 def test_a_dropped_body_gives_its_permit_back() -> None:

@@ -6,6 +6,7 @@ from meshlib.dataplane import (
     Cause,
     EndpointEjected,
     EndpointReturned,
+    EndpointSpared,
     Event,
     Failure,
     Outcome,
@@ -121,6 +122,9 @@ def test_what_is_not_enforced_is_found_and_passed_over() -> None:
     watched = Watched(consecutive_5xx=99, consecutive_gateway_failure=1)
     watched.hear(0, GATEWAY, times=5)
     assert watched.ejected == []
+    reason = "consecutive_gateway_failure"
+    spared = EndpointSpared("reviews", reason, "enforcement_percentage")
+    assert watched.events == [spared] * 5
 
 
 def test_enforcement_may_be_a_matter_of_luck() -> None:
@@ -175,6 +179,8 @@ def test_the_share_of_the_ejected_has_a_limit(hosts: int, percent: int, most: in
     for host in range(hosts):
         watched.hear(host, BAD, times=5)
     assert len(watched.ejected) == most
+    spared = [event.why for event in watched.events if isinstance(event, EndpointSpared)]
+    assert spared == ["max_ejection_overflow"] * (hosts - most)
 
 
 def test_one_may_be_ejected_whatever_the_limit_if_so_configured() -> None:

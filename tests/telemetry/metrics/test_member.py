@@ -10,6 +10,7 @@ from meshlib.dataplane import (
     Cause,
     ConfigApplied,
     EndpointEjected,
+    EndpointSpared,
     Engine,
     Failure,
     Options,
@@ -163,6 +164,10 @@ def test_retries_and_ejections_are_counted_by_why(recorder, engine, facts, calls
     method = "grpc.lb.outlier_detection.detection_method"
     found = values(recorder, facts, name, "grpc.lb.backend_service", method)
     assert found == {("reviews", "consecutive_5xx"): 1}
+    recorder(EndpointSpared("reviews", "success_rate", "max_ejection_overflow"))
+    why = "grpc.lb.outlier_detection.unenforced_reason"
+    found = values(recorder, facts, name.replace("ions_", "ions_un"), method, why)
+    assert found == {("success_rate", "max_ejection_overflow"): 1}
 
 
 def test_plaintext_callers_are_named(recorder, facts):
@@ -175,6 +180,16 @@ def test_what_policies_did_is_told(recorder, engine, facts, monkeypatch):
     monkeypatch.setattr(Engine, "access", counts)
     found = values(recorder, facts, "meshlib_access_total", "place", "verdict")
     assert found == {("inbound/rbac", "allowed"): 5, ("inbound/rbac", "denied"): 2}
+
+
+def test_what_rate_limits_and_breakers_turned_away_is_told(recorder, engine, facts, monkeypatch):
+    apply(engine, WELL)
+    monkeypatch.setattr(Engine, "rate_limits", {"inbound/limit": {"ok": 5, "limited": 2}})
+    found = values(recorder, facts, "meshlib_rate_limit_total", "place", "result")
+    assert found == {("inbound/limit", "ok"): 5, ("inbound/limit", "limited"): 2}
+    engine.clusters["reviews"].high.overflows = 3
+    found = values(recorder, facts, "meshlib_circuit_breaker_overflow_total", "priority")
+    assert found == {("default",): 0, ("high",): 3}
 
 
 def test_a_limit_that_adapts_is_told_beside_what_is_in_use(recorder, engine, facts):
@@ -233,4 +248,4 @@ def test_every_metric_has_a_text_of_its_own_kind(recorder, engine, facts):
     apply(engine, WELL)
     for metric in member_metrics(recorder, facts):
         assert metric.text
-        assert (metric.kind is Kind.COUNTER) == metric.name.endswith(("_total", "_enforced"))
+        assert (metric.kind is Kind.COUNTER) == metric.name.endswith(("_total", "enforced"))

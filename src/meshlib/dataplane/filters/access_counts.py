@@ -1,6 +1,7 @@
-"""What becomes of calls where somebody decides who may do what."""
+"""What becomes of calls where somebody decides who may do what, and how often."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from .chain import Kept
 
@@ -26,10 +27,25 @@ class AuthorizationCounts:
     failure_mode_allowed: int = 0
 
 
-def counts(kept: Kept) -> dict[str, dict[str, int]]:
-    """Of each place where access is controlled; its last word is the filter's name."""
+@dataclass(slots=True)
+class RateLimitCounts:
+    """Calls by what their limit made of them; ``unenforced`` ones were over it and passed."""
+
+    ok: int = 0
+    limited: int = 0
+    unenforced: int = 0
+    error: int = 0
+    failure_mode_allowed: int = 0
+
+
+ACCESS = (RbacCounts, AuthorizationCounts)
+RATE_LIMITS = (RateLimitCounts,)
+
+
+def counts(kept: Kept, kinds: tuple[type[Any], ...]) -> dict[str, dict[str, int]]:
+    """Of each place with counts of these kinds; its last word is the filter's name."""
     return {
         "/".join(map(str, key[: key.index(type(found))])): asdict(found)
         for key, found in kept.everything().items()
-        if isinstance(found, RbacCounts | AuthorizationCounts)
+        if isinstance(found, kinds)
     }

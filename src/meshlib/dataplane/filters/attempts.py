@@ -82,6 +82,7 @@ def admitted(
     cluster = record.cluster
     assert cluster is not None
     if breaker.is_open:
+        breaker.overflows += 1
         _not_made(cluster)
         limit = breaker.limits.max_requests
         return Failure(Cause.OVERFLOW, f"overflow: {limit} calls to {cluster.name} in flight")
@@ -89,6 +90,7 @@ def admitted(
         return None
     turn = breaker.line_up()
     if turn is None:
+        breaker.overflows += 1
         _not_made(cluster)
         limit = breaker.limits.max_pending_requests
         return Failure(Cause.OVERFLOW, f"overflow: {limit} calls to {cluster.name} in line")

@@ -7,6 +7,7 @@ from ..events import CallRecord
 from ..message import Cause, Headers, Outcome, Request
 from ..statuses import RESOURCE_EXHAUSTED
 from ..steps import AskRateLimit, RateLimitVerdict, Steps
+from .access_counts import RateLimitCounts
 from .chain import FACTORIES, Filter, Service, Site
 from .descriptors import Descriptor, Descriptors
 from .local_rate_limit import TOO_MANY, X_ENVOY_RATELIMITED
@@ -20,19 +21,22 @@ UNASKED = "rate limit service unavailable"
 
 
 class GlobalRateLimiter:
-    __slots__ = ("_cluster", "_config", "_descriptors", "_site")
+    __slots__ = ("_cluster", "_config", "_counts", "_descriptors", "_site")
 
     def __init__(self, config: GlobalRateLimit, descriptors: Descriptors, site: Site) -> None:
         self._config = config
         self._descriptors = descriptors
         self._cluster = site.clusters.get(config.cluster)
         self._site = site
+        key = *site.place, RateLimitCounts, config.domain
+        self._counts: RateLimitCounts = site.kept.get(key, RateLimitCounts)
 
     def __call__(self, request: Request, record: CallRecord, service: Service) -> Steps[Outcome]:
         descriptors = self._descriptors(request, record)
         if not descriptors:
             return (yield from service(request, record))
         verdict = yield from self._ask(self._cluster, descriptors, request)
+        self._count(verdict)
         if verdict.ok is None and self._config.failure_mode_deny:
             return (yield from self._unasked(request, record, verdict))
         told = self._told(verdict)
@@ -41,6 +45,16 @@ class GlobalRateLimiter:
         if told:
             record.responds(adding(told))
         return (yield from service(_with(request, verdict.request_headers), record))
+
+    def _count(self, verdict: RateLimitVerdict) -> None:
+        counts = self._counts
+        if verdict.ok is None:
+            counts.error += 1
+            counts.failure_mode_allowed += not self._config.failure_mode_deny
+        elif verdict.ok:
+            counts.ok += 1
+        else:
+            counts.limited += 1
 
     def _ask(
         self,

@@ -7,6 +7,7 @@ from ..events import CallRecord
 from ..message import Cause, Headers, Outcome, Request
 from ..statuses import RESOURCE_EXHAUSTED
 from ..steps import Steps
+from .access_counts import RateLimitCounts
 from .chain import FACTORIES, Filter, Service, Site
 from .descriptors import Descriptor, Descriptors
 from .local_reply import adding, falls_under, local_reply
@@ -68,7 +69,7 @@ def _fits(entries: Descriptor, descriptor: Descriptor) -> bool:
 
 
 class LocalRateLimiter:
-    __slots__ = ("_config", "_descriptors", "_limiter", "_site", "_status")
+    __slots__ = ("_config", "_counts", "_descriptors", "_limiter", "_site", "_status")
 
     def __init__(self, config: LocalRateLimit, tokens: TokenBucket, site: Site) -> None:
         self._config = config
@@ -77,6 +78,8 @@ class LocalRateLimiter:
         self._descriptors: Descriptors | None = None
         if config.descriptors:
             self._descriptors = Descriptors.chosen(config.rate_limits, config.stage, site)
+        key = *site.place, RateLimitCounts, config.stat_prefix
+        self._counts: RateLimitCounts = site.kept.get(key, RateLimitCounts)
         self._limiter = site.kept.get((*site.place, config), lambda: Limiter(config, tokens, site))
 
     def __call__(self, request: Request, record: CallRecord, service: Service) -> Steps[Outcome]:
@@ -87,8 +90,13 @@ class LocalRateLimiter:
         allowed, bucket = self._limiter.take(wanted)
         if config.headers != "off":
             record.responds(adding(_told(bucket)))
-        if allowed or not falls_under(config.filter_enforced, dice):
+        if allowed:
+            self._counts.ok += 1
             return service(request, record)
+        if not falls_under(config.filter_enforced, dice):
+            self._counts.unenforced += 1
+            return service(request, record)
+        self._counts.limited += 1
         record.details = "local_rate_limited"
         return local_reply(
             request,

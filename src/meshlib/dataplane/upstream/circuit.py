@@ -15,13 +15,15 @@ class CircuitBreaker:
     cannot be shared (HTTP/1.1), so that further calls line up. A turn that is granted is counted
     there already; who lined up goes on with it, and gives it back like any other. Who goes away
     before its turn was taken up says so by :meth:`leave`. ``room`` is the less of both limits.
+    ``overflows``: calls that were turned away.
     """
 
-    __slots__ = ("concurrency", "connections", "limits", "per_host", "room", "waiting")
+    __slots__ = ("concurrency", "connections", "limits", "overflows", "per_host", "room", "waiting")
 
     def __init__(self, limits: Thresholds, *, shared: bool = True, hosts: int = 1) -> None:
         self.concurrency = Concurrency()
         self.waiting: deque[Turn] = deque()
+        self.overflows = 0
         self.reconfigure(limits, shared=shared, hosts=hosts)
 
     def reconfigure(self, limits: Thresholds, *, shared: bool, hosts: int) -> None:

@@ -11,7 +11,7 @@ from math import ceil, floor
 
 from ...clock import Clock, Dice
 from ...model import OutlierDetection
-from ..events import EndpointEjected, EndpointReturned, Observer
+from ..events import EndpointEjected, EndpointReturned, EndpointSpared, Observer
 from ..message import Failure, Outcome
 from .endpoint import UpstreamEndpoint
 from .outlier_rules import (
@@ -171,8 +171,10 @@ class OutlierDetector:
         out = sum(other.ejected for other in endpoints)
         alone = config.always_eject_one_host and out == 0
         if 100 * (out + 1) > min(100, config.max_ejection_percent) * len(endpoints) and not alone:
+            self._observe(EndpointSpared(self._cluster, reason, "max_ejection_overflow"))
             return False
         if not self._is_enforced(getattr(config, f"enforcing_{ENFORCING.get(reason, reason)}")):
+            self._observe(EndpointSpared(self._cluster, reason, "enforcement_percentage"))
             return False
         suspect = _suspect(endpoint)
         if (suspect.multiplier - 1) * config.base_ejection_time < self._longest:

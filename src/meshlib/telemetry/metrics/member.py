@@ -16,6 +16,8 @@ from .recorder import Recorder
 
 STATES = ("healthy", "degraded", "unhealthy", "ejected")
 PRIORITIES = ("default", "high")
+OUTLIER, BACKEND = "grpc.lb.outlier_detection", "grpc.lb.backend_service"
+DETECTION, UNENFORCED = f"{OUTLIER}.detection_method", f"{OUTLIER}.unenforced_reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,13 @@ def _of_clusters(facts: Facts) -> Iterator[Metric]:
     ):
         found = [(labels, numbers[place]) for labels, numbers in limits]
         yield _gauge(f"meshlib_circuit_breaker_{name}", text, found)
+    overflows: list[tuple[Labels, float]] = [
+        ((("cluster", one.name), ("priority", priority)), count)
+        for one in clusters
+        for priority, count in zip(PRIORITIES, one.overflows, strict=True)
+    ]
+    text = "Calls that a circuit breaker turned away."
+    yield _counter("meshlib_circuit_breaker_overflow_total", text, overflows)
     panics = [((("cluster", one.name),), float(one.panics)) for one in clusters]
     yield _gauge("meshlib_cluster_in_panic", "1 where too few endpoints are well.", panics)
     health: list[tuple[Labels, float]] = [
@@ -100,6 +109,7 @@ def _of_clusters(facts: Facts) -> Iterator[Metric]:
 class _Seen:
     name: str
     breakers: tuple[tuple[int, int, int], ...]
+    overflows: tuple[int, int]
     panics: bool
     endpoints: Counter[str]
 
@@ -125,7 +135,9 @@ class _Seen:
             else "unhealthy"
             for one in balance.endpoints.values()
         )
-        return cls(cluster.name, breakers, any(level.panics for level in spread), states)
+        overflows = cluster.breaker.overflows, cluster.high.overflows
+        panics = any(level.panics for level in spread)
+        return cls(cluster.name, breakers, overflows, panics, states)
 
 
 def _of_retries(recorder: Recorder) -> Iterator[Metric]:
@@ -138,29 +150,33 @@ def _of_retries(recorder: Recorder) -> Iterator[Metric]:
         ((("cluster", cluster),), count) for cluster, count in list(recorder.mirrors.items())
     ]
     yield _counter("meshlib_mirrored_calls_total", "Copies of calls.", mirrors)
+    yield from _of_ejections(recorder)
+
+
+def _of_ejections(recorder: Recorder) -> Iterator[Metric]:
+    """gRFC A91."""
     ejected: list[tuple[Labels, float]] = [
-        (
-            (
-                ("grpc.lb.backend_service", cluster),
-                ("grpc.lb.outlier_detection.detection_method", reason),
-            ),
-            count,
-        )
+        (((BACKEND, cluster), (DETECTION, reason)), count)
         for (cluster, reason), count in list(recorder.ejections.items())
     ]
     text = "Endpoints that outlier detection left out."
-    yield _counter("grpc.lb.outlier_detection.ejections_enforced", text, ejected, unit="{ejection}")
+    yield _counter(f"{OUTLIER}.ejections_enforced", text, ejected, unit="{ejection}")
+    spared: list[tuple[Labels, float]] = [
+        (((BACKEND, cluster), (DETECTION, reason), (UNENFORCED, why)), count)
+        for (cluster, reason, why), count in list(recorder.spared.items())
+    ]
+    text = "Endpoints that outlier detection would have left out."
+    yield _counter(f"{OUTLIER}.ejections_unenforced", text, spared, unit="{ejection}")
 
 
 def _of_access(facts: Facts) -> Iterator[Metric]:
     with facts.lock:
-        access, limits = facts.engine.access, facts.engine.adaptive_limits
-    found: list[tuple[Labels, float]] = [
-        ((("place", place), ("verdict", verdict)), count)
-        for place, verdicts in access.items()
-        for verdict, count in verdicts.items()
-    ]
+        engine = facts.engine
+        access, rates, limits = engine.access, engine.rate_limits, engine.adaptive_limits
+    found = _by_place(access, "verdict")
     yield _counter("meshlib_access_total", "Calls by what policies made of them.", found)
+    found = _by_place(rates, "result")
+    yield _counter("meshlib_rate_limit_total", "Calls by what limits made of them.", found)
     for place, (name, text) in enumerate(
         (("limit", "Calls at once that are let in."), ("active", "Calls that are let in."))
     ):
@@ -172,6 +188,14 @@ def _of_access(facts: Facts) -> Iterator[Metric]:
         ((("caller", caller),), count) for caller, count in sorted(facts.plaintext().items())
     ]
     yield _counter("meshlib_plaintext_calls_total", "Calls without TLS, by caller.", callers)
+
+
+def _by_place(counts: Mapping[str, Mapping[str, int]], called: str) -> list[tuple[Labels, float]]:
+    return [
+        ((("place", place), (called, name)), count)
+        for place, found in counts.items()
+        for name, count in found.items()
+    ]
 
 
 Numbers = Iterable[tuple[Labels, float]]

@@ -18,6 +18,7 @@ from ...dataplane import (
     CallRecord,
     ConfigApplied,
     EndpointEjected,
+    EndpointSpared,
     Event,
     Failure,
     Outcome,
@@ -83,6 +84,7 @@ class Recorder:
         self.streams: dict[int, Stream] = {}
         self.retries: Counter[tuple[str, str]] = Counter()
         self.ejections: Counter[tuple[str, str]] = Counter()
+        self.spared: Counter[tuple[str, str, str]] = Counter()
         self.mirrors: Counter[str] = Counter()
         self.crowded = 0
         self.config: ConfigApplied | None = None
@@ -220,6 +222,8 @@ class Recorder:
                     self._tell_applied(self.applied_at)
             case EndpointEjected(cluster=cluster, reason=reason):
                 self.ejections[cluster, reason] += 1
+            case EndpointSpared(cluster=cluster, reason=reason, why=why):
+                self.spared[cluster, reason, why] += 1
             case _:
                 pass
 
