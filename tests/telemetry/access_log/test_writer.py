@@ -15,6 +15,7 @@ from meshlib.model.telemetry import (
 )
 from meshlib.telemetry import access_log
 from meshlib.telemetry.access_log import compile_log
+from meshlib.telemetry.access_log import writer as writer_module
 from meshlib.telemetry.access_log.writer import Writer, Writers
 
 
@@ -241,3 +242,20 @@ def test_what_is_told_after_the_end_of_the_thread_is_written_by_who_waits(disk):
     assert writer.flush(1) is True
     writer.write("too late\n")
     assert (disk.texts, writer.dropped) == (["line\n"], 1)
+
+
+def test_long_lines_that_wait_take_no_more_room_than_there_may_be(disk, monkeypatch):
+    monkeypatch.setattr(writer_module, "ROOM", 100)
+    writer = Writer(disk, "slow")
+    disk.go_on.clear()
+    writer.write("first\n")
+    assert disk.begun.wait(10)
+    for _ in range(10):
+        writer.write("x" * 59 + "\n")
+    assert writer.dropped == 8
+    disk.go_on.set()
+    assert writer.flush() is True
+    writer.write("last\n")
+    writer.close()
+    assert disk.texts[-1] == "last\n"
+    assert writer.dropped == 8

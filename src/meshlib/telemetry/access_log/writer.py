@@ -15,6 +15,8 @@ log = logging.getLogger("meshlib")
 
 CAPACITY = 10_000
 """Lines that wait for the disk; the next ones are dropped, and counted."""
+ROOM = 16 << 20
+"""Characters of them, about: callers may send long headers while a disk hangs."""
 LINGER = 0.05
 """Seconds in which more lines may join those that are about to be written."""
 FAREWELL = 2.0
@@ -95,6 +97,7 @@ class Writer:
 
     def _begin(self) -> None:
         self._lines: deque[str] = deque()
+        self._length = 0
         self._writing = threading.Lock()
         self._starting = threading.Lock()
         self._news = threading.Event()
@@ -111,10 +114,11 @@ class Writer:
         self._sink.forget()
 
     def write(self, line: str) -> None:
-        if len(self._lines) >= self._capacity or self._over.is_set():
+        if len(self._lines) >= self._capacity or self._length > ROOM or self._over.is_set():
             self.dropped += 1
             return
         self._lines.append(line)
+        self._length += len(line)
         if self._thread is None:
             self._start()
         if not self._news.is_set():
@@ -163,6 +167,7 @@ class Writer:
             return False
         try:
             while self._lines:
+                self._length = 0
                 self._put([self._lines.popleft() for _ in range(len(self._lines))])
         finally:
             self._writing.release()
