@@ -124,10 +124,7 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
         **admin_options(admin, metrics, environ),
         unheard=unheard(environ),
     )
-    _check(chosen)
-    for said in chosen.unheard:
-        log.warning("%s", said)
-    return chosen
+    return _checked(chosen)
 
 
 def _is_one_given(sources: Mapping[str, object]) -> bool:
@@ -150,7 +147,7 @@ def _source_of(
     return None, None, text or None
 
 
-def _check(chosen: Options) -> None:
+def _checked(chosen: Options) -> Options:
     _check_source(chosen)
     if chosen.mtls not in MTLS_MODES:
         raise ConfigError(Problem("Mesh: mtls", f"{chosen.mtls!r} is none of {MTLS_MODES}"))
@@ -163,6 +160,9 @@ def _check(chosen: Options) -> None:
     if policy == "REGISTRY_ONLY" and chosen.on_no_config == "direct":
         said = "'direct' calls hosts that nothing is known of, and REGISTRY_ONLY forbids that"
         raise ConfigError(Problem("Mesh: on_no_config (MESHLIB_ON_NO_CONFIG)", said))
+    for said in chosen.unheard:
+        log.warning("%s", said)
+    return chosen
 
 
 def locality_of(text: str) -> Locality:
