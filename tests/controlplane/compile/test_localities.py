@@ -132,6 +132,21 @@ def test_a_subset_may_be_a_place(snapshot_of, destination_rule):
     assert [str(endpoint.address) for endpoint in group.lb_endpoints] == ["10.0.0.4:80"]
 
 
+def test_weights_that_clients_could_not_add_up_become_smaller_alike(snapshot_of):
+    texts = [entry(f"10.0.0.{n}", place, n) for n, place in enumerate(("eu", "eu", "us"), 1)]
+    weights = (4294967295, 4294967295, 1)
+    made = snapshot_of(
+        *(
+            text.replace("address:", f"weight: {weight}, address:")
+            for text, weight in zip(texts, weights, strict=True)
+        )
+    )
+    groups = made.endpoints["outbound|80||reviews.default.svc.cluster.local"].endpoints
+    by_endpoint = [[one.load_balancing_weight for one in group.lb_endpoints] for group in groups]
+    assert by_endpoint == [[2147483647, 2147483647], [1]]
+    assert [group.load_balancing_weight for group in groups] == [4294967294, 1]
+
+
 def test_of_two_workloads_with_one_address_the_first_counts(snapshot_of):
     twice = entry("10.0.0.1", "eu/a/1", 1) + entry("10.0.0.1", "us/a/1", 2)
     made = snapshot_of(twice).endpoints["outbound|80||reviews.default.svc.cluster.local"]

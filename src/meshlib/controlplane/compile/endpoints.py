@@ -1,11 +1,14 @@
 """Workloads → ClusterLoadAssignments."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from ... import model
 from ..manifests.common import is_ip
 from .localities import Group, Member, topology
 from .services import MeshPort, MeshService, Workload
+
+MOST = 2**32 - 1
 
 
 def load_assignment(
@@ -29,7 +32,7 @@ def load_assignment(
             seen.add(endpoint.address)
             place = locality(workload.entry.locality)
             places.setdefault(place, []).append(Member(endpoint, known))
-    groups = [_group(place, places[place]) for place in sorted(places)]
+    groups = _addable([_group(place, places[place]) for place in sorted(places)])
     return model.ClusterLoadAssignment(
         cluster_name=name, endpoints=tuple(_endpoints(group) for group in arrange(groups))
     )
@@ -78,6 +81,23 @@ def _endpoint(
 def _group(place: model.Locality, members: Sequence[Member]) -> Group:
     weight = sum(member.endpoint.load_balancing_weight for member in members)
     return Group(place, tuple(members), weight)
+
+
+def _addable(groups: list[Group]) -> list[Group]:
+    """Weights that sum to more than clients take are made smaller, all by the same factor."""
+    total = sum(group.weight for group in groups)
+    if total <= MOST:
+        return groups
+    return [
+        _group(group.locality, [_lighter(member, total) for member in group.members])
+        for group in groups
+    ]
+
+
+def _lighter(member: Member, total: int) -> Member:
+    endpoint = member.endpoint
+    weight = max(1, endpoint.load_balancing_weight * MOST // total)
+    return replace(member, endpoint=replace(endpoint, load_balancing_weight=weight))
 
 
 def _endpoints(group: Group) -> model.LocalityLbEndpoints:
