@@ -191,10 +191,10 @@ def _length(pair: tuple[str, str]) -> int:
 def replaced(metadata: Metadata | None, headers: Headers) -> Any:
     """The metadata with these headers in the place of those of the same names."""
     if not metadata:
-        return carried(headers)
-    if len(headers) == 1:
+        return headers if len(headers) == 1 else carried(headers)
+    if len(headers) == 1:  # a traceparent, as mostly
         own = headers[0][0]
-        return (*[pair for pair in metadata if pair[0].lower() != own], *carried(headers))
+        return (*[pair for pair in metadata if pair[0].lower() != own], headers[0])
     names = {name for name, _ in headers}
     return (*[pair for pair in metadata if pair[0].lower() not in names], *carried(headers))
 

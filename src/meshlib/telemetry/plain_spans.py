@@ -135,22 +135,10 @@ def plain_spans(tracer: trace.Tracer, share: Share) -> PlainSpans | None:
     return PlainSpans(tracer, share) if plain and not counted else None
 
 
-class PlainSpan:
-    """Written by one thread at a time: whoever drives its call."""
+class PlainSpan(ReadableSpan):
+    """Written by one thread at a time, whoever drives its call, and read when it has ended."""
 
-    __slots__ = (
-        "_attributes",
-        "_ended",
-        "_events",
-        "_name",
-        "_own",
-        "_parent",
-        "_start",
-        "_status",
-        "_tracer",
-    )
-
-    def __init__(
+    def __init__(  # not that of its base: everything is set here once
         self,
         tracer: Any,
         name: str,
@@ -158,24 +146,29 @@ class PlainSpan:
         parent: SpanContext | None,
         attributes: Attributes,
     ) -> None:
-        self._tracer = tracer
         self._name = name
-        self._own = own
+        self._context = self._own = own
+        self._kind = SpanKind.CLIENT
+        self._instrumentation_info = tracer.instrumentation_info
+        self._instrumentation_scope = tracer._instrumentation_scope  # noqa: SLF001 - nothing public tells
         self._parent = parent
-        self._attributes = dict(attributes)
-        self._start = time.time_ns()
-        self._status = UNSET
+        self._start_time = time.time_ns()
+        self._end_time: int | None = None
+        self._attributes: dict[str, Attribute] = dict(attributes)
         self._events: list[Event] = []
-        self._ended = False
+        self._links = ()
+        self._resource = tracer.resource
+        self._status = UNSET
+        self._processor = tracer.span_processor
 
     def get_span_context(self) -> SpanContext:
         return self._own
 
     def is_recording(self) -> bool:
-        return not self._ended
+        return self._end_time is None
 
     def set_attribute(self, key: str, value: Attribute) -> None:
-        if key in self._attributes or len(self._attributes) < MOST:
+        if len(self._attributes) < MOST or key in self._attributes:
             self._attributes[key] = value
 
     def set_attributes(self, attributes: Attributes) -> None:
@@ -191,24 +184,6 @@ class PlainSpan:
         self._status = status
 
     def end(self, end_time: int | None = None) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        tracer = self._tracer
-        tracer.span_processor.on_end(
-            ReadableSpan(
-                self._name,
-                self._own,
-                self._parent,
-                tracer.resource,
-                self._attributes,
-                self._events,
-                (),
-                SpanKind.CLIENT,
-                tracer.instrumentation_info,
-                self._status,
-                self._start,
-                end_time or time.time_ns(),
-                tracer._instrumentation_scope,  # noqa: SLF001 - nothing public tells
-            )
-        )
+        if self._end_time is None:
+            self._end_time = end_time or time.time_ns()
+            self._processor.on_end(self)

@@ -183,6 +183,9 @@ def tell_outcome(
 
 
 def _tell_grpc(span: AnySpan, outcome: Outcome, *, served: bool) -> None:
+    if outcome.grpc_status == 0:
+        span.set_attribute("rpc.grpc.status_code", 0)
+        return
     status = _grpc_status(outcome)
     name = CODES[status] if 0 <= status < len(CODES) else str(status)
     span.set_attribute("rpc.grpc.status_code", status)

@@ -197,8 +197,8 @@ class ClientTrace(Unsampled):
 
     def _taken(self, endpoint: UpstreamEndpoint | None) -> AnySpan | None:
         """The attempt at this endpoint, which is over."""
-        if not self._open:
-            return None
+        if len(self._open) < 2:
+            return self._open.pop()[1] if self._open else None
         found = next((one for one in self._open if one[0] is endpoint), self._open[0])
         self._open.remove(found)
         return found[1]
@@ -206,10 +206,10 @@ class ClientTrace(Unsampled):
     def ended(self, event: CallEnded, at: int, ejections: Iterable[EndpointEjected]) -> None:
         record, outcome, call = event.record, event.outcome, self._span
         last = self._taken(record.endpoint)
-        for _, given_up in self._open:
+        while self._open:
+            _, given_up = self._open.pop(0)
             spans.tell_outcome(given_up, self._request, spans.GIVEN_UP)
             given_up.end(at)
-        self._open.clear()
         if last is not None:
             spans.tell_outcome(last, self._request, outcome)
         if not self._request.is_grpc and last is not None:
@@ -218,7 +218,8 @@ class ClientTrace(Unsampled):
             call.set_attributes(spans.call_attributes(record, outcome))
             mine = [one for one in ejections if one.endpoint.key in self._used]
             spans.tell_events(call, event, at, mine)
-            tell_tags(call, event, self._config)
+            if self._config is not None:
+                tell_tags(call, event, self._config)
         if last is not None:
             last.end(at)
         if not self._adopted and call is not last and call.is_recording():
