@@ -1,17 +1,14 @@
 """Who is traced, and by whom: the program's own OpenTelemetry, asked only where it is there."""
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from contextvars import Token
 from functools import partial
-from typing import Any, TypeVar
 
 from opentelemetry import baggage, context, trace
 from opentelemetry.context import Context
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import (
     INVALID_SPAN,
     NonRecordingSpan,
@@ -28,6 +25,7 @@ from ..dataplane import Headers, Request
 from ..dataplane.events import CallEnded
 from ..model import telemetry as model
 from .deciding import ALL, obeys_parents, share_of
+from .ids import Ids, Start
 from .marks import (
     W3C_ALONE,
     Forms,
@@ -56,27 +54,6 @@ Configured = Callable[[str], model.Tracing | None]
 """What a listener says of tracing."""
 
 
-S = TypeVar("S")
-
-
-class Start:
-    """Where a span is to begin: in a context, or as the root of a trace."""
-
-    __slots__ = ("_here", "_ids", "_trace_id")
-
-    def __init__(self, here: Context, ids: "_Ids", trace_id: int = 0) -> None:
-        self._here = here
-        self._ids = ids
-        self._trace_id = trace_id
-
-    def __call__(self, make: Callable[[Context], S]) -> S:
-        self._ids.chosen.trace_id = self._trace_id
-        try:
-            return make(self._here)
-        finally:
-            self._ids.chosen.trace_id = 0
-
-
 class Tracer:
     """``provider`` ``None``: the program's.
 
@@ -103,7 +80,7 @@ class Tracer:
         self._tracer: trace.Tracer | None = None
         self._sdk: SdkSpans
         self._plain: PlainSpans | None = None
-        self._ids = _Ids()
+        self._ids = Ids()
         self._obeys, self._share = True, ALL
 
     @property
@@ -374,30 +351,3 @@ def _with_baggage(kept: Headers) -> Context:
 
 def _attached(span: Span, here: Context) -> object:
     return context.attach(trace.set_span_in_context(span, here))
-
-
-class _Ids:
-    """Makes the ids of a tracer's spans; that of a new trace may be known before its first span."""
-
-    def __init__(self) -> None:
-        self.inner: Any = RandomIdGenerator()
-        self.chosen = _Chosen()
-
-    def take_over(self, tracer: Any) -> None:
-        inner = getattr(tracer, "id_generator", None)
-        if inner is not None:
-            self.inner = inner
-            tracer.id_generator = self
-
-    def generate_trace_id(self) -> int:
-        return self.chosen.trace_id or int(self.inner.generate_trace_id())
-
-    def generate_span_id(self) -> int:
-        return int(self.inner.generate_span_id())
-
-    def is_trace_id_random(self) -> bool:
-        return bool(self.inner.is_trace_id_random())
-
-
-class _Chosen(threading.local):
-    trace_id = 0

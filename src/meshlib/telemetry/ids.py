@@ -1,0 +1,55 @@
+"""The ids of spans: that of a new trace may be known before its first span begins."""
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+S = TypeVar("S")
+
+
+class Ids:
+    """Makes the ids of a tracer's spans; that of a new trace may be known before its first span."""
+
+    def __init__(self) -> None:
+        self.inner: Any = RandomIdGenerator()
+        self.chosen = _Chosen()
+
+    def take_over(self, tracer: Any) -> None:
+        inner = getattr(tracer, "id_generator", None)
+        if inner is not None:
+            self.inner = inner
+            tracer.id_generator = self
+
+    def generate_trace_id(self) -> int:
+        return self.chosen.trace_id or int(self.inner.generate_trace_id())
+
+    def generate_span_id(self) -> int:
+        return int(self.inner.generate_span_id())
+
+    def is_trace_id_random(self) -> bool:
+        return bool(self.inner.is_trace_id_random())
+
+
+class _Chosen(threading.local):
+    trace_id = 0
+
+
+class Start:
+    """Where a span is to begin: in a context, or as the root of a trace."""
+
+    __slots__ = ("_here", "_ids", "_trace_id")
+
+    def __init__(self, here: Context, ids: Ids, trace_id: int = 0) -> None:
+        self._here = here
+        self._ids = ids
+        self._trace_id = trace_id
+
+    def __call__(self, make: Callable[[Context], S]) -> S:
+        self._ids.chosen.trace_id = self._trace_id
+        try:
+            return make(self._here)
+        finally:
+            self._ids.chosen.trace_id = 0
