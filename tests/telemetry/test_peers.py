@@ -295,6 +295,17 @@ def test_those_who_make_up_names_take_none_from_those_who_prove_theirs():
     assert proven == replace(REVIEWS, principal=ID)
 
 
+@pytest.mark.parametrize("principal", ["", ID])
+def test_those_who_make_up_names_take_none_from_whom_the_configuration_names(principal):
+    seen = peers()
+    hostile = inbound(packed(REVIEWS), principal=principal)
+    hostile.request.is_grpc = True
+    for number in range(DISTINCT + 50):
+        seen.source_of(inbound(named(number), principal=principal))
+    assert seen.source_of(hostile) == UNKNOWN
+    assert seen.destination_of(outbound(packed(REVIEWS))) == REVIEWS
+
+
 def test_who_was_known_is_known_again_after_many_others():
     seen = peers()
     assert seen.source_of(inbound(encode_peer(REVIEWS, "i"))) == REVIEWS

@@ -17,7 +17,8 @@ Decode = Callable[[str], PeerFacts | None]
 """Of a header; ``None`` where it says nothing that can be read."""
 
 DISTINCT = 1000
-"""Different peers at most that are told apart: of those with a principal, and of those without."""
+"""Different peers at most that are told apart: of those that the configuration names, of others
+with a principal, and of those without. So nobody takes any from those who prove more."""
 KEPT = 2048
 """Texts whose meaning is remembered."""
 LONGEST_PRINCIPAL = 300
@@ -44,7 +45,8 @@ class Peers:
         self._own = self._unproven = own
         self._decode = decode
         self._principal = principal
-        self._read: dict[tuple[bool, str, str], PeerFacts] = {}
+        self._read: dict[tuple[bool, bool, str, str], PeerFacts] = {}
+        self._told: set[PeerFacts] = set()
         self._proven: set[PeerFacts] = set()
         self._said: set[PeerFacts] = set()
 
@@ -79,7 +81,8 @@ class Peers:
                 return found
             told = endpoint.config.metadata.get("istio", "workload")
             if isinstance(told, str):
-                found = self._completed(self._named(told, principal, unpacked), record, outcome)
+                named = self._named(told, principal, unpacked, told=True)
+                found = self._completed(named, record, outcome)
                 if record.request.is_grpc or isinstance(outcome, Response):
                     endpoint.seen_as = endpoint.config, principal, found
                 return found
@@ -98,25 +101,26 @@ class Peers:
         name = self._answered(record, outcome).workload
         return replace(told, workload=told.canonical_service if name == NOT_KNOWN else name)
 
-    def _named(self, said: str, principal: str, decode: Decode) -> PeerFacts:
+    def _named(self, said: str, principal: str, decode: Decode, *, told: bool = False) -> PeerFacts:
+        """``told``: not by the peer, but by who configures this member."""
         if not said and not principal:
             return UNKNOWN
-        key = decode is unpacked, said, principal
+        key = told, decode is unpacked, said, principal
         found = self._read.get(key)
         if found is None:
-            found = self._told_apart((decode(said) if said else None) or UNKNOWN, principal)
+            known = self._told if told else self._proven if principal else self._said
+            facts = (decode(said) if said else None) or UNKNOWN
+            found = _told_apart(facts, principal, known)
             if len(self._read) >= KEPT:
                 del self._read[next(iter(self._read))]
             self._read[key] = found
         return found
 
-    def _told_apart(self, said: PeerFacts, principal: str) -> PeerFacts:
-        """Or, where there are too many of them already, only by what is proven."""
-        proven = principal[:LONGEST_PRINCIPAL] or NOT_KNOWN
-        found = replace(said, principal=proven)
-        known = self._proven if principal else self._said
-        if found not in known:
-            if len(known) >= DISTINCT:
-                return UNKNOWN
-            known.add(found)
-        return found
+
+def _told_apart(said: PeerFacts, principal: str, known: set[PeerFacts]) -> PeerFacts:
+    found = replace(said, principal=principal[:LONGEST_PRINCIPAL] or NOT_KNOWN)
+    if found not in known:
+        if len(known) >= DISTINCT:
+            return UNKNOWN
+        known.add(found)
+    return found
