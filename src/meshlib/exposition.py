@@ -9,13 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, islice
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 UNITS = {"s": "seconds", "ms": "milliseconds", "By": "bytes"}
 """What units are called at the end of a name; others are not."""
+
+LINES = 256
+"""Of one piece of a text."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -73,11 +76,18 @@ def wanted_format(accept: str) -> str:
 
 def exposed(metrics: Iterable[Metric], content_type: str = TEXT) -> str:
     """One text of all; series are apart by name, so each name must come once."""
+    return "".join(pieces(metrics, content_type))
+
+
+def pieces(metrics: Iterable[Metric], content_type: str = TEXT) -> Iterator[str]:
+    """The same, a few lines at a time: as a whole it may be larger than all that was counted."""
     openmetrics = content_type == OPENMETRICS
-    text = [line for metric in metrics for line in lines(metric, openmetrics=openmetrics)]
+    for metric in metrics:
+        found = lines(metric, openmetrics=openmetrics)
+        while some := list(islice(found, LINES)):
+            yield "\n".join([*some, ""])
     if openmetrics:
-        text.append("# EOF")
-    return "\n".join([*text, ""])
+        yield "# EOF\n"
 
 
 def lines(metric: Metric, *, openmetrics: bool = False) -> Iterator[str]:

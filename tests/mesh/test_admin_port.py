@@ -84,6 +84,17 @@ def test_whoever_takes_it_packed_gets_it_packed_where_that_is_worth_it(mesh):
         assert (answer.headers["Content-Encoding"], answer.read()) == (None, b"ok\n")
 
 
+def test_who_speaks_http_1_0_gets_the_same_text(mesh):
+    host, _, port = mesh.admin_address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as old:
+        old.sendall(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        with old.makefile("rb") as read:
+            head, _, text = read.read().partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert b"meshlib_cluster_endpoints" in text
+    assert text.endswith(b"\n")
+
+
 def test_it_lives_and_is_ready(mesh):
     assert ask(mesh.admin_address, "/healthz")[::2] == (200, "ok\n")
     assert ask(mesh.admin_address, "/readyz")[::2] == (200, "ready\n")

@@ -1,13 +1,13 @@
 """A port of a member's own, for those who run it: metrics, and whether it lives and is ready."""
 
-import gzip
 import hmac
 import logging
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -25,17 +25,20 @@ PATIENCE = 10.0
 """Seconds that a client may take for all it has to say and to read."""
 MOST = 32
 """Clients at once; each has a thread."""
-LARGE = 4096
-"""Octets from which on an answer is packed: names of labels come again and again."""
+LARGE = 16384
+"""Octets from which on it is worth to send a part of an answer."""
+GZIP = 31
+"""As zlib has it."""
 LOOK = 0.1
 """Seconds between two looks whether it is over."""
 
-Answer = tuple[int, str, str]
-"""Status, content type and body."""
+Answer = tuple[int, str, str | Iterable[str]]
+"""Status, content type and body; a large one in pieces."""
 
 
 class AdminPort:
-    """``metrics`` makes the text in a format; ``unready`` says why not, "" when there is no reason.
+    """``metrics`` makes the pieces of the text in a format; ``unready`` says why not, "" when there
+    is no reason.
 
     A port that cannot be had is logged, and the member goes on without.
     """
@@ -45,7 +48,7 @@ class AdminPort:
         listen: str,
         token: str,
         *,
-        metrics: Callable[[str], str],
+        metrics: Callable[[str], Iterable[str]],
         unready: Callable[[], str],
     ) -> None:
         self._host, _, port = listen.rpartition(":")
@@ -172,6 +175,26 @@ class _V6(_V4):
     address_family = socket.AF_INET6
 
 
+def packed(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Names of labels come again and again."""
+    packer = zlib.compressobj(1, wbits=GZIP)
+    for part in parts:
+        yield packer.compress(part)
+    yield packer.flush()
+
+
+def gathered(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Parts that are worth a packet; none is empty."""
+    waiting = bytearray()
+    for part in parts:
+        waiting += part
+        if len(waiting) >= LARGE:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: _V4
     timeout = PATIENCE
@@ -185,20 +208,39 @@ class _Handler(BaseHTTPRequestHandler):
             said.get("Authorization", ""),
             said.get("Accept", ""),
         )
+        if not isinstance(body, str):
+            self._stream(content_type, body)
+            return
         text = body.encode()
-        packs = len(text) > LARGE and "gzip" in said.get("Accept-Encoding", "")
-        if packs:
-            text = gzip.compress(text, compresslevel=1)
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(text)))
-        if packs:
-            self.send_header("Content-Encoding", "gzip")
         if status == 401:
             self.send_header("WWW-Authenticate", "Bearer")
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(text)
+
+    def _stream(self, content_type: str, body: Iterable[str]) -> None:
+        """Chunked, so that whoever reads knows what is not the whole; HTTP/1.0 has no chunks."""
+        chunked = self.request_version == "HTTP/1.1"
+        packs = "gzip" in self.headers.get("Accept-Encoding", "")
+        self.protocol_version = "HTTP/1.1" if chunked else "HTTP/1.0"
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Connection", "close")
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        if packs:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        if self.command != "GET":
+            return
+        octets = (piece.encode() for piece in body)
+        for part in gathered(packed(octets) if packs else octets):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+        if chunked:
+            self.wfile.write(b"0\r\n\r\n")
 
     do_HEAD = do_GET  # noqa: N815 - its name by which it is found
 

@@ -3,12 +3,12 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..dataplane import Engine
-from ..exposition import TEXT, Metric, exposed
+from ..exposition import TEXT, Metric, pieces
 from ..middleware._drive import Runtime
 from ..model.telemetry import Tracing
 from ..telemetry.access_log import flush
@@ -82,7 +82,7 @@ class Seen:
             from .admin_port import AdminPort
 
             self._admin = AdminPort(
-                options.admin, options.admin_token, metrics=self.text, unready=unready
+                options.admin, options.admin_token, metrics=self.pieces, unready=unready
             )
         if self._admin is not None:
             self._admin.start()
@@ -112,16 +112,21 @@ class Seen:
         self.propagation.constant = engine.around.introduction = self.workload.introduction
 
     def collect(self) -> list[Metric]:
+        return list(self._metrics())
+
+    def _metrics(self) -> Iterator[Metric]:
         recorder, facts = self.recorder, self._facts
-        return [
-            *istio_metrics(recorder),
-            *grpc_metrics(recorder),
-            *xds_metrics(facts.source()),
-            *member_metrics(recorder, facts),
-        ]
+        yield from istio_metrics(recorder)
+        yield from grpc_metrics(recorder)
+        yield from xds_metrics(facts.source())
+        yield from member_metrics(recorder, facts)
 
     def text(self, content_type: str = TEXT) -> str:
-        return exposed(self.collect(), content_type)
+        return "".join(self.pieces(content_type))
+
+    def pieces(self, content_type: str = TEXT) -> Iterator[str]:
+        """Of the text, which is large where there are thousands of series."""
+        return pieces(self._metrics(), content_type)
 
     def _made_recorder(self) -> Recorder:
         return Recorder(

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tracemalloc
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -49,3 +50,17 @@ def test_prometheus_has_nothing_against_it_but_that_istio_counts_milliseconds(te
     )
     found = (said.stdout + said.stderr).splitlines()
     assert [line.split()[0] for line in found if line] == ["istio_request_duration_milliseconds"]
+
+
+def test_a_large_text_is_never_in_memory_as_a_whole(calls):
+    mesh = meshlib.Mesh("productpage")
+    for number in range(400):
+        mesh.recorder(calls.ended(Response(200), cluster=f"outbound|80||h{number}.example"))
+    whole = len(mesh.metrics())
+    tracemalloc.start()
+    try:
+        assert sum(map(len, mesh._seen.pieces())) == whole
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < whole / 2
