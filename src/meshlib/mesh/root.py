@@ -231,10 +231,11 @@ class Mesh:
     def _stop(self) -> None:
         self._registered.close()
         with self._starting:
-            source, self._source = self._source, None
-            started, self._started = self._started, False
+            source, started = self._source, self._started
+            self._source, self._started = None, False
         if started:
             uninstall()
+        self._runtime.collect()
         self._seen.close()
         if source is not None:
             source.close()
@@ -395,6 +396,5 @@ class Mesh:
 
     def ignored(self) -> tuple[str, ...]:
         """What was configured and is not acted on, each as ``place: what``."""
-        if self._source is None:
-            return self.options.without_effect
-        return (*self.options.without_effect, *self._source.ignored(), *self._upkeep.ignored())
+        source = () if self._source is None else (*self._source.ignored(), *self._upkeep.ignored())
+        return (*self.options.without_effect, *source)
