@@ -63,6 +63,7 @@ def reviews(*servers: Server) -> dict:
         "metadata": {"name": "reviews"},
         "spec": {
             "hosts": ["reviews.default.svc.cluster.local"],
+            "location": "MESH_INTERNAL",
             "ports": [{"number": 9080, "name": "http", "protocol": "HTTP"}],
             "resolution": "STATIC",
             "endpoints": endpoints,
