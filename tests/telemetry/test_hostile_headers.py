@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from meshlib.dataplane import CallEnded, CallRecord, Cause, Failure, Meter, Request
 from meshlib.model.telemetry import CustomTag, HeaderTag, Tracing
 from meshlib.telemetry import Propagation
+from meshlib.telemetry.marks import with_baggage
 from meshlib.telemetry.propagation import sounded
 from meshlib.telemetry.texts import shown_path
 from meshlib.telemetry.trace_headers import sound_baggage
@@ -20,6 +21,22 @@ def test_blanks_in_baggage_cost_no_more_than_they_are() -> None:
     hostile = "k=v" + ";p=  " * 1000 + '"'
 
     assert sound_baggage(hostile) == ""
+
+
+def test_of_endless_baggage_no_more_is_looked_at_than_could_go_on() -> None:
+    hostile = ";," * 4000 + "a=1," + "x" * 9000 + ",b=2"
+
+    assert sound_baggage(hostile) == "a=1"
+    assert sound_baggage(";," * 4000 + "a=1,b=2") == "a=1,b=2"
+
+
+def test_no_baggage_of_a_program_breaks_its_calls() -> None:
+    told = {"k\udcff": "v\udcff", "long": "x" * 9000, "n": "\n\x00é", "ok": "1"}
+
+    ((_, text),) = with_baggage((("baggage", "a=%ff"),), told, alone=False)
+    assert text.isascii()
+    assert text.isprintable()
+    assert sound_baggage(text) == text
 
 
 def test_properties_of_baggage_are_kept_with_the_blanks_around_them() -> None:

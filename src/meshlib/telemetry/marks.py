@@ -99,10 +99,14 @@ def with_baggage(received: Headers, told: Mapping[str, object], *, alone: bool) 
     meant = dict(told) if alone else {**known, **told}
     if meant == known:
         return received
-    text = ",".join(f"{quote(key, safe=TOKEN)}={quote(str(value))}" for key, value in meant.items())
+    text = ",".join(f"{_quoted(key, TOKEN)}={_quoted(str(value))}" for key, value in meant.items())
     others = tuple(pair for pair in received if pair[0] != BAGGAGE)
     text = sound_baggage(text)
     return (*others, (BAGGAGE, text)) if text else others
+
+
+def _quoted(text: str, safe: str = "/") -> str:
+    return quote(text, safe, errors="replace")  # programs may have it from whoever called them
 
 
 TOKEN = "!#$&'*+-.^_`|~"  # noqa: S105 - what a key may be made of, besides letters and digits

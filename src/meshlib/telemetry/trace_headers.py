@@ -12,6 +12,8 @@ LONGEST = 8192
 MEMBERS = 32
 """Members of a ``tracestate``; of more, none is believed (W3C Trace Context, 3.3.1.1)."""
 MAX_BAGGAGE = 180
+FAR = 2 * LONGEST
+"""Characters of a ``baggage`` that are looked at."""
 SAMPLED = 1
 
 PLAIN = re.compile(r"[\x20-\x7e\t]+")
@@ -69,6 +71,8 @@ def sound_tracestate(value: str) -> str:
 
 def sound_baggage(value: str) -> str:
     """What is well-formed of it, as far as there is room."""
+    if len(value) > FAR:
+        value = value[:FAR].rpartition(",")[0]
     entries = [entry for part in value.split(",") if _is_entry(entry := part.strip(" \t"))]
     kept, length = [], -1
     for entry in entries[:MAX_BAGGAGE]:
