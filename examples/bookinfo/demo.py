@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import mutual
+import seen
 from fleet import DemoError, Fleet
 from rich.console import Console
 from rich.table import Table
@@ -211,6 +212,15 @@ def told(value: Any) -> str:
     return str(value)
 
 
+async def watch(fleet: Fleet, console: Console, wanted: str) -> tuple[list[Scene], list[Scene]]:
+    """The scenes, and then what the members' metrics say of them."""
+    scenes = await play(fleet, console, wanted)
+    edges = await seen.edges(fleet)
+    console.print(seen.table(edges))
+    console.print(seen.HINT)
+    return scenes, edges
+
+
 async def play(fleet: Fleet, console: Console, wanted: str) -> list[Scene]:
     if fleet.ca is None:
         return await play_scenes(Demo(fleet, console), console, wanted)
@@ -276,7 +286,7 @@ def main() -> int:
                 fleet.start_control_plane()
                 fleet.start_workloads()
             console.print(f"control plane and {len(fleet.workloads)} services are up")
-            scenes = asyncio.run(play(fleet, console, options.scenes))
+            scenes, edges = asyncio.run(watch(fleet, console, options.scenes))
         except DemoError as error:
             console.print(f"[red]the demo failed:[/] {error}")
             return 1
@@ -285,7 +295,7 @@ def main() -> int:
     seconds = round(time.monotonic() - began, 1)
     ok = all(found["ok"] for found in scenes)
     if options.json:
-        print(json.dumps({"scenes": scenes, "seconds": seconds, "ok": ok}))
+        print(json.dumps({"scenes": scenes, "seen": edges, "seconds": seconds, "ok": ok}))
     verdict = "all scenes as they should be" if ok else "some scene is not as it should be"
     console.print(f"{verdict}, {seconds} s")
     return 0 if ok else 1

@@ -32,6 +32,7 @@ class Workload:
     app: str
     version: str
     port: int
+    admin: int
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -69,10 +70,10 @@ class Fleet:
         self.folder.mkdir()
         self.logs.mkdir()
         shutil.copy(HERE / "mesh" / "services.yaml", self.folder)
-        ports = free_ports(len(WORKLOADS) + 2)
+        ports = free_ports(2 * len(WORKLOADS) + 2)
         self.ads_port, self.admin_port = ports[:2]
-        chosen = zip(WORKLOADS, ports[2:], strict=True)
-        self.workloads = [Workload(app, version, port) for (app, version), port in chosen]
+        chosen = zip(WORKLOADS, ports[2::2], ports[3::2], strict=True)
+        self.workloads = [Workload(*what, port, admin) for what, port, admin in chosen]
         documents = [workload.manifest(i) for i, workload in enumerate(self.workloads)]
         (self.folder / "workloads.yaml").write_text("---\n".join(documents))
 
@@ -94,6 +95,7 @@ class Fleet:
         for index, workload in enumerate(self.workloads):
             arguments = [str(HERE / f"{workload.app}.py"), str(workload.port)]
             extra = {"MESHLIB_VERSION": workload.version, "MESHLIB_WORKLOAD": workload.name}
+            extra |= {"MESHLIB_ADMIN": f"127.0.0.1:{workload.admin}"}
             extra |= self.membership(workload.app)
             workload.process = self._spawn(f"{workload.name}-{index}", arguments, extra)
         for workload in self.workloads:

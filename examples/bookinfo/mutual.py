@@ -43,7 +43,7 @@ def environment(told: dict[str, str]):
 async def member(fleet: Fleet, account: str) -> AsyncIterator[Mesh]:
     """A member of the mesh with the certificate of this account, in this very process."""
     with environment(fleet.membership(account)):
-        mesh = Mesh(account)
+        mesh = Mesh(account, metrics=True)  # so that the others' metrics name it
     async with mesh:
         yield mesh
 

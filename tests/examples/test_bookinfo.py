@@ -60,7 +60,7 @@ def run(root: Path, folder: Path) -> tuple[int, str, str]:
 
 
 def test_the_account_has_six_scenes_and_a_verdict(account: Account) -> None:
-    assert account.keys() == {"scenes", "seconds", "ok"}
+    assert account.keys() == {"scenes", "seen", "seconds", "ok"}
     assert [scene["name"][:2] for scene in account["scenes"]] == [f"{letter}:" for letter in FACTS]
     assert account["ok"] is all(scene["ok"] for scene in account["scenes"])
     assert account["seconds"] > 0
@@ -74,6 +74,19 @@ def test_a_scene_goes_as_it_should_without_a_failed_call(account: Account, lette
     assert scene["calls"] > 0
     assert scene["failed"] == 0, told
     assert scene["ok"], told
+
+
+def test_prometheus_would_see_who_calls_whom(account: Account) -> None:
+    edges = {(edge["from"], edge["to"]): edge for edge in account["seen"]}
+    reviews = {("productpage-v1", f"reviews-{version}") for version in ("v1", "v2", "v3")}
+    ratings = {(f"reviews-{version}", "ratings-v1") for version in ("v2", "v3")}
+    others = {("unknown", "productpage-v1"), ("productpage-v1", "details-v1")}
+    assert edges.keys() == reviews | ratings | others
+    for edge in edges.values():
+        assert edge["success"] > 99
+        assert edge["mtls"] == 0
+    pages = edges["unknown", "productpage-v1"]["calls"]
+    assert edges["productpage-v1", "details-v1"]["calls"] == pages
 
 
 def test_one_request_is_traced_through_four_services(account: Account) -> None:
