@@ -47,12 +47,16 @@ class Outgoing:
 
 
 class Incoming:
-    """The codecs of one call that is served."""
+    """The codecs of one call that is served.
 
-    __slots__ = ("_clock", "_deserialize", "_serialize", "meter")
+    ``broken``: hears that a message of a stream cannot be written, of which a handler is not told.
+    """
+
+    __slots__ = ("_clock", "_deserialize", "_serialize", "broken", "meter")
 
     def __init__(self, meter: Meter, clock: Clock, serialize: Codec, deserialize: Codec) -> None:
         self.meter = meter
+        self.broken: Callable[[], object] | None = None
         self._clock = clock
         self._serialize = serialize
         self._deserialize = deserialize
@@ -68,7 +72,12 @@ class Incoming:
         return octets if self._deserialize is None else self._deserialize(octets)
 
     def write(self, message: Any) -> Any:
-        octets = message if self._serialize is None else self._serialize(message)
+        try:
+            octets = message if self._serialize is None else self._serialize(message)
+        except Exception:
+            if self.broken is not None:
+                self.broken()
+            raise
         meter = self.meter
         if not meter.response_messages:
             meter.response_began = self._clock()

@@ -166,15 +166,22 @@ def number(code: Any) -> int:
     return code if isinstance(code, int) else UNKNOWN
 
 
-def finished(scale: Incoming, response: Any, code: Any) -> tuple[Any, Outcome]:
+def finished(scale: Incoming, response: Any, context: Any) -> tuple[Any, Outcome]:
     """A call's one response as it goes out, and how the call ended."""
-    outcome, made = outcome_of(code, None), answered(scale, response)
+    outcome, made = outcome_of(context.code(), None), answered(scale, response)
     if outcome.grpc_status:
         # Beside a failure nobody reads it.
         scale.meter.response_bytes = scale.meter.response_messages = 0
     elif type(made) is Unserialized:
-        outcome = Response(200, (), INTERNAL)
+        outcome = unwritable(context)
     return made, outcome
+
+
+def unwritable(context: Any) -> Outcome:
+    """What a call ends with whose response cannot be written: each server of grpcio's has its own
+    answer to that, but for a code that the handler has set."""
+    status = INTERNAL if isinstance(context, grpc.ServicerContext) else UNKNOWN
+    return Response(200, (), number(context.code()) or status)
 
 
 class Enter:

@@ -31,6 +31,7 @@ from ._grpc_serve import (
     rewrapped,
     scales,
     served_by,
+    unwritable,
 )
 from ._grpc_status import started
 from .grpc_load import Loads
@@ -130,7 +131,7 @@ def awaited(
             if writes:
                 outcome = outcome_of(context.code(), None)
             else:
-                response, outcome = finished(scale, response, context.code())
+                response, outcome = finished(scale, response, context)
             return response
         except asyncio.CancelledError:
             if cut is not None:
@@ -163,7 +164,7 @@ def generating(
         served = await let_in(runtime, steps, context)
         cut = cutting(inbound)
         entered = Enter(runtime, inbound, served, cut)
-        outcome, more = begun()
+        outcome, more = begun(scale, lambda: runtime.end(steps, unwritable(context)))
         try:
             more = added(runtime.step(steps, started(None)))
             message = read(request)
@@ -191,8 +192,9 @@ def generating(
     return serve
 
 
-def begun() -> tuple[Outcome, Headers]:
+def begun(scale: Incoming, broken: Callable[[], None]) -> tuple[Outcome, Headers]:
     """How a stream ends unless it gets further, and the headers that it is led by."""
+    scale.broken = broken
     return gone(), ()
 
 

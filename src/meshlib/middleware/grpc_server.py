@@ -30,6 +30,7 @@ from ._grpc_serve import (
     rewrapped,
     scales,
     served_by,
+    unwritable,
 )
 from ._grpc_status import started
 from .grpc_load import LoadReporter, Loads
@@ -80,7 +81,7 @@ def unary(
         try:
             message = deserialized(read, request, context)
             response = behaviour(message, shown(context, inbound, served))
-            response, outcome = finished(scale, response, context.code())
+            response, outcome = finished(scale, response, context)
             return response
         except Exception as error:
             outcome = outcome_of(context.code(), error)
@@ -113,6 +114,7 @@ def streaming(
         served, cut = admitted.request, getattr(context, "cancel", None)
         entered = Enter(runtime, inbound, served, cut)
         outcome: Outcome = gone()
+        scale.broken = lambda: runtime.end(steps, unwritable(context))
         try:
             more = added(runtime.step(steps, started(None)))
             message = deserialized(read, request, context)

@@ -1,6 +1,7 @@
 """Octets and messages are counted alike on both sides, whatever kind of call it is."""
 
 import asyncio
+import threading
 
 import grpc
 import grpc.aio
@@ -184,3 +185,78 @@ async def test_a_response_that_does_not_serialize_is_grpcios_to_tell(world, star
         until(lambda: len(world.ended) == 2)
     assert found == [("INTERNAL", "Failed to serialize response!"), ("NOT_FOUND", "nobody")]
     assert [event.outcome.grpc_status for event in world.ended] == [13, 5]
+
+
+SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+class Unwritable(grpc.GenericRpcHandler):
+    """Handlers of all kinds whose response no message can be made of."""
+
+    def __init__(self, *, awaited: bool) -> None:
+        self._awaited = awaited
+        self.over = threading.Event()
+
+    def service(self, details):
+        shape = details.method.rpartition("/")[2]
+        style = ("a" if self._awaited else "") + ("many" if shape.endswith("stream") else "one")
+        make = getattr(grpc, f"{shape}_rpc_method_handler")
+        return make(getattr(self, style), response_serializer=self.write)
+
+    def write(self, _response):
+        raise ValueError("no message")
+
+    def one(self, _request, context):
+        return "no bytes"
+
+    def many(self, _request, context):
+        """On an asyncio server it goes on by itself, whatever becomes of its messages."""
+        yield "no bytes"
+        self.over.wait(20)
+
+    async def aone(self, _request, context):
+        return "no bytes"
+
+    async def amany(self, _request, context):
+        yield "no bytes"
+
+
+@pytest.fixture(params=["sync", "aio", "aio, handlers in threads"])
+async def unwritable(request, world, start):
+    """Two servers alike, one without the mesh; their ports."""
+    if request.param == "sync":
+        service = Unwritable(awaited=False)
+        yield start(service), start(service, interceptors=world.hooks.server_interceptors())
+        service.over.set()
+        return
+    service = Unwritable(awaited=request.param == "aio")
+    bare = grpc.aio.server()
+    meshed = grpc.aio.server(interceptors=world.hooks.aio_server_interceptors())
+    for server in (bare, meshed):
+        server.add_generic_rpc_handlers((service,))
+    ports = [server.add_insecure_port("127.0.0.1:0") for server in (bare, meshed)]
+    for server in (bare, meshed):
+        await server.start()
+    yield ports
+    service.over.set()
+    for server in (bare, meshed):
+        await server.stop(None)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_what_callers_hear_of_an_unwritable_response_is_what_is_counted(
+    world, unwritable, auntil, shape, caplog, capfd
+):
+    found = [await asyncio.to_thread(told, port, shape) for port in unwritable]
+    assert found[0] == found[1]
+    await auntil(lambda: world.ended)
+    assert [event.outcome.grpc_status for event in world.ended] == [found[0][0].value[0]]
+
+
+def told(port, shape):
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        method = getattr(channel, shape)(f"/t.Unwritable/{shape}")
+        asked = iter([b"x"]) if shape.startswith("stream") else b"x"
+        with pytest.raises(grpc.RpcError) as caught:
+            list(method(asked, timeout=20))
+        return caught.value.code(), caught.value.details()
