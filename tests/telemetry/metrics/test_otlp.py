@@ -6,7 +6,9 @@ import threading
 
 import pytest
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.sdk.metrics import Counter, Histogram, ObservableGauge
 from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
     MetricExporter,
     MetricExportResult,
 )
@@ -28,8 +30,8 @@ RESOURCE = Resource({"service.name": "productpage"})
 class Kept(MetricExporter):
     """Keeps what it is given, as OTLP says it; fails as often as it is told to."""
 
-    def __init__(self, failures=0):
-        super().__init__()
+    def __init__(self, failures=0, prefers=None):
+        super().__init__(preferred_temporality=prefers)
         self.batches = []
         self.came = threading.Event()
         self.is_shut = False
@@ -239,3 +241,45 @@ def test_the_last_export_has_no_more_time_than_there_is_grace(members, member):
     export.start()
     export.close()
     assert exporter.asked == [otlp.GRACE * 1000]
+
+
+def test_an_exporter_that_prefers_deltas_gets_what_it_was_not_told_yet(members, member, calls):
+    whole, new = AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA
+    exporter = Kept(prefers={Counter: new, Histogram: new, ObservableGauge: whole})
+    now = iter(range(901, 999))
+    export = MetricsExport(exporter, 60.0, members=members, wall=lambda: next(now))
+    for failures, seconds in ((0, [0.003, 0.2]), (1, [0.003]), (0, [0.003]), (0, [])):
+        for took in seconds:
+            member.recorder(calls.ended(Response(200), took))
+        exporter.failures = failures
+        export.export()
+    first, second, third = (named(batch) for batch in exporter.batches)
+    for batch, count, began, ended in ((first, 2, 100, 901), (second, 2, 901, 903)):
+        total = batch["istio_requests_total"].sum
+        assert total.aggregation_temporality == 1
+        (point,) = total.data_points
+        assert point.as_double + point.as_int == count
+        assert (point.start_time_unix_nano, point.time_unix_nano) == (began, ended)
+        (spread,) = batch["istio_request_duration_milliseconds"].histogram.data_points
+        assert (spread.count, sum(spread.bucket_counts)) == (count, count)
+    assert second["istio_request_duration_milliseconds"].histogram.data_points[
+        0
+    ].sum == pytest.approx(6.0)
+    assert set(third) == {"meshlib_config_age"}
+
+
+def test_who_counts_anew_is_told_whole(members, member, calls):
+    exporter = Kept(prefers={Counter: AggregationTemporality.DELTA})
+    export = exports(exporter, members)
+    for made in (3, 1):
+        member.recorder = Recorder()
+        for _ in range(made):
+            member.recorder(calls.ended(Response(200)))
+        export.export()
+    totals = [named(batch)["istio_requests_total"].sum.data_points for batch in exporter.batches]
+    assert [point.as_double + point.as_int for (point,) in totals] == [3, 1]
+
+
+def named(batch):
+    scopes = (scope for resource in batch.resource_metrics for scope in resource.scope_metrics)
+    return {metric.name: metric for scope in scopes for metric in scope.metrics}

@@ -2,7 +2,8 @@
 
 Histograms that are counted already cannot be had through instruments: there are no observable ones.
 So the SDK's own ``MetricsData`` is made here, and handed to the exporter from a thread of ours,
-beside whatever ``MeterProvider`` the program has; numbers are cumulative, as counters are.
+beside whatever ``MeterProvider`` the program has; numbers are cumulative, as counters are, or only
+what is new where the exporter prefers that.
 """
 
 import logging
@@ -10,11 +11,12 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ...exposition import Distribution, Kind, Labels, Metric, Sample
-from .members import MEMBERS, Members
+from .deltas import Deltas
+from .members import MEMBERS, Member, Members
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import (
@@ -70,6 +72,7 @@ class MetricsExport:
         self._resource = Resource.create() if resource is None else resource
         self._members = members
         self._wall = wall
+        self._deltas = Deltas(_prefers_deltas(exporter))
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing = False
@@ -128,6 +131,8 @@ class MetricsExport:
             failed = repr(error)
         finally:
             context.detach(quiet)
+        if not failed:
+            self._deltas.settle()
         if failed and not self._failing:
             log.warning("metrics are not exported: %s", failed)
         self._failing = bool(failed)
@@ -139,19 +144,34 @@ class MetricsExport:
         scopes = [
             ScopeMetrics(
                 scope=InstrumentationScope("meshlib", attributes={"meshlib.service": member.name}),
-                metrics=[
-                    made
-                    for metric in member.collect()
-                    if (made := _converted(metric, since, self._wall()))
-                ],
+                metrics=list(self._metrics(member, since)),
                 schema_url="",
             )
             for member, since in self._members.since()
         ]
         return MetricsData([ResourceMetrics(self._resource, scopes, schema_url="")])
 
+    def _metrics(self, member: Member, since: int) -> "Iterator[OtelMetric]":
+        deltas, now = self._deltas, self._wall()
+        for metric in member.collect():
+            is_delta = metric.kind in deltas.kinds
+            told = deltas.of(member, metric, now) if is_delta else metric
+            begun = deltas.began(member, since) if is_delta else since
+            if told.samples:
+                yield _converted(told, begun, now, is_delta=is_delta)
 
-def _converted(metric: Metric, since: int, now: int) -> "OtelMetric | None":
+
+def _prefers_deltas(exporter: "MetricExporter") -> list[Kind]:
+    from opentelemetry.sdk.metrics import Counter, Histogram
+    from opentelemetry.sdk.metrics.export import AggregationTemporality
+
+    # The readers of OpenTelemetry's SDK ask exporters for it by the same name.
+    preferred = getattr(exporter, "_preferred_temporality", None) or {}
+    kinds = (Counter, Kind.COUNTER), (Histogram, Kind.HISTOGRAM)
+    return [kind for one, kind in kinds if preferred.get(one) is AggregationTemporality.DELTA]
+
+
+def _converted(metric: Metric, since: int, now: int, *, is_delta: bool) -> "OtelMetric":
     from opentelemetry.sdk.metrics.export import (
         AggregationTemporality,
         Gauge,
@@ -160,9 +180,8 @@ def _converted(metric: Metric, since: int, now: int) -> "OtelMetric | None":
     )
     from opentelemetry.sdk.metrics.export import Metric as OtelMetric
 
-    if not metric.samples:
-        return None
-    whole = AggregationTemporality.CUMULATIVE
+    temporality = AggregationTemporality
+    whole = temporality.DELTA if is_delta else temporality.CUMULATIVE
     data: Gauge | Histogram | Sum
     match metric.kind:
         case Kind.HISTOGRAM:
