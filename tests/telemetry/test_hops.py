@@ -149,3 +149,10 @@ def _judge(asked, headers):
     assert "grpc-trace-bin" not in last
     if "baggage" in last and "e=5" in last["baggage"]:
         assert last["baggage"] == "a=1,b==2,e=5"
+
+
+async def test_a_tab_that_http_lets_in_breaks_no_call_by_grpc(through_aiohttp, asked):
+    headers = (("x-request-id", "a\tb"), ("baggage", "a\t=1,\tb=2"), ("x-tenant", "\tacme\t1"))
+    assert await through_aiohttp(headers) == 200
+    (last,) = asked
+    assert (last["x-request-id"], last["x-tenant"]) == ("a b", "acme 1")

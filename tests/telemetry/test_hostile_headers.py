@@ -39,6 +39,16 @@ def test_no_baggage_of_a_program_breaks_its_calls() -> None:
     assert sound_baggage(text) == text
 
 
+@pytest.mark.parametrize("name", ["x-request-id", "baggage", "tracestate", "sw8", "x-tenant"])
+def test_no_tab_of_http_goes_where_grpc_would_refuse_the_call(name: str) -> None:
+    came = ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01")
+
+    kept = sounded([came, (name, "\tk=1\t,\tm\t=2\t")], lists={"x-tenant"})
+
+    assert not any("\t" in value for _, value in kept)
+    assert dict(kept).get("x-request-id", "k=1 , m =2") == "k=1 , m =2"
+
+
 def test_properties_of_baggage_are_kept_with_the_blanks_around_them() -> None:
     said = "k = v ; p ; q =  1 ;r=, bad;=1,other=2;,x=1"
 

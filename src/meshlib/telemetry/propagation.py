@@ -172,6 +172,8 @@ def sounded(headers: Iterable[tuple[str, str]], lists: Collection[str] = ()) -> 
 
 def sound(name: str, value: str) -> str:
     """The value as it may be handed on; "" for what is empty, too long or malformed."""
+    if "\t" in value:
+        value = value.replace("\t", " ")  # HTTP has both for blanks, and gRPC refuses the call
     if not value or not PLAIN.fullmatch(value):
         return ""
     if name == BAGGAGE:
@@ -188,4 +190,4 @@ def sound(name: str, value: str) -> str:
         case "grpc-trace-bin":
             return value if census.read(value) is not None else ""
         case _:
-            return value.strip(" \t")
+            return value.strip(" ")

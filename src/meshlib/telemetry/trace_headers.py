@@ -16,7 +16,7 @@ FAR = 2 * LONGEST
 """Characters of a ``baggage`` that are looked at."""
 SAMPLED = 1
 
-PLAIN = re.compile(r"[\x20-\x7e\t]+")
+PLAIN = re.compile(r"[\x20-\x7e]+")
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
