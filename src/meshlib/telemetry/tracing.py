@@ -26,8 +26,8 @@ from ..dataplane.events import CallEnded
 from ..model import telemetry as model
 from .deciding import ALL, obeys_parents, share_of
 from .ids import Ids, Start
+from .lots import Lots
 from .marks import (
-    W3C_ALONE,
     Forms,
     entries_of,
     forms_of,
@@ -39,7 +39,7 @@ from .marks import (
 )
 from .plain_spans import PlainSpans, SdkSpans, Spans, plain_spans
 from .propagation import PLACES, sounded
-from .trace_headers import BAGGAGE, TRACEPARENT, Parent
+from .trace_headers import BAGGAGE, Parent
 from .traces import ClientTrace, ServerTrace, Unsampled, called, served
 
 SCOPE = "meshlib"
@@ -71,14 +71,14 @@ class Tracer:
     ) -> None:
         said = os.environ.get("OTEL_PROPAGATORS", "") if propagators is None else propagators
         words = {word.strip() for word in said.split(",")}
-        always = Forms("b3" in words, "b3multi" in words)
-        self._always = W3C_ALONE if always == W3C_ALONE else always
+        self._always = Forms("b3" in words, "b3multi" in words)
         self._is_named = OTEL_PYTHON_TRACER_PROVIDER in os.environ
         self._configured = configured
         self._provider = provider
         self._now = now
         self._tracer: trace.Tracer | None = None
         self._sdk: SdkSpans
+        self._lots: Lots
         self._plain: PlainSpans | None = None
         self._ids = Ids()
         self._obeys, self._share = True, ALL
@@ -96,6 +96,7 @@ class Tracer:
             self._obeys, self._share = obeys_parents(sampler), share_of(sampler)
             tracer = provider.get_tracer(SCOPE)
             self._ids.take_over(tracer)
+            self._lots = Lots(self._ids, self._share, self._always)
             self._sdk, self._plain = SdkSpans(tracer), plain_spans(tracer, self._share)
             self._tracer = tracer
         return self._tracer
@@ -218,19 +219,14 @@ class Tracer:
 
     def _begin_trace(self, request: Request) -> None:
         """Nobody has called here: mostly, the sampler wants none of it, which is to cost little."""
-        config = self._configured(request.target)
-        trace_id = self._ids.inner.generate_trace_id()
-        if (config is None or _within(trace_id, config, request)) and self._share.takes(trace_id):
-            start = Start(Context(), self._ids, trace_id)
-            self._begin(request, (), start, config)
-            return
-        span_id = self._ids.inner.generate_span_id()
-        lost = Parent(trace_id, span_id, sampled=False)
-        if self._always is W3C_ALONE:
-            headers: Headers = ((TRACEPARENT, f"00-{trace_id:032x}-{span_id:016x}-00"),)
-        else:
-            headers = marks(span_of(lost), self._always)
-        request.meter.trace = Unsampled(lost, headers)  # type: ignore[union-attr]  # there is one
+        drawn = self._lots.draw()
+        if type(drawn) is int:
+            config = self._configured(request.target)
+            if config is None or _within(drawn, config, request):
+                self._begin(request, (), Start(Context(), self._ids, drawn), config)
+                return
+            drawn = self._lots.blank(drawn)
+        request.meter.trace = drawn  # type: ignore[union-attr]  # there is one
 
     def _source(self) -> Spans:
         plain = self._plain
