@@ -4,6 +4,9 @@ import grpc
 import pytest
 
 import meshlib
+from meshlib.identity.authority import Authority
+from meshlib.identity.spiffe import TrustDomain
+from meshlib.identity.store import MemoryStore
 from meshlib.model import (
     Cluster,
     Eds,
@@ -93,3 +96,16 @@ def test_n8_without_a_control_plane_the_failure_names_server_and_node() -> None:
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "control plane 127.0.0.1:1 is not connected: " in error.details()
     assert "(node this-very-node)" in error.details()
+
+
+def test_without_a_certificate_the_failure_says_why_there_is_none(tmp_path, monkeypatch) -> None:
+    root = Authority.create(MemoryStore(), TrustDomain("cluster.local"), 0.0).bundle().pem
+    (tmp_path / "root.pem").write_bytes(root)
+    monkeypatch.setenv("MESHLIB_CA_ROOT", str(tmp_path / "root.pem"))
+    monkeypatch.setenv("MESHLIB_CA_TOKEN", "token")
+    with meshlib.Mesh("m", control_plane="127.0.0.1:1") as mesh:
+        while not mesh.status()["identity"]["error"]:
+            mesh.ready("reviews:80", timeout=0.05)
+        with mesh.grpc.channel("reviews:80") as channel, pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary("/t.T/E")(b"", timeout=0.2)
+    assert "this member has no certificate: " in refused.value.details()

@@ -151,7 +151,7 @@ class CaService:
             if found is not None:
                 return found, authenticator.kind
         kinds = ", ".join(each.kind for each in self._authenticators)
-        said = f"nothing says who asks for a certificate (known are: {kinds})"
+        said = f"nothing, such as MESHLIB_CA_TOKEN, says who asks for a certificate ({kinds})"
         raise Refusal(grpc.StatusCode.UNAUTHENTICATED, said)
 
     def _signed(

@@ -15,6 +15,7 @@ BYTES = 32
 LONGEST_LIFE = 600.0
 MOST = 1000
 LONGEST_TOKEN = 256
+REFUSED = "the join token is refused (it is good once, for ten minutes: meshlib ca token makes one)"
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +53,7 @@ class JoinTokens:
     def redeem(self, token: str, now: float) -> SpiffeId:
         """Whose it is; it is worth nothing from then on, whatever comes of the request."""
         if len(token) > LONGEST_TOKEN:
-            raise RefusedTokenError("the join token is refused")
+            raise RefusedTokenError(REFUSED)
         digest = _digest(token)
         with self._store.locked():
             found, others = None, []
@@ -64,7 +65,7 @@ class JoinTokens:
             if found is not None:
                 self._write(others)
         if found is None or now >= found.expires:
-            raise RefusedTokenError("the join token is refused")
+            raise RefusedTokenError(REFUSED)
         return SpiffeId.parse(found.spiffe_id)
 
     def _read(self) -> list[_Entry]:

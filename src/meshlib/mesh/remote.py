@@ -151,10 +151,15 @@ class Remote:
         status = self._client.status()
         server, node = f"control plane {status['server']}", f"(node {status['node']})"
         if not status["connected"]:
-            return f"{server} is not connected: {status['error'] or 'no answer yet'} {node}"
+            return f"{server} is not connected: {status['error'] or self._hindrance()} {node}"
         if self._last_problem:
             return f"{server}: {self._last_problem}"
         return f"{server} sent none {node}"
+
+    def _hindrance(self) -> str:
+        """Who has no certificate yet has not even asked."""
+        said = "" if self._identity is None else self._identity.status().get("error")
+        return f"this member has no certificate: {said}" if said else "no answer yet"
 
     def _why(self, room: str, name: str) -> str:
         return self._client.trouble(TYPES[room], name)
