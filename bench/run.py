@@ -330,7 +330,15 @@ def show_telemetry(console: Console, kind: str, kinds: dict[str, dict[str, Any]]
     for name, rows in kinds.items():
         table = Table(title=f"{KINDS[name]}: {KINDS[kind]}", title_justify="left")
         table.add_column("variant")
-        for column in ("p50 µs", "more µs", "p50 ratio", "q1 .. q3", "cpu µs", "calls/s ratio"):
+        for column in (
+            "p50 µs",
+            "more µs",
+            "p50 ratio",
+            "q1 .. q3",
+            "by watching",
+            "cpu µs",
+            "calls/s ratio",
+        ):
             table.add_column(column, justify="right")
         for variant, row in rows.items():
             cells = (
@@ -338,6 +346,7 @@ def show_telemetry(console: Console, kind: str, kinds: dict[str, dict[str, Any]]
                 f"{row['p50_us'] - rows['bare']['p50_us']:+.0f}",
                 f"{row['p50_ratio']:.3f}",
                 f"{row['p50_ratio_q1']:.3f} .. {row['p50_ratio_q3']:.3f}",
+                f"{row['added']:.3f}",
                 f"{row['cpu_us']:.0f}",
             )
             table.add_row(variant, *cells, f"{row['rps_ratio']:.3f}")

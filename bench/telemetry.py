@@ -19,23 +19,29 @@ from typing import Any
 
 from client import Score, settle, shuffled
 from run import MESH
-from telemetry_caller import VARIANTS
+from telemetry_caller import OURS, VARIANTS
 
 HERE = Path(__file__).resolve().parent
 WARM = 200
+BARE, UNWATCHED = "bare", OURS[0]
 LOGGED = "---\nkind: MeshConfig\naccessLogFile: {log}\n"
 
 
 @dataclass
 class Watched(Score):
-    """``cpu_us``: of the whole process for one call, exporting included."""
+    """``cpu_us``: of the whole process for one call, exporting included.
+
+    ``added``: against the same calls that nobody watches, which for ours go over a mesh too.
+    """
 
     cpu: list[float] = field(default_factory=list)
+    added: list[float] = field(default_factory=list)
     delivered: dict[str, int] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
         cpu = round(1e6 * statistics.median(self.cpu), 1)
-        return {**super().row(), "cpu_us": cpu, "delivered": self.delivered}
+        added = round(statistics.median(self.added), 3)
+        return {**super().row(), "cpu_us": cpu, "added": added, "delivered": self.delivered}
 
 
 class Caller:
@@ -103,6 +109,9 @@ def medians(scores: dict[str, Watched], callers: dict[str, Caller], calls: int) 
         scores[name].latencies += told["times"]
         scores[name].cpu.append(told["cpu"])
         found[name] = statistics.median(told["times"])
+    for name, score in scores.items():
+        unwatched = UNWATCHED if name in OURS and UNWATCHED in found else BARE
+        score.added.append(found[name] / found[unwatched])
     return found
 
 
