@@ -62,7 +62,7 @@ def setup(
     The service is the mesh's own (``MESHLIB_SERVICE``, ``_NAMESPACE``, ``_VERSION``) where nothing
     else is said. A provider that the program has set stays; a second call changes nothing.
 
-    Raises :class:`ConfigError` where the exporter's package is missing.
+    Raises :class:`ConfigError` where the exporter's package is missing, or refuses what is said.
     """
     global _done  # noqa: PLW0603 - OpenTelemetry's providers are global, too
     with _lock:
@@ -110,7 +110,11 @@ class _Asked:
             )
         if self.headers is not None:
             given["headers"] = self.headers
-        return getattr(room, CLASSES[kind])(**given)
+        try:
+            return getattr(room, CLASSES[kind])(**given)
+        except ValueError as refused:
+            words = f"the exporter does not take what the environment says: {refused}"
+            raise ConfigError(Problem("OTEL_EXPORTER_OTLP_…", words)) from refused
 
 
 def _named(
