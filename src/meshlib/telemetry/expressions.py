@@ -1,5 +1,6 @@
 """Expressions of configuration (CEL) about a call: conditions of logs, labels of metrics."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -7,6 +8,7 @@ from ..dataplane import CallEnded
 from ..errors import ConfigError, Problem
 from ..xds.expressions import ROOTS, why_not_cel
 from .attributes import ATTRIBUTES
+from .cel_strings import FUNCTIONS
 
 __all__ = ["UNKNOWN", "Expression", "attributes", "compile_expression"]
 
@@ -27,8 +29,12 @@ class Expression:
 
         program = cel.compile(text)
         self.text = text
-        self.roots = frozenset(program.references()["variables"]) & ROOTS
-        self._run = program.execute
+        said = program.references()
+        self.roots = frozenset(said["variables"]) & ROOTS
+        self._run: Callable[[dict[str, Any]], Any] = program.execute
+        ours = {name: FUNCTIONS[name] for name in said["functions"] if name in FUNCTIONS}
+        if ours:
+            self._run = lambda known: program.execute(cel.Context(variables=known, functions=ours))
 
     def value(self, known: dict[str, Any]) -> Any:
         """``None`` where it has no value: what it speaks of is missing, or does not fit."""
