@@ -185,3 +185,27 @@ async def test_a_response_that_nobody_can_be_sent_ends_its_call(mesh, servers, a
             await session.post(f"http://{address}/")
     await auntil_ended(1)
     assert [event.record.inbound for event in mesh.ended] == [True]
+
+
+async def test_what_follows_an_upgrade_is_no_body(mesh, servers, auntil_ended):
+    """A WebSocket is one call that lasts as long as it does; its messages are not counted."""
+
+    async def chat(request):
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(message.data.upper())
+        return socket
+
+    mesh.apply(await servers.start(chat, setup=mesh.hooks.setup))
+    async with (
+        mesh.hooks.session() as session,
+        session.ws_connect("ws://reviews:9080/chat") as socket,
+    ):
+        await socket.send_str("hello")
+        assert await socket.receive_str() == "HELLO"
+        mesh.runtime.collect()
+        assert not mesh.ended
+    await auntil_ended(2)
+    assert [event.outcome.status for event in mesh.ended] == [101, 101]
+    assert [counted(event) for event in mesh.ended] == [(0, 0), (0, 0)]
