@@ -4,6 +4,7 @@ import contextvars
 import time
 from base64 import b64decode, b64encode
 from collections import deque
+from types import SimpleNamespace
 
 import pytest
 from opentelemetry import baggage, context, trace
@@ -26,7 +27,8 @@ from meshlib.dataplane import (
     Send,
     UpstreamEndpoint,
 )
-from meshlib.model import Address, Endpoint
+from meshlib.model import Address, Endpoint, NonForwardingAction, Route
+from meshlib.model.route import RouteTracing
 from meshlib.model.telemetry import (
     CustomTag,
     EnvironmentTag,
@@ -379,6 +381,21 @@ def test_tags_of_the_configuration_are_on_every_span(monkeypatch):
         assert span.attributes["user"] == user
         assert "nothing" not in span.attributes
     assert served.attributes["url.path"] == "/reviews"
+
+
+def test_a_route_names_spans_of_http_and_adds_tags():
+    tags = (CustomTag(tag="team", source=LiteralTag(value="books")),)
+    tracing = RouteTracing(operation="getReviews", custom_tags=tags)
+    route = SimpleNamespace(config=Route(action=NonForwardingAction(), tracing=tracing), source="")
+    for request, name in ((http(), "getReviews"), (grpc(), None)):
+        play = Play()
+        record = CallRecord(request, 0.0, inbound=True, route=route)
+        token = play.propagation.receive(request)
+        play.propagation.release(token)
+        play.end(request, FINE, record)
+        (span,) = play.spans
+        assert span.attributes["team"] == "books"
+        assert (span.name == "getReviews") is (name is not None)
 
 
 def test_the_route_of_the_application_names_what_is_served():

@@ -6,6 +6,7 @@ from .filter import ALWAYS, Overrides, Percentage, RateLimit
 from .matcher import HeaderMatcher, RouteMatch
 from .metadata import Metadata
 from .policy import HedgePolicy, RetryPolicy
+from .telemetry import CustomTag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +188,15 @@ Action = RouteAction | RedirectAction | DirectResponseAction | NonForwardingActi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouteTracing:
+    """What spans of calls by a route have: ``operation`` is the name of those of HTTP (of its
+    decorator), "" for the usual one; ``custom_tags`` go beside the listener's."""
+
+    operation: str = ""
+    custom_tags: tuple[CustomTag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     match: RouteMatch = RouteMatch()
     action: Action
@@ -195,6 +205,7 @@ class Route:
     headers: HeaderMutations = NO_MUTATIONS
     overrides: Overrides = ()
     stat_prefix: str = ""
+    tracing: RouteTracing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

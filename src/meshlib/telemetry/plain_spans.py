@@ -54,6 +54,8 @@ class AnySpan(Protocol):
 
     def set_status(self, status: Status) -> None: ...
 
+    def update_name(self, name: str) -> None: ...
+
     def end(self, end_time: int | None = None) -> None: ...
 
 
@@ -182,6 +184,9 @@ class PlainSpan(ReadableSpan):
 
     def set_status(self, status: Status) -> None:
         self._status = status
+
+    def update_name(self, name: str) -> None:
+        self._name = name
 
     def end(self, end_time: int | None = None) -> None:
         if self._end_time is None:

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import chain
 
 from ..dataplane import Whereabouts
 from ..dataplane.events import CallEnded
@@ -22,10 +23,23 @@ from .texts import shown
 
 
 def tell_tags(span: AnySpan, event: CallEnded, config: Tracing | None) -> None:
-    for tag in () if config is None else config.custom_tags:
+    route = event.record.route
+    own = None if route is None else route.config.tracing
+    if config is None and own is None:
+        return
+    tags = (() if config is None else config.custom_tags, () if own is None else own.custom_tags)
+    for tag in chain(*tags):
         value = _value(tag, event)
         if value:
             span.set_attribute(tag.tag, shown(value))
+
+
+def tell_operation(span: AnySpan, event: CallEnded) -> None:
+    """How the route wants spans of HTTP to be called."""
+    route = event.record.route
+    own = None if route is None else route.config.tracing
+    if own is not None and own.operation:
+        span.update_name(shown(own.operation))
 
 
 def _value(tag: CustomTag, event: CallEnded) -> str:

@@ -11,7 +11,7 @@ from ..model import telemetry as model
 from . import spans
 from .marks import Forms, marks
 from .plain_spans import AnySpan, Spans
-from .tags import tell_tags
+from .tags import tell_operation, tell_tags
 from .trace_headers import Parent
 
 PATH_LENGTH = model.Tracing().max_path_tag_length
@@ -96,6 +96,8 @@ class ServerTrace(Unsampled):
         if route:
             span.update_name(f"{record.request.method} {route}")
             span.set_attribute("http.route", route)
+        if not record.request.is_grpc:
+            tell_operation(span, event)
         spans.tell_outcome(span, record.request, event.outcome, served=True)
         span.end(at)
 
@@ -218,8 +220,9 @@ class ClientTrace(Unsampled):
             call.set_attributes(spans.call_attributes(record, outcome))
             mine = [one for one in ejections if one.endpoint.key in self._used]
             spans.tell_events(call, event, at, mine)
-            if self._config is not None:
-                tell_tags(call, event, self._config)
+            tell_tags(call, event, self._config)
+            if not self._request.is_grpc and not self._adopted:
+                tell_operation(call, event)
         if last is not None:
             last.end(at)
         if not self._adopted and call is not last and call.is_recording():

@@ -4,6 +4,7 @@ import pytest
 
 from meshlib.errors import ConfigError
 from meshlib.model import Struct
+from meshlib.model.route import RouteTracing
 from meshlib.model.telemetry import (
     AccessLog,
     Comparison,
@@ -11,6 +12,7 @@ from meshlib.model.telemetry import (
     ExpressionFilter,
     FileAccessLog,
     HeaderTag,
+    LiteralTag,
     NotHealthCheckFilter,
     OpenTelemetryAccessLog,
     OpenTelemetryTracer,
@@ -267,6 +269,21 @@ def test_tracing_has_shares_tags_and_a_collector(decode_http):
         tracer=OpenTelemetryTracer(cluster="otel", service_name="reviews", timeout=2.0),
     )
     assert decoded.ignored == ()
+
+
+def test_a_route_names_its_spans_and_has_tags_of_its_own(decode_route):
+    tag = {"tag": "team", "literal": {"value": "books"}}
+    decoded = decode_route(
+        non_forwarding_action={},
+        decorator={"operation": "getReviews"},
+        tracing={"custom_tags": [tag], "random_sampling": {"numerator": 1}},
+    )
+    (host,) = decoded.resource.virtual_hosts
+    (route,) = host.routes
+    tags = (CustomTag(tag="team", source=LiteralTag(value="books")),)
+    assert route.tracing == RouteTracing(operation="getReviews", custom_tags=tags)
+    (ignored,) = decoded.ignored
+    assert ignored.endswith("tracing.random_sampling")
 
 
 def test_a_collector_may_be_asked_by_http(decode_http):

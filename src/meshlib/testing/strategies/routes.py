@@ -31,6 +31,7 @@ from meshlib.model import (
     VirtualHost,
     WeightedClusters,
 )
+from meshlib.model.route import RouteTracing
 
 from .basics import (
     APPEND_ACTION,
@@ -47,6 +48,7 @@ from .basics import (
 from .filters import overrides, percentages, rate_limits
 from .matchers import header_matchers, route_matches
 from .retries import hedge_policies, retry_policies
+from .telemetry import custom_tags
 
 
 def header_mutations() -> SearchStrategy[HeaderMutations]:
@@ -206,6 +208,7 @@ def routes() -> SearchStrategy[Route]:
         headers=header_mutations(),
         overrides=overrides(),
         stat_prefix=TEXT,
+        tracing=optional(st.builds(RouteTracing, operation=NAME, custom_tags=custom_tags())),
     )
 
 

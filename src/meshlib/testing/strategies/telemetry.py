@@ -99,7 +99,7 @@ def access_logs() -> SearchStrategy[AccessLog]:
     return st.builds(AccessLog, name=TEXT, config=sink, filter=optional(access_log_filters()))
 
 
-def tracings() -> SearchStrategy[Tracing]:
+def custom_tags() -> SearchStrategy[tuple[CustomTag, ...]]:
     named = {"name": NAME, "default_value": TEXT}
     source = st.one_of(
         st.builds(LiteralTag, value=NAME),
@@ -107,6 +107,10 @@ def tracings() -> SearchStrategy[Tracing]:
         st.builds(HeaderTag, **named),
         st.builds(FormatterTag, value=LOG_TEXT),
     )
+    return some(st.builds(CustomTag, tag=NAME, source=source))
+
+
+def tracings() -> SearchStrategy[Tracing]:
     tracer = st.builds(OpenTelemetryTracer, cluster=NAME, service_name=TEXT, timeout=seconds())
     by_http = st.builds(
         OpenTelemetryTracer, cluster=NAME, service_name=TEXT, uri=NAME, timeout=seconds()
@@ -118,7 +122,7 @@ def tracings() -> SearchStrategy[Tracing]:
         overall_sampling=SHARE,
         verbose=st.booleans(),
         max_path_tag_length=UINT32,
-        custom_tags=some(st.builds(CustomTag, tag=NAME, source=source)),
+        custom_tags=custom_tags(),
         tracer=optional(tracer | by_http),
         spawn_upstream_span=st.booleans(),
     )

@@ -31,6 +31,7 @@ from .retry import (
 )
 from .rewrite import decode_rewrite, encode_rewrite
 from .route_action import decode_route_action, encode_route_action
+from .tracing import decode_route_tracing, encode_route_tracing
 from .wire import Fields, Reader, wrapped
 
 ACTIONS = ("route", "redirect", "direct_response", "non_forwarding_action")
@@ -168,6 +169,7 @@ def _encode_route(route: Route) -> Fields:
         "match": encode_match(route.match),
         "metadata": encode_metadata(with_hedging_delay(route.metadata, hedge)),
         "stat_prefix": route.stat_prefix,
+        **encode_route_tracing(route.tracing),
         "typed_per_filter_config": encode_overrides(route.overrides),
         **_encode_action(route.action),
         **encode_mutations(route.headers),
@@ -184,6 +186,7 @@ def _decode_route(reader: Reader, body_limit: int) -> Route | None:
     action = _decode_action(reader, body_limit, delay)
     name, stat_prefix = reader.text("name"), reader.text("stat_prefix")
     headers, overrides = decode_mutations(reader), decode_overrides(reader)
+    tracing = decode_route_tracing(reader)
     if action is None:
         return None
     return Route(
@@ -194,6 +197,7 @@ def _decode_route(reader: Reader, body_limit: int) -> Route | None:
         headers=headers,
         overrides=overrides,
         stat_prefix=stat_prefix,
+        tracing=tracing,
     )
 
 

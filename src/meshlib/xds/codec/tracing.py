@@ -1,7 +1,8 @@
-"""``HttpConnectionManager.Tracing`` ⇄ :class:`Tracing`."""
+"""``HttpConnectionManager.Tracing`` ⇄ :class:`Tracing`, and what routes say of spans."""
 
 from typing import Any
 
+from ...model.route import RouteTracing
 from ...model.telemetry import (
     CustomTag,
     EnvironmentTag,
@@ -63,15 +64,41 @@ def decode_tracing(hcm: Reader) -> Tracing | None:
     if reader is None:
         return None
     shares = {name: reader.percent(name, 100.0) for name in SAMPLINGS}
-    found = (_decode_tag(tag) for tag in reader.children("custom_tags", lambda tag: tag.tag))
     return Tracing(
         **{name: 100.0 if share is None else share for name, share in shares.items()},
         verbose=reader.flag("verbose"),
         max_path_tag_length=reader.number("max_path_tag_length", 256),
-        custom_tags=tuple(tag for tag in found if tag is not None),
+        custom_tags=_decode_tags(reader),
         tracer=_decode_provider(reader),
         spawn_upstream_span=reader.flag("spawn_upstream_span"),
     )
+
+
+def encode_route_tracing(tracing: RouteTracing | None) -> Fields:
+    """Of a route: ``decorator`` and ``tracing``."""
+    if tracing is None:
+        return {}
+    tags = [_encode_tag(tag) for tag in tracing.custom_tags]
+    return {
+        "decorator": {"operation": tracing.operation} if tracing.operation else None,
+        "tracing": {"custom_tags": tags} if tags else None,
+    }
+
+
+def decode_route_tracing(route: Reader) -> RouteTracing | None:
+    """Who is sampled is decided before a route is known."""
+    decorator, tracing = route.optional_child("decorator"), route.optional_child("tracing")
+    if decorator is None and tracing is None:
+        return None
+    return RouteTracing(
+        operation="" if decorator is None else decorator.text("operation", required=True),
+        custom_tags=() if tracing is None else _decode_tags(tracing),
+    )
+
+
+def _decode_tags(reader: Reader) -> tuple[CustomTag, ...]:
+    found = (_decode_tag(tag) for tag in reader.children("custom_tags", lambda tag: tag.tag))
+    return tuple(tag for tag in found if tag is not None)
 
 
 def _decode_tag(reader: Reader) -> CustomTag | None:
