@@ -13,6 +13,7 @@ kind: ServiceEntry
 metadata: {name: ratings}
 spec:
   hosts: [ratings.default.svc.cluster.local]
+  location: MESH_INTERNAL
   ports: [{number: 9080, name: http, protocol: HTTP}]
   resolution: STATIC
   endpoints:

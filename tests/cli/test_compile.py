@@ -47,7 +47,7 @@ def test_an_unknown_service_is_answered_with_those_that_are_known(mesh, run):
 def test_the_table_says_where_a_resource_comes_from(mesh, run):
     said = run("compile", mesh, "-o", "table", "--type", "cds").output
     (line,) = [line for line in said.splitlines() if f" {CLUSTER} " in line]
-    assert line.split()[2] == "mesh/ratings.yaml:12:1"
+    assert line.split()[2] == "mesh/ratings.yaml:13:1"
 
 
 def test_an_unknown_type_is_wrong_usage(mesh, run):

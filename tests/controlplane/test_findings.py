@@ -163,7 +163,7 @@ def test_one_host_of_two_owners_is_said(world_of):
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: copy}
-spec: {hosts: [reviews.default.svc.cluster.local]}
+spec: {hosts: [reviews.default.svc.cluster.local], location: MESH_INTERNAL}
 """
     assert found(world_of(MESH, entry)) == [("ML1002", "warning", "b.yaml:2:1")]
 
@@ -425,3 +425,24 @@ def test_what_grpc_has_not_is_said_of_hosts_that_speak_nothing_else(world_of, ru
     (finding,) = findings_of(world_of(grpc, text))
     assert (finding.code, finding.severity) == ("ML1001", "info")
     assert said in finding.message
+
+
+@pytest.mark.parametrize(
+    ("host", "location", "told"),
+    [
+        ("reviews.default.svc.cluster.local", "", True),
+        ("reviews.default.svc.cluster.local", ", location: MESH_EXTERNAL", True),
+        ("reviews.default.svc.cluster.local", ", location: MESH_INTERNAL", False),
+        ("api.example.com", "", False),
+    ],
+)
+def test_a_host_of_the_mesh_that_is_said_to_be_outside_is_told(world_of, host, location, told):
+    entry = f"""\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: one}}
+spec: {{hosts: [{host}], ports: [{{number: 80, name: http}}], resolution: DNS{location}}}
+"""
+    assert (
+        ("ML1013", "info") in {(f.code, f.severity) for f in findings_of(world_of(entry))}
+    ) is told

@@ -3,12 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from ..compile.names import HostIndex, full_host, is_exported
+from ..compile.names import SERVICE_DOMAIN, HostIndex, full_host, is_exported
 from ..compile.services import MeshService, registry
 from ..manifests.finding import (
     FOREIGN_HOST,
     HOST_CONFLICT,
     NOT_ACTED_ON,
+    OUTSIDE,
     SHADOWED_HOST,
     UNKNOWN_HOST,
     Finding,
@@ -23,8 +24,26 @@ Claim = tuple[Manifest[VirtualService], int]
 def check(world: World) -> Iterator[Finding]:
     yield from _conflicts(world)
     yield from _foreign(world)
+    yield from _outside(world)
     yield from _hosts_that_nobody_serves(world)
     yield from _shadowed(world)
+
+
+def _outside(world: World) -> Iterator[Finding]:
+    """Istio's default where a ServiceEntry says nothing, which few mean for their own hosts."""
+    for manifest in world.service_entries:
+        if manifest.spec.location != "MESH_EXTERNAL":
+            continue
+        for index, host in enumerate(manifest.spec.hosts):
+            if host.endswith(f".{SERVICE_DOMAIN}"):
+                yield Finding(
+                    OUTSIDE,
+                    "info",
+                    manifest.place_of("hosts", index),
+                    str(manifest),
+                    f"{host} is outside of the mesh: neither baggage nor who calls is told to it",
+                    "say location: MESH_INTERNAL if it is one of yours",
+                )
 
 
 def _conflicts(world: World) -> Iterator[Finding]:

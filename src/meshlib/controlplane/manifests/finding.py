@@ -36,6 +36,7 @@ OTHER_TRUST_DOMAIN = "ML1009"  # than that of the CA
 ANY_ACCOUNT = "ML1010"  # may stand for a service whose callers ask for certificates
 EXPRESSION = "ML1011"  # of CEL, which is none
 SHOWN_TO_READERS = "ML1012"  # in a log
+OUTSIDE = "ML1013"  # of the mesh, though it has a name of those inside
 
 
 LONGEST = 500
