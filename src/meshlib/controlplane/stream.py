@@ -23,6 +23,8 @@ from .versions import PackedSnapshot
 BEATS = 3.0
 """So often a client hears of what lives before it would forget it."""
 SHORTEST_BEAT = 0.05
+PATIENCE = 1.0
+"""Seconds that a client has to give up by itself a cluster that is gone."""
 LOG = logging.getLogger("meshlib.controlplane")
 
 Wire = Callable[[str, dict[str, Any]], None]
@@ -62,7 +64,11 @@ class Stream:
         tells_missing = node.kind is ClientKind.MESHLIB
         warms = node.kind is ClientKind.ENVOY
         self.subscriptions = Subscriptions(
-            delta=delta, tells_missing=tells_missing, warms=warms, settling=settling
+            delta=delta,
+            tells_missing=tells_missing,
+            warms=warms,
+            settling=settling,
+            may_part=self._may_part,
         )
         self._number = number
         self._node = node
@@ -84,6 +90,7 @@ class Stream:
         self._snapshot: PackedSnapshot | None = None
         self._held: tuple[float, PackedSnapshot] | None = None
         self._is_slow = False
+        self._partings: dict[str, float] = {}
         self._heart: asyncio.TimerHandle | None = None
         self._beat_every = 0.0
         self._secrets = secrets
@@ -158,6 +165,19 @@ class Stream:
 
     def _place(self) -> dict[str, Any]:
         return {"stream": self._number, "delta": self.subscriptions.delta}
+
+    def _may_part(self, cluster: str) -> bool:
+        """Asked again and again; the first time its patience begins."""
+        now = self._status.clock()
+        until = self._partings.get(cluster)
+        if until is not None and until <= now < until + PATIENCE:
+            del self._partings[cluster]
+            return True
+        if until is None or now >= until:
+            waiting = {name: over for name, over in self._partings.items() if now < over + PATIENCE}
+            self._partings = {**waiting, cluster: now + PATIENCE}
+            asyncio.get_running_loop().call_later(PATIENCE, self.wake)
+        return False
 
     def wake(self) -> None:
         self._news.set()

@@ -45,6 +45,8 @@ class Subscriptions:
     ``warms``: it waits for the endpoints of a cluster that changed, though they did not.
     While ``settling``, members may not have registered yet with a control plane that has just
     begun: who knows endpoints from the one before is not told meanwhile that there are none.
+    ``may_part``: may a cluster be taken away that the client still asks for by its name? Clients
+    acknowledge routes before they go by them, and give up the names that they are done with.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class Subscriptions:
         tells_missing: bool = False,
         warms: bool = False,
         settling: Callable[[], bool] = lambda: False,
+        may_part: Callable[[str], bool] = lambda _name: True,
     ) -> None:
         self.types: dict[str, TypeSubscription] = {}
         self.delta = delta
         self._tells_missing = tells_missing
         self._warms = warms
         self._settling = settling
+        self._may_part = may_part
         self._snapshot: PackedSnapshot | None = None
         self._nonce = 0
         self._beats = 0
@@ -153,6 +157,8 @@ class Subscriptions:
             new &= state.unanswered
         if not self._is_settled(REMOVED_AFTER.get(state.type_url, ())):
             gone = set()
+        elif state.type_url == CLUSTER:
+            gone = {name for name in gone if name not in state.names or self._may_part(name)}
         told = state.send(sorted(new))
         if self._warms and state.type_url == CLUSTER and ENDPOINT in self.types:
             self.types[ENDPOINT].send_again(map(_endpoints_of, told))

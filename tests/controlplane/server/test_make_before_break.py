@@ -106,3 +106,69 @@ def test_a_client_that_warms_clusters_gets_the_endpoints_of_those_that_changed_a
     talk.accept("eds")
     talk.publish("2", cds="a@2 b@1", eds="a@1 b@1")
     assert talk.pull() == ["cds a@2 b@1", "eds a@1"]
+
+
+@pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
+def test_a_cluster_that_the_client_still_names_is_taken_away_when_it_has_had_time(delta):
+    allowed = set()
+    client = Named(Subscriptions(delta=delta, may_part=allowed.__contains__))
+    client.world({"r": "a", "s": "b"}, wants="ab")
+    client.world({"r": "a", "s": "a"}, wants="ab")
+    assert client.clusters == {"a", "b"}
+    allowed.add("b")
+    client.settle()
+    assert client.clusters == {"a"}
+
+
+@pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
+def test_a_cluster_that_the_client_gives_up_needs_no_time(delta):
+    client = Named(Subscriptions(delta=delta, may_part=frozenset().__contains__))
+    client.world({"r": "a", "s": "b"}, wants="ab")
+    client.world({"r": "a", "s": "a"}, wants="ab")
+    client.want("a")
+    assert not client.subscriptions.is_due
+
+
+class Named:
+    """A client such as gRPC: asks for clusters by their names."""
+
+    def __init__(self, subscriptions):
+        self.subscriptions = subscriptions
+        self.clusters, self._wanted, self._generation = set(), set(), 0
+
+    def world(self, world, wants):
+        self._generation += 1
+        self.subscriptions.publish(packed(world, self._generation))
+        if self._generation == 1:
+            self._say(ROUTE, set(TABLES), set())
+        self.want(wants)
+
+    def want(self, wants):
+        before, self._wanted = self._wanted, set(wants)
+        if self._wanted != before:
+            self._say(CLUSTER, self._wanted - before, before - self._wanted)
+        self.settle()
+
+    def settle(self):
+        while (response := self.subscriptions.next_response()) is not None:
+            if response.type_url == CLUSTER:
+                names = {resource.name for resource in response.resources}
+                kept = self.clusters - set(response.removed) if self.subscriptions.delta else set()
+                self.clusters = kept | names
+            self._say(response.type_url, set(), set(), response.nonce)
+
+    def _say(self, url, more, less, nonce=""):
+        wanted = set(TABLES) if url == ROUTE else self._wanted
+        self.subscriptions.receive(
+            DeltaRequest(type_url=url, subscribe=tuple(more), unsubscribe=tuple(less), nonce=nonce)
+            if self.subscriptions.delta
+            else Request(
+                type_url=url,
+                names=tuple(sorted(wanted)),
+                nonce=nonce or self._last(url),
+            )
+        )
+
+    def _last(self, url):
+        state = self.subscriptions.types.get(url)
+        return "" if state is None else state.nonce
