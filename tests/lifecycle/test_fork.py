@@ -138,3 +138,58 @@ with pool._lock, threads._lock, mesh._runtime.lock, mesh._starting:
 mesh.close()
 """
     )
+
+
+def test_a_child_has_an_admin_port_of_its_own(run_program):
+    said = run_program(
+        USED
+        + """
+import urllib.request
+def ask(address, path):
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+        return answer.status
+mesh = meshlib.Mesh("productpage", config=MANIFESTS, admin="127.0.0.1:0")
+mesh.start()
+before = mesh.admin_address
+def child():
+    mesh.start()
+    assert mesh.admin_address != before
+    assert ask(mesh.admin_address, "/readyz") == 200
+in_child(child)
+print(ask(before, "/healthz"))
+mesh.close()
+"""
+    )
+    assert said == "200\n"
+
+
+def test_a_child_exports_its_metrics_by_itself(run_program):
+    run_program(
+        USED
+        + """
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult
+from opentelemetry.sdk.resources import Resource
+from meshlib.telemetry.metrics.otlp import MetricsExport
+came = threading.Event()
+class Kept(MetricExporter):
+    def export(self, metrics_data, timeout_millis=10_000, **kwargs):
+        came.set()
+        return MetricExportResult.SUCCESS
+    def force_flush(self, timeout_millis=10_000):
+        return True
+    def shutdown(self, timeout_millis=30_000, **kwargs):
+        pass
+export = MetricsExport(Kept(), interval=0.01, resource=Resource({"service.name": "productpage"}))
+export.start()
+mesh = meshlib.Mesh("productpage", config=MANIFESTS)
+mesh.start()
+assert came.wait(10)
+def child():
+    global came
+    came = threading.Event()
+    assert came.wait(10)
+in_child(child)
+export.close()
+mesh.close()
+"""
+    )

@@ -2,7 +2,6 @@
 
 import gzip
 import logging
-import os
 import socket
 import urllib.error
 import urllib.request
@@ -181,25 +180,3 @@ def test_a_port_that_others_have_keeps_no_member_from_its_work(caplog):
             assert mesh.admin_address is None
             assert mesh.route("GET", "http://reviews:9080/").cluster
     assert "cannot be had" in caplog.text
-
-
-def test_a_forked_child_has_a_port_of_its_own(mesh):
-    reading, writing = os.pipe()
-    before = mesh.admin_address
-    child = os.fork()
-    if child == 0:  # pragma: no cover - another process
-        code = 1
-        try:
-            mesh.start()
-            told, where = ask(mesh.admin_address, "/readyz")[0], mesh.admin_address
-            os.write(writing, f"{told} {where}".encode())
-            code = 0
-        finally:
-            os._exit(code)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        status, address = pipe.read().split()
-    os.waitpid(child, 0)
-    assert status == "200"
-    assert address != before
-    assert ask(before, "/healthz")[0] == 200

@@ -1,7 +1,6 @@
 """What is counted goes to any exporter of OpenTelemetry's SDK."""
 
 import gc
-import os
 import threading
 
 import pytest
@@ -189,20 +188,6 @@ def test_all_that_a_member_tells_fits_into_otlp():
         exports(kept, members).export()
     told = {m.name for s in kept.batches[0].resource_metrics[0].scope_metrics for m in s.metrics}
     assert "meshlib_circuit_breaker_open" in told
-
-
-def test_a_forked_child_exports_by_itself(members, member):
-    exporter = Kept()
-    export = exports(exporter, members, interval=0.01)
-    export.start()
-    assert exporter.came.wait(10)
-    child = os.fork()
-    if child == 0:  # pragma: no cover - another process
-        exporter.came = threading.Event()
-        os._exit(0 if exporter.came.wait(10) else 1)
-    _, status = os.waitpid(child, 0)
-    export.close()
-    assert status == 0
 
 
 class Hanging(Kept):
