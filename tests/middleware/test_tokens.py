@@ -241,6 +241,23 @@ def test_without_keys_nobody_is_let_in(verifier: Make) -> None:
     assert tokens.verify(REMOTE, GOOD) == Refused("Jwks remote fetch is failed")
 
 
+class Quick(RemoteKeys):
+    """Keys are there as soon as somebody was told that there are none."""
+
+    def when_fetched(self, source, issuer, then, *, unknown_key=False):
+        over = threading.Event()
+        if super().when_fetched(source, issuer, over.set):
+            assert over.wait(10)
+        return super().when_fetched(source, issuer, then, unknown_key=unknown_key)
+
+
+def test_keys_that_come_while_they_are_asked_for_are_believed() -> None:
+    remote = Quick(clock=FakeClock(), dice=always(0), fetch=Keys(KEYS))
+    tokens = VerifiedTokens(FakeClock(NOW), remote, lambda action: action())
+    assert isinstance(tokens.verify(REMOTE, GOOD), Verified)
+    tokens.close()
+
+
 def test_keys_older_than_a_day_let_nobody_in_not_even_who_was_let_in_before(
     verifier: Make,
 ) -> None:

@@ -75,7 +75,12 @@ class VerifiedTokens:
             )
             keys = self._keys(provider)
             if keys is None:
-                return self._wanted(provider) or NO_KEYS
+                wanted = self._wanted(provider)
+                if wanted is not None:
+                    return wanted
+                keys = self._keys(provider)  # they may have come while they were asked for
+            if keys is None:
+                return NO_KEYS
             return self._known(provider, token, keys) or self._verified(provider, token, keys)
         except TokenError as error:
             words = str(error)
