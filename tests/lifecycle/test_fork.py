@@ -193,3 +193,46 @@ export.close()
 mesh.close()
 """
     )
+
+
+def test_a_child_does_not_wait_for_threads_of_its_parent_that_asked_services(run_program):
+    run_program(
+        USED
+        + """
+from meshlib.middleware._service_client import ServiceClient
+mesh = meshlib.Mesh(config=MANIFESTS)
+mesh.start()
+[cluster] = [c for name, c in mesh._engine.clusters.items() if "greeter" in name]
+endpoint, client = cluster.pick(), ServiceClient()
+loop = asyncio.new_event_loop()
+assert loop.run_until_complete(client.aask(endpoint, UNARY, b"1", 10)) == b"ok:1"
+def child():
+    client.reset()
+    gc.collect()
+    os._exit(0)  # gRPC core itself is of no use here: an asyncio channel is open
+in_child(child)
+loop.run_until_complete(client.aclose())
+mesh.close()
+"""
+    )
+
+
+def test_a_child_draws_traces_of_its_own(run_program):
+    run_program(
+        USED
+        + """
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from meshlib.telemetry.deciding import LOW, Share
+from meshlib.telemetry.ids import Ids
+from meshlib.telemetry.lots import AHEAD, Lots
+from meshlib.telemetry.marks import Forms
+ids = Ids()
+ids.inner = RandomIdGenerator()
+lots = Lots(ids, Share(LOW + 1), Forms())
+lots.draw()
+reading, writing = os.pipe()
+in_child(lambda: os.write(writing, f"{lots.draw():032x}".encode()))
+theirs = int(os.read(reading, 32), 16)
+assert theirs not in [lots.draw() for _ in range(AHEAD - 1)]
+"""
+    )

@@ -1,9 +1,7 @@
 """Traces are drawn ahead, and each is the only one of its kind."""
 
-import os
 from itertools import count
 
-import pytest
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from meshlib.telemetry.deciding import LOW, Share
@@ -62,19 +60,3 @@ def test_ids_that_may_tell_the_time_are_made_when_they_are_needed():
     made = lots(Share(LOW + 1), inner=counting)
     assert [made.draw(), made.draw()] == [1, 2]
     assert next(counting.made) == 3
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of threads and forks, from 3.12 on
-def test_a_forked_child_draws_traces_of_its_own():
-    made = lots(Share(LOW + 1))
-    made.draw()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.write(writing, f"{made.draw():032x}".encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as said:
-        theirs = int(said.read(), 16)
-    os.waitpid(child, 0)
-    assert theirs not in [made.draw() for _ in range(AHEAD - 1)]

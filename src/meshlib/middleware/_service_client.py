@@ -37,15 +37,23 @@ class ServiceClient:
 
     def __init__(self, dial: DialFor = in_plain_text) -> None:
         self._dial = dial
-        self.reset()
+        self._inherited: list[object] = []
+        self._begin()
 
-    def reset(self) -> None:
-        """In a forked child: connections and locks are the parent's."""
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._channels: dict[Key, tuple[grpc.Channel, Ask]] = {}
         self._aio_channels: weakref.WeakKeyDictionary[
             asyncio.AbstractEventLoop, dict[Key, tuple[grpc.aio.Channel, Ask]]
         ] = weakref.WeakKeyDictionary()
+
+    def reset(self) -> None:
+        """In a forked child: locks and connections are the parent's, and these are never freed.
+
+        To free one waits for a thread that there is in the parent alone.
+        """
+        self._inherited += [self._channels, *self._aio_channels.values()]
+        self._begin()
 
     def ask(
         self,

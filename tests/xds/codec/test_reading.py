@@ -200,11 +200,11 @@ def test_fields_without_effect_are_named(decode_route):
     decoded = decode_route(
         match={"path": "/"},
         route={"cluster": "c", "hash_policy": [{"terminal": True}], "idle_timeout": "1s"},
-        decorator={"operation": "op"},
+        decorator={"operation": "op", "propagate": False},
     )
     assert decoded.resource.virtual_hosts[0].routes[0].match.path == PathExact("/")
     assert set(decoded.ignored) == {
-        "virtual_hosts[v].routes[0].decorator",
+        "virtual_hosts[v].routes[0].decorator.propagate",
         "virtual_hosts[v].routes[0].route.idle_timeout",
         "virtual_hosts[v].routes[0].route.hash_policy[0]",
     }
