@@ -309,6 +309,18 @@ async def test_roots_and_denials_are_told_to_members_within_a_second(ca):
         call.cancel()
 
 
+async def test_who_knows_all_there_is_is_not_told_it_again(ca):
+    ca.caller = ca.member(RATINGS)
+    async with grpc.aio.insecure_channel(ca.target) as channel:
+        call = channel.stream_stream(STREAM)()
+        assert decode_trust(await call.read()).revoked == frozenset()
+        ca.service._wake()
+        assert uris(await ca.ask()) == [str(RATINGS)]  # by now it would have been told
+        ca.authority.revoke(str(REVIEWS), time.time())
+        assert decode_trust(await call.read()).revoked == {str(REVIEWS)}
+        call.cancel()
+
+
 async def test_strangers_are_not_told_who_is_revoked(ca):
     async with grpc.aio.insecure_channel(ca.target) as channel:
         call = channel.stream_stream(STREAM)()

@@ -1,5 +1,7 @@
 """What a member is called in metrics, and whom it tells."""
 
+from contextlib import asynccontextmanager
+
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -71,13 +73,13 @@ async def answer(request):
     return web.json_response({name.lower(): value for name, value in request.headers.items()})
 
 
+@asynccontextmanager
 async def served_by(mesh):
     app = web.Application()
     app.router.add_get("/", answer)
     mesh.aiohttp.setup(app)
-    server = TestServer(app)
-    await server.start_server()
-    return server
+    async with mesh, TestServer(app) as server:
+        yield server
 
 
 def config(server):
@@ -100,8 +102,8 @@ def entry(server, name, location):
 
 
 async def test_hosts_of_the_mesh_are_told_who_calls_and_others_are_not():
-    server = await served_by(Mesh("inside", config=[]))
     async with (
+        served_by(Mesh("inside", config=[])) as server,
         Mesh("caller", config=config(server), metrics=True) as mesh,
         mesh.aiohttp.session() as session,
     ):
@@ -110,13 +112,12 @@ async def test_hosts_of_the_mesh_are_told_who_calls_and_others_are_not():
         for url in (f"http://127.0.0.1:{server.port}/", "http://abroad:80/"):
             async with session.get(url) as outside:
                 assert not {SAID, ID} & set(await outside.json())
-    await server.close()
 
 
 async def test_who_hands_on_all_that_he_received_does_not_call_in_anothers_name():
-    server = await served_by(Mesh("inside", config=[]))
     given = {"X-Envoy-Peer-Metadata": "another", "x-mine": "mine"}
     async with (
+        served_by(Mesh("inside", config=[])) as server,
         Mesh("caller", config=config(server), metrics=True) as mesh,
         mesh.aiohttp.session() as session,
         session.get("http://inside:80/", headers=given) as inside,
@@ -124,7 +125,6 @@ async def test_who_hands_on_all_that_he_received_does_not_call_in_anothers_name(
         seen = await inside.json()
     assert decode_peer(seen[SAID]).workload == "caller"
     assert seen["x-mine"] == "mine"
-    await server.close()
 
 
 def test_of_grpc_calls_it_is_the_same():
@@ -135,24 +135,21 @@ def test_of_grpc_calls_it_is_the_same():
 
 
 async def test_who_asks_is_told_who_answers_and_others_are_not():
-    async with Mesh("inside", config=[], metrics=True) as mesh:
-        server = await served_by(mesh)
+    async with served_by(Mesh("inside", config=[], metrics=True)) as server:
         assert decode_peer(
             await told_by(server, Mesh("caller", config=config(server), metrics=True))
         )
         assert await told_by(server, Mesh("stranger", config=config(server))) is None
-        await server.close()
 
 
 async def test_who_wants_no_metrics_tells_nobody():
-    server = await served_by(Mesh("inside", config=[]))
     async with (
+        served_by(Mesh("inside", config=[])) as server,
         Mesh("caller", config=config(server)) as mesh,
         mesh.aiohttp.session() as session,
         session.get("http://inside:80/") as inside,
     ):
         assert not {SAID, ID} & set(await inside.json())
-    await server.close()
 
 
 async def told_by(server, mesh):
