@@ -17,13 +17,14 @@ from typing import Any
 
 import grpc
 
-from meshlib.dataplane import Engine, Options, Response
+from meshlib.dataplane import Engine, Meter, Options, Response
 from meshlib.identity.authority import Authority
 from meshlib.identity.credentials import Credentials
 from meshlib.identity.sources import StaticSource
 from meshlib.identity.spiffe import SpiffeId, TrustDomain
 from meshlib.identity.store import MemoryStore
 from meshlib.middleware._drive import Runtime
+from meshlib.middleware._grpc_meter import Incoming
 from meshlib.middleware._grpc_place import places_under
 from meshlib.middleware._grpc_serve import arriving
 from meshlib.middleware._tls_modes import MUTUAL
@@ -143,7 +144,8 @@ def caller(runtime: Runtime, context: Any, *, anew: bool) -> Callable[[int], Non
     def calls(number: int) -> None:
         for _ in range(number):
             path = f"/bench.Echo/Say{next(numbers)}" if anew else "/bench.Echo/Say"
-            request = arriving(runtime, path, handler, places_under)(b"", context)
+            scale = Incoming(Meter(), runtime.clock, None, None)
+            request = arriving(runtime, path, handler, places_under)(b"", context, scale)
             steps = runtime.inbound(request)
             effect = runtime.step(steps, None)
             assert type(effect).__name__ == "Serve", effect
