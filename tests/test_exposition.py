@@ -107,7 +107,7 @@ def test_values_that_no_encoding_has_cost_nothing_but_themselves():
 
 @pytest.mark.skipif(
     shutil.which("promtool") is None and "CI" not in os.environ,
-    reason="Prometheus is not installed",
+    reason="no Prometheus here",
 )
 def test_prometheus_itself_has_nothing_against_it():
     said = subprocess.run(
