@@ -1,13 +1,42 @@
 """What every room's tests may ask for."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+
+def absent(reason: str) -> NoReturn:
+    """Elsewhere a missing judge is a skipped test; in CI it is a failed one."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", name="absent")
+def what_is_said_of_a_missing_judge() -> Callable[[str], NoReturn]:
+    return absent
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """``program("promtool")``: where this system has it."""
+
+    def found(name: str) -> str:
+        return shutil.which(name) or absent(f"no {name} on PATH")
+
+    return found
+
+
+@pytest.fixture(scope="session")
+def prometheus(program: Callable[[str], str]) -> str:
+    """What :mod:`meshlib.testing.prometheus` starts is there."""
+    return program("prometheus")
 
 
 @pytest.fixture(scope="session")
@@ -71,10 +100,3 @@ def reviews_at() -> Callable[..., dict[str, Any]]:
         }
 
     return made
-
-
-def absent(reason: str) -> None:
-    """Elsewhere a missing judge is a skipped test; in CI it is a failed one."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from meshlib.testing.prometheus import is_here, scraping
+from meshlib.testing.prometheus import scraping
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.skipif(not is_here(), reason="there is no Prometheus here"),
+    pytest.mark.usefixtures("prometheus"),
 ]
 BOARDS = sorted((Path(__file__).parents[2] / "dashboards").glob("*.json"))
 REPORTERS = ("source|waypoint", "destination")

@@ -1,4 +1,3 @@
-import shutil
 import subprocess
 import threading
 
@@ -99,9 +98,10 @@ def test_the_name_that_stands_for_an_id_cannot_be_chosen(authority, reviews, now
         authority.issue(reviews, now, hosts=("localhost", derived_name("spiffe://a/b")))
 
 
-def test_openssl_believes_the_chain_under_its_strictest_rules(authority, reviews, now, tmp_path):
-    openssl = shutil.which("openssl")
-    assert openssl
+def test_openssl_believes_the_chain_under_its_strictest_rules(
+    authority, reviews, now, tmp_path, program
+):
+    openssl = program("openssl")
     svid = authority.issue(reviews, now)
     (tmp_path / "chain.pem").write_bytes(svid.certificate_chain)
     (tmp_path / "root.pem").write_bytes(authority.bundle().pem)

@@ -25,11 +25,11 @@ import grpc
 import pytest
 
 from meshlib import Mesh
-from meshlib.testing.prometheus import Prometheus, Samples, is_here, scraping
+from meshlib.testing.prometheus import Prometheus, Samples, scraping
 
 pytestmark = [
     pytest.mark.timeout(120),
-    pytest.mark.skipif(not is_here(), reason="there is no Prometheus here"),
+    pytest.mark.usefixtures("prometheus"),
 ]
 
 PAGES, RATINGS, DENIED, LOST, FAULTS = 120, 40, 6, 9, 5

@@ -7,6 +7,7 @@ import tomllib
 import venv
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,13 +17,20 @@ BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md")
 # The rest of xds-protos is other packages' property: at run time it would overwrite them.
 XDS_PROTOS_OWN = ("cel", "envoy", "opencensus", "udpa", "validate", "xds")
 
+Pip = Callable[..., None]
 
-def pip(*arguments: str | Path) -> None:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "ConnectionError" in done.stderr or "NewConnectionError" in done.stderr:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no package index in reach")
-    assert done.returncode == 0, done.stderr
+
+@pytest.fixture(scope="session")
+def pip(absent: Callable[[str], NoReturn]) -> Pip:
+    def pip(*arguments: str | Path) -> None:
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+        command += map(str, arguments)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if "ConnectionError" in done.stderr or "NewConnectionError" in done.stderr:
+            absent("no package index in reach")
+        assert done.returncode == 0, done.stderr
+
+    return pip
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +45,7 @@ def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(pip: Pip, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     pip("wheel", "--no-deps", "--wheel-dir", folder, checkout)
     (built,) = folder.glob("*.whl")
@@ -45,7 +53,7 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(pip: Pip, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that meshlib is imported from, as a user has it."""
     folder = tmp_path_factory.mktemp("installed")
     pip("install", "--no-deps", "--target", folder, wheel)
@@ -53,7 +61,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def editable(checkout: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def editable(
+    pip: Pip, checkout: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The Python of an environment with an editable install; what meshlib needs is lent to it."""
     packed = checkout / "src/meshlib/xds/protos/descriptors.bin"
     packed.unlink(missing_ok=True)  # the wheel was built in place
@@ -67,7 +77,7 @@ def editable(checkout: Path, wheel: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def xds_protos(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def xds_protos(pip: Pip, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What of xds-protos is its own, installed so that it harms nobody."""
     requires = tomllib.loads((root / "pyproject.toml").read_text())["build-system"]["requires"]
     (pinned,) = (name for name in requires if name.startswith("xds-protos"))

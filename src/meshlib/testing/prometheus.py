@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -55,10 +54,6 @@ class Prometheus:
         async with asyncio.timeout(PATIENCE):
             while not await question():  # noqa: ASYNC110
                 await asyncio.sleep(POLL)
-
-
-def is_here() -> bool:
-    return shutil.which("prometheus") is not None
 
 
 @asynccontextmanager

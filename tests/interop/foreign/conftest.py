@@ -113,7 +113,7 @@ def connect(request: pytest.FixtureRequest, run: Any) -> Callable[..., Awaitable
                 command = [request.getfixturevalue("go_judges") / "client"]
             case "js":
                 env["NODE_PATH"] = str(request.getfixturevalue("js_judges"))
-                command = ["node", JS_CLIENT]
+                command = [request.getfixturevalue("program")("node"), JS_CLIENT]
             case style:
                 command = [sys.executable, PYTHON_CLIENT, style]
         return await run(Client(*command, TARGET, env=env))
