@@ -1,11 +1,21 @@
 """Spans that the mesh writes by itself are those that the SDK would have made."""
 
+import gc
 import itertools
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from opentelemetry import context, trace
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
@@ -103,6 +113,27 @@ def retried(request, begin, told):
     return headers
 
 
+def once(request, begin, told, attempts=1):
+    """A call that is answered at once, well or not; of some nobody is asked."""
+    endpoint = UpstreamEndpoint(PLACE, http2=True, connect_timeout=1.0)
+    begin(request)
+    mark, record = request.meter.trace, CallRecord(request, 0.0)
+    headers = []
+    for _ in range(attempts):
+        record.endpoint, record.attempts = endpoint, 1
+        headers.append(mark.attempt(Send(request, endpoint, None)))
+    mark.ended(CallEnded(record, told, 0.5), 10**19, ())
+    return headers
+
+
+def hedged(request, begin, told):
+    return once(request, begin, told, attempts=2)
+
+
+def unasked(request, begin, told):
+    return once(request, begin, told, attempts=0)
+
+
 def plainly(span):
     attributes = dict(span.attributes)
     attributes.pop("meshlib.retry.backoff_ms", None)
@@ -138,14 +169,15 @@ ABOVE = {
 @pytest.mark.parametrize("above", ABOVE)
 @pytest.mark.parametrize("made", [grpc, http])
 @pytest.mark.parametrize("told", [OK, Failure(Cause.TIMEOUT, "no answer"), Response(503, (), 14)])
-def test_a_span_of_the_mesh_is_the_one_that_the_sdk_makes(above, made, told):
+@pytest.mark.parametrize("call", [once, retried, hedged, unasked])
+def test_a_span_of_the_mesh_is_the_one_that_the_sdk_makes(above, made, told, call):
     seen = []
     for lookers in ((), (Looking(),)):
         provider, exporter = provided(*lookers)
         propagation = Propagation(tracing=Tracer(provider))
         token = context.attach(ABOVE[above])
         try:
-            headers = retried(made(), propagation.begin, told)
+            headers = call(made(), propagation.begin, told)
         finally:
             context.detach(token)
         spans = exporter.get_finished_spans()
@@ -215,3 +247,88 @@ def test_a_trace_that_a_caller_wants_is_still_the_samplers_to_begin():
         propagation.release(token)
     assert not exporter.get_finished_spans()
     assert request.meter.trace is None or not request.meter.trace.sampled
+
+
+class Keeping(SpanExporter):
+    """Looks at nothing."""
+
+    def __init__(self):
+        self.spans = []
+
+    def export(self, spans):
+        self.spans += spans
+        return SpanExportResult.SUCCESS
+
+
+class Answer:
+    """A library's own, as large as it may be."""
+
+
+def kept(made, told=OK):
+    """What exporters are given of a call that went well, unread."""
+    keeping = Keeping()
+    provider = TracerProvider(ParentBased(ALWAYS_ON))
+    provider.add_span_processor(BatchSpanProcessor(keeping))
+    once(made(), Propagation(tracing=Tracer(provider)).begin, told)
+    provider.force_flush()
+    provider.shutdown()
+    return keeping.spans
+
+
+def test_spans_that_wait_to_be_exported_keep_no_answer_alive():
+    answer = Answer()
+    gone = weakref.ref(answer)
+    spans = kept(http, Response(200, (), None, b"", answer))
+    del answer
+    assert gone() is None
+    assert [span.attributes["http.response.status_code"] for span in spans] == [200]
+
+
+@pytest.mark.parametrize("made", [grpc, http])
+def test_what_is_told_of_a_call_is_gone_when_it_was_exported(made):
+    provider, exporter = provided()
+    propagation = Propagation(tracing=Tracer(provider))
+    once(made(), propagation.begin, OK)
+    exporter.clear()
+    gc.collect()
+    once(made(), propagation.begin, OK)
+    exporter.clear()
+    assert gc.collect() == 0
+
+
+@pytest.mark.parametrize("made", [grpc, http])
+def test_exporters_that_read_at_the_same_time_read_the_same(made):
+    for _ in range(20):
+        spans = kept(made)
+        start = threading.Barrier(4)
+
+        def read(spans=spans, start=start):
+            start.wait()
+            return [span.to_json() for span in spans]
+
+        with ThreadPoolExecutor(4) as readers:
+            read_by = [one.result() for one in [readers.submit(read) for _ in range(4)]]
+        assert all(one == read_by[0] for one in read_by)
+
+
+@pytest.mark.parametrize("name", ["_nothing_of_the_kind", "nothing", "__len__"])
+def test_a_span_has_nothing_that_spans_have_not(name):
+    for span in kept(grpc):
+        assert not hasattr(span, name)
+        assert not hasattr(span, name)
+
+
+def test_a_call_is_told_of_as_it_was_when_it_ended():
+    request = grpc()
+    keeping = Keeping()
+    provider = TracerProvider(ParentBased(ALWAYS_ON))
+    provider.add_span_processor(BatchSpanProcessor(keeping))
+    before = time.time_ns()
+    once(request, Propagation(tracing=Tracer(provider)).begin, OK)
+    after = time.time_ns()
+    provider.shutdown()
+    attempt, call = keeping.spans
+    assert before <= call.start_time <= attempt.start_time <= after
+    assert call.end_time == attempt.end_time == 10**19
+    assert attempt.parent == call.context
+    assert call.context.trace_id == request.meter.trace.trace_id

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import SpanContext, get_current_span
 
 S = TypeVar("S")
 
@@ -38,17 +39,28 @@ class _Chosen(threading.local):
 
 
 class Start:
-    """Where a span is to begin: in a context, or as the root of a trace."""
+    """Where a span is to begin: in a context, or as the root of a trace.
 
-    __slots__ = ("_here", "_ids", "_trace_id")
+    ``trace_id`` 0: one is drawn, unless there is a parent.
+    """
+
+    __slots__ = ("_here", "_ids", "trace_id")
 
     def __init__(self, here: Context, ids: Ids, trace_id: int = 0) -> None:
         self._here = here
         self._ids = ids
-        self._trace_id = trace_id
+        self.trace_id = trace_id
+
+    @property
+    def parent(self) -> SpanContext | None:
+        """``None``: it is to be the root of a trace."""
+        if not self._here:
+            return None
+        found = get_current_span(self._here).get_span_context()
+        return found if found.is_valid else None
 
     def __call__(self, make: Callable[[Context], S]) -> S:
-        self._ids.chosen.trace_id = self._trace_id
+        self._ids.chosen.trace_id = self.trace_id
         try:
             return make(self._here)
         finally:

@@ -6,7 +6,7 @@ they have ended, as it would have made it, where nobody asks for more of it in b
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from opentelemetry import trace
@@ -91,7 +91,9 @@ class PlainSpans:
         self._processor = tracer.span_processor
         self._known: object = None
         self._serves = False
-        self._root_flags = TraceFlags(1 | (RANDOM if self._ids.is_trace_id_random() else 0))
+        self.root_flags = TraceFlags(1 | (RANDOM if self._ids.is_trace_id_random() else 0))
+        self.draw: Callable[[], int] = self._ids.generate_span_id
+        self.tell: Callable[[ReadableSpan], None] = self._processor.on_end
 
     @property
     def serves(self) -> bool:
@@ -108,8 +110,8 @@ class PlainSpans:
         trace_id, span_id = self._ids.generate_trace_id(), self._ids.generate_span_id()
         if not self._share.takes(trace_id):
             return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False))
-        own = SpanContext(trace_id, span_id, False, self._root_flags)
-        return PlainSpan(self._tracer, name, own, None, attributes)
+        own = SpanContext(trace_id, span_id, False, self.root_flags)
+        return PlainSpan(self._tracer, name, own, None, attributes, tell=self.tell)
 
     def beneath(self, span: AnySpan, name: str, attributes: Attributes) -> AnySpan:
         return self._made(name, span.get_span_context(), attributes)
@@ -118,7 +120,19 @@ class PlainSpans:
         flags = TraceFlags(TraceFlags.SAMPLED | (parent.trace_flags & RANDOM))
         span_id = self._ids.generate_span_id()
         own = SpanContext(parent.trace_id, span_id, False, flags, parent.trace_state)
-        return PlainSpan(self._tracer, name, own, parent, attributes)
+        return PlainSpan(self._tracer, name, own, parent, attributes, tell=self.tell)
+
+    def made(
+        self,
+        name: str,
+        own: SpanContext,
+        parent: SpanContext | None,
+        attributes: Attributes,
+        start: int,
+        tell: Callable[[ReadableSpan], None],
+    ) -> "PlainSpan":
+        """A span that began before, of which ``tell`` is to hear."""
+        return PlainSpan(self._tracer, name, own, parent, attributes, start=start, tell=tell)
 
 
 def plain_spans(tracer: trace.Tracer, share: Share) -> PlainSpans | None:
@@ -147,6 +161,9 @@ class PlainSpan(ReadableSpan):
         own: SpanContext,
         parent: SpanContext | None,
         attributes: Attributes,
+        *,
+        tell: Callable[[ReadableSpan], None],
+        start: int | None = None,
     ) -> None:
         self._name = name
         self._context = self._own = own
@@ -154,14 +171,14 @@ class PlainSpan(ReadableSpan):
         self._instrumentation_info = tracer.instrumentation_info
         self._instrumentation_scope = tracer._instrumentation_scope  # noqa: SLF001 - nothing public tells
         self._parent = parent
-        self._start_time = time.time_ns()
+        self._start_time = time.time_ns() if start is None else start
         self._end_time: int | None = None
         self._attributes: dict[str, Attribute] = dict(attributes)
         self._events: list[Event] = []
         self._links = ()
         self._resource = tracer.resource
         self._status = UNSET
-        self._processor = tracer.span_processor
+        self._tell = tell
 
     def get_span_context(self) -> SpanContext:
         return self._own
@@ -191,4 +208,4 @@ class PlainSpan(ReadableSpan):
     def end(self, end_time: int | None = None) -> None:
         if self._end_time is None:
             self._end_time = end_time or time.time_ns()
-            self._processor.on_end(self)
+            self._tell(self)

@@ -180,8 +180,8 @@ class ClientTrace(Unsampled):
     def _grpc_attempt(self, count: int) -> AnySpan:
         attributes: spans.Attributes = {"previous-rpc-attempts": count, "transparent-retry": False}
         span = self._source.beneath(self._span, spans.grpc_names(self._request)[1], attributes)
-        if not count and self._now() - self._began > NOTICEABLE:
-            span.add_event("Delayed LB pick complete")
+        if not count and (at := self._now()) - self._began > NOTICEABLE:
+            span.add_event("Delayed LB pick complete", timestamp=at)
         return span
 
     def attempt_failed(

@@ -26,6 +26,7 @@ from ..dataplane.events import CallEnded
 from ..model import telemetry as model
 from .deciding import ALL, obeys_parents, share_of
 from .ids import Ids, Start
+from .late_spans import LateTrace
 from .lots import Lots
 from .marks import (
     Forms,
@@ -242,6 +243,11 @@ class Tracer:
         forms = forms_of(received, self._always)
         if isinstance(start, Start):
             source = self._source()
+            if type(source) is PlainSpans and (start.trace_id or start.parent is not None):
+                request.meter.trace = LateTrace(  # type: ignore[union-attr]  # there is one
+                    source, request, forms, start, config, self._now
+                )
+                return
             make = partial(called, source, request, config)
             span, again = start(make), partial(start, make)
             if span.is_recording():

@@ -1,0 +1,216 @@
+"""Calls that go well at once are told when somebody reads their spans, on the reader's own thread.
+
+While such a call lasts, no more is kept of it than its ids and its times. The spans that an SDK's
+processors are given when it has ended are blank: what they say follows from how the call went, by
+the very rules that hold for all other calls. Those have their spans written as they go.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext, TraceFlags, TraceState
+
+from ..dataplane import Headers, Request, Response, Send, UpstreamEndpoint
+from ..dataplane.events import AttemptFailed, CallEnded, EndpointEjected
+from ..model import telemetry as model
+from .ids import Start
+from .marks import W3C_ALONE, Forms, marks
+from .plain_spans import RANDOM, AnySpan, Attributes, PlainSpan, PlainSpans
+from .trace_headers import TRACEPARENT
+from .traces import ClientTrace, Unsampled, called
+
+NO_STATE = TraceState()
+FLAGS = {number: TraceFlags(number) for number in (1, 1 | RANDOM)}
+Tell = Callable[[ReadableSpan], None]
+
+
+class LateTrace(Unsampled):
+    """A call of which nothing is written yet; ``_unfolded`` once it is."""
+
+    __slots__ = (
+        "_config",
+        "_endpoint",
+        "_flags",
+        "_forms",
+        "_parent",
+        "_request",
+        "_sent",
+        "_sent_id",
+        "_start",
+        "_unfolded",
+        "began",
+        "now",
+        "source",
+    )
+    sampled = True
+
+    def __init__(  # not that of its base: nothing is made of its ids yet
+        self,
+        source: PlainSpans,
+        request: Request,
+        forms: Forms,
+        start: Start,
+        config: model.Tracing | None,
+        now: Callable[[], int],
+    ) -> None:
+        self.source = source
+        self._request: Request | None = request
+        self._forms = forms
+        self._start = start
+        self._config = config
+        self.now = now
+        parent = self._parent = start.parent
+        self.trace_id = start.trace_id if parent is None else parent.trace_id
+        self.span_id = source.draw()
+        self._flags = source.root_flags if parent is None else 1 | parent.trace_flags & RANDOM
+        self._sent_id = 0
+        self._endpoint: UpstreamEndpoint | None = None
+        self._unfolded: ClientTrace | None = None
+        self.began = self._sent = now()
+
+    def attempt(self, send: Send) -> Headers:
+        if self._unfolded is not None or self._sent_id:
+            return self._written().attempt(send)
+        self._endpoint = send.endpoint
+        if self._request.is_grpc:  # type: ignore[union-attr]  # until it has ended
+            own = self._sent_id = self.source.draw()
+            self._sent = self.now()
+        else:
+            own = self._sent_id = self.span_id
+        if self._forms is W3C_ALONE and (self._parent is None or not self._parent.trace_state):
+            return ((TRACEPARENT, f"00-{self.trace_id:032x}-{own:016x}-{self._flags:02x}"),)
+        return marks(self._of(own), self._forms)
+
+    def attempt_failed(
+        self, event: AttemptFailed, endpoint: UpstreamEndpoint | None, at: int
+    ) -> None:
+        self._written().attempt_failed(event, endpoint, at)
+
+    def ended(self, event: CallEnded, at: int, ejections: Iterable[EndpointEjected]) -> None:
+        if self._unfolded is not None or not self._went_well(event):
+            self._written().ended(event, at, ejections)
+            return
+        request, self._request = self._request, None  # which knows its trace
+        answer = event.outcome
+        bare = Response(answer.status, (), answer.grpc_status)  # type: ignore[union-attr]  # it went well
+        story = Story(self, CallEnded(event.record, bare, event.duration), at, ejections)
+        tell = self.source.tell
+        if self._sent_id and request.is_grpc:  # type: ignore[union-attr]  # until it has ended
+            tell(LateSpan(self._of(self._sent_id), story))
+        tell(LateSpan(self._of(self.span_id), story))
+
+    def _went_well(self, event: CallEnded) -> bool:
+        """What a configuration wants to know besides may be anything, of what is soon gone."""
+        if type(event.outcome) is not Response or event.record.flags:
+            return False
+        route, config = event.record.route, self._config
+        plain = route is None or route.config.tracing is None
+        return plain and (config is None or not config.custom_tags)
+
+    def _of(self, span_id: int) -> SpanContext:
+        state = NO_STATE if self._parent is None else self._parent.trace_state
+        return SpanContext(self.trace_id, span_id, False, FLAGS[self._flags], state)
+
+    def _written(self) -> ClientTrace:
+        """What is known so far, written; and what follows will be."""
+        if self._unfolded is None:
+            request = self._request
+            assert request is not None
+            self._unfolded = self.unfold(request, self.source.tell)
+        return self._unfolded
+
+    def unfold(self, request: Request, tell: Tell) -> ClientTrace:
+        """The same call again, up to where it is. ``tell`` hears of its spans when they end."""
+        begun = Begun(self, tell)
+        make = partial(called, self.source, request, self._config)
+        trace = ClientTrace(
+            begun,
+            request,
+            self._forms,
+            called(begun, request, self._config, Context()),
+            config=self._config,
+            now=begun.now,
+            again=partial(self._start, make),
+        )
+        if self._sent_id:
+            begun.at = self._sent
+            trace.attempt(Send(request, self._endpoint, None))
+        begun.at = None
+        return trace
+
+    def begun(self, name: str, attributes: Attributes, tell: Tell) -> PlainSpan:
+        own = self._of(self.span_id)
+        return self.source.made(name, own, self._parent, attributes, self.began, tell)
+
+    def sent(self, name: str, attributes: Attributes, tell: Tell) -> PlainSpan:
+        own, above = self._of(self._sent_id), self._of(self.span_id)
+        return self.source.made(name, own, above, attributes, self._sent, tell)
+
+
+class Begun:
+    """The first spans of a call are those that it was begun with; ``at``: the time back then."""
+
+    def __init__(self, trace: LateTrace, tell: Tell) -> None:
+        self._trace = trace
+        self._tell = tell
+        self.at: int | None = trace.began
+
+    def now(self) -> int:
+        return self._trace.now() if self.at is None else self.at
+
+    def start(self, name: str, here: Context, attributes: Attributes) -> AnySpan:
+        return self._trace.begun(name, attributes, self._tell)
+
+    def beneath(self, span: AnySpan, name: str, attributes: Attributes) -> AnySpan:
+        if self.at is None:
+            return self._trace.source.beneath(span, name, attributes)
+        return self._trace.sent(name, attributes, self._tell)
+
+
+class Story:
+    """How a call went, to be told once."""
+
+    __slots__ = ("_at", "_ejections", "_event", "_told", "_trace")
+
+    def __init__(
+        self, trace: LateTrace, event: CallEnded, at: int, ejections: Iterable[EndpointEjected]
+    ) -> None:
+        self._trace = trace
+        self._event = event
+        self._at = at
+        self._ejections = ejections
+        self._told: dict[int, dict[str, Any]] | None = None
+
+    def of(self, span_id: int) -> dict[str, Any]:
+        """What the span says; whoever asks at the same time gets the same."""
+        told = self._told
+        if told is None:
+            made: list[Any] = []  # plain ones
+            request = self._event.record.request
+            trace = self._trace.unfold(request, made.append)
+            trace.ended(self._event, self._at, self._ejections)
+            told = self._told = {span.context.span_id: span.__dict__ for span in made}
+        return told[span_id]
+
+
+class LateSpan(ReadableSpan):
+    """Blank but for its ids, until anything else of it is read."""
+
+    def __init__(self, own: SpanContext, story: Story) -> None:  # not that of its base, either
+        self._context = self._own = own
+        self._story = story
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") or name.startswith("__"):
+            raise AttributeError(name)
+        story = self.__dict__.get("_story")
+        if story is not None:
+            self.__dict__.update(story.of(self._own.span_id))
+            self.__dict__.pop("_story", None)
+        try:
+            return self.__dict__[name]
+        except KeyError:
+            raise AttributeError(name) from None
