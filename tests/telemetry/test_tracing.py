@@ -101,7 +101,7 @@ class Play:
         record = record or CallRecord(request, 0.0, inbound=True, **known)
         self.tell(CallEnded(record, outcome, 0.25))
 
-    def call(self, request, *outcomes):
+    def call(self, request, *outcomes, why="5xx"):
         """A call is made, with an attempt for each outcome; the headers of each."""
         sent = [dict(self.propagation.outgoing())]
         self.propagation.begin(request)
@@ -112,7 +112,7 @@ class Play:
             headers = () if mark is None else mark.attempt(Send(request, record.endpoint, None))
             sent.append({**sent[0], **dict(headers)})
             if number + 1 < len(outcomes):
-                self.tell(AttemptFailed(record, outcome, "5xx"))
+                self.tell(AttemptFailed(record, outcome, why))
         end = outcomes[-1] if outcomes else Failure(Cause.NO_ENDPOINT, "nobody")
         self.tell(CallEnded(record, end, 0.5))
         return sent[1:]
@@ -159,6 +159,23 @@ def test_a_grpc_call_is_a_sent_span_with_a_child_for_each_attempt():
     assert call.events[0].attributes == {"reason": "5xx", "attempt": 1}
     assert second.attributes["meshlib.retry.reason"] == "5xx"
     assert second.attributes["meshlib.retry.backoff_ms"] >= 0
+
+
+def test_an_attempt_that_reached_nobody_counts_as_none_and_the_next_one_is_transparent():
+    play = Play()
+    play.call(grpc(), Failure(Cause.CONNECT, "refused"), FINE, why="another endpoint")
+    first, second, _ = play.spans
+    told = "previous-rpc-attempts", "transparent-retry"
+    assert [tuple(map(span.attributes.get, told)) for span in (first, second)] == [
+        (0, False),
+        (0, True),
+    ]
+    play.exporter.clear()
+    play.call(grpc(), UNAVAILABLE, FINE)
+    assert [tuple(map(span.attributes.get, told)) for span in play.spans[:2]] == [
+        (0, False),
+        (1, False),
+    ]
 
 
 def test_attempts_of_an_http_call_are_siblings():

@@ -7,6 +7,7 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, Tracer
 
 from ..dataplane import Headers, Request, Send, UpstreamEndpoint
 from ..dataplane.events import AttemptFailed, CallEnded, EndpointEjected
+from ..dataplane.filters.again import REPICKED
 from ..model import telemetry as model
 from . import spans
 from .marks import Forms, marks
@@ -106,7 +107,7 @@ class ClientTrace(Unsampled):
     """``span`` is that of the call where the call is gRPC's, else that of its first attempt.
 
     An adopted one was begun by somebody else, who ends it. ``again`` begins the span of one more
-    attempt beside the first.
+    attempt beside the first. ``unseen`` attempts reached nobody, and count as none (gRFC A72).
     """
 
     __slots__ = (
@@ -122,6 +123,7 @@ class ClientTrace(Unsampled):
         "_request",
         "_source",
         "_span",
+        "_unseen",
         "_used",
     )
     sampled = True
@@ -148,6 +150,7 @@ class ClientTrace(Unsampled):
         self._adopted = again is None
         self._again = again
         self._count = 0
+        self._unseen = 0
         self._failed: tuple[str, int] | None = None
         self._used: set[str] = set()
         self._open: list[tuple[UpstreamEndpoint | None, AnySpan]] = []
@@ -178,7 +181,10 @@ class ClientTrace(Unsampled):
         return span
 
     def _grpc_attempt(self, count: int) -> AnySpan:
-        attributes: spans.Attributes = {"previous-rpc-attempts": count, "transparent-retry": False}
+        attributes: spans.Attributes = {
+            "previous-rpc-attempts": count - self._unseen,
+            "transparent-retry": self._failed is not None and self._failed[0] == REPICKED,
+        }
         span = self._source.beneath(self._span, spans.grpc_names(self._request)[1], attributes)
         if not count and (at := self._now()) - self._began > NOTICEABLE:
             span.add_event("Delayed LB pick complete", timestamp=at)
@@ -188,6 +194,7 @@ class ClientTrace(Unsampled):
         self, event: AttemptFailed, endpoint: UpstreamEndpoint | None, at: int
     ) -> None:
         self._failed = event.retried_as, at
+        self._unseen += event.retried_as == REPICKED
         said: spans.Attributes = {"reason": event.retried_as, "attempt": self._count}
         span = self._taken(endpoint)
         if span is not None:
