@@ -40,6 +40,7 @@ from meshlib.dataplane import (
     UpstreamEndpoint,
 )
 from meshlib.model import Address, Endpoint
+from meshlib.model.telemetry import CustomTag, FormatterTag, HeaderTag, LiteralTag, Tracing
 from meshlib.telemetry import Propagation
 from meshlib.telemetry.plain_spans import PlainSpans, plain_spans
 from meshlib.telemetry.tracing import Tracer
@@ -316,6 +317,27 @@ def test_a_span_has_nothing_that_spans_have_not(name):
     for span in kept(grpc):
         assert not hasattr(span, name)
         assert not hasattr(span, name)
+
+
+def test_what_a_tag_says_of_an_answer_is_written_while_it_is_there():
+    tags = (
+        CustomTag(tag="team", source=LiteralTag(value="books")),
+        CustomTag(tag="user", source=HeaderTag(name="end-user")),
+    )
+    asked = CustomTag(tag="server", source=FormatterTag(value="%RESP(server)%"))
+    answer = Response(200, (("server", "gunicorn"),), None)
+    seen = []
+    for config in (Tracing(custom_tags=tags), Tracing(custom_tags=(*tags, asked))):
+        provider, exporter = provided()
+        tracer = Tracer(provider, configured=lambda _, config=config: config)
+        once(
+            Request("reviews:9080", "GET", "/", headers=(("end-user", "jason"),), meter=Meter()),
+            Propagation(tracing=tracer).begin,
+            answer,
+        )
+        (span,) = exporter.get_finished_spans()
+        seen.append([span.attributes.get(name) for name in ("team", "user", "server")])
+    assert seen == [["books", "jason", None], ["books", "jason", "gunicorn"]]
 
 
 def test_a_call_is_told_of_as_it_was_when_it_ended():

@@ -103,12 +103,14 @@ class LateTrace(Unsampled):
         tell(LateSpan(self._of(self.span_id), story))
 
     def _went_well(self, event: CallEnded) -> bool:
-        """What a configuration wants to know besides may be anything, of what is soon gone."""
+        """Only then is all that is to be told of a call still there later."""
         if type(event.outcome) is not Response or event.record.flags:
             return False
         route, config = event.record.route, self._config
-        plain = route is None or route.config.tracing is None
-        return plain and (config is None or not config.custom_tags)
+        own = None if route is None else route.config.tracing
+        return (config is None or _last(config.custom_tags)) and (
+            own is None or _last(own.custom_tags)
+        )
 
     def _of(self, span_id: int) -> SpanContext:
         state = NO_STATE if self._parent is None else self._parent.trace_state
@@ -148,6 +150,11 @@ class LateTrace(Unsampled):
     def sent(self, name: str, attributes: Attributes, tell: Tell) -> PlainSpan:
         own, above = self._of(self._sent_id), self._of(self.span_id)
         return self.source.made(name, own, above, attributes, self._sent, tell)
+
+
+def _last(tags: tuple[model.CustomTag, ...]) -> bool:
+    """Operators of logs may ask for whatever an answer brought along."""
+    return all([type(tag.source) is not model.FormatterTag for tag in tags])
 
 
 class Begun:
