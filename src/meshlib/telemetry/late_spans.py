@@ -154,7 +154,7 @@ class LateTrace(Unsampled):
 
 def _last(tags: tuple[model.CustomTag, ...]) -> bool:
     """Operators of logs may ask for whatever an answer brought along."""
-    return all([type(tag.source) is not model.FormatterTag for tag in tags])
+    return not any(type(tag.source) is model.FormatterTag for tag in tags)
 
 
 class Begun:
