@@ -74,7 +74,8 @@ $(BACKEND)/.ready: requirements/build.txt | $(BIN)/python
 
 # Without build isolation, so that the hashes of requirements/build.txt count; from a folder of
 # their own, because xds-protos must not come into the environment that runs meshlib.
-$(READY): requirements/dev.txt pyproject.toml $(wildcard tools/*.py) $(BACKEND)/.ready
+$(READY): requirements/dev.txt pyproject.toml $(wildcard tools/*.py) \
+		$(shell find tools/protos -type f) $(BACKEND)/.ready
 	@echo "setup: development requirements" >&2
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt >&2
 	@echo "setup: meshlib" >&2

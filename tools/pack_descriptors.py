@@ -8,17 +8,28 @@ In a checkout without an install: ``python tools/pack_descriptors.py``.
 """
 
 import ast
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+)
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 OUTPUT = Path("src/meshlib/xds/protos/descriptors.bin")
+# What no package of the build brings, with the field numbers that the world knows it by.
+OURS = Path("tools/protos")
+SCALARS = {
+    name.removeprefix("TYPE_").lower(): number for name, number in FieldDescriptorProto.Type.items()
+}
 
 ENVOY_CONFIG = (
     "bootstrap/v3/bootstrap",
@@ -121,184 +132,6 @@ OTHERS = (
     "xds/type/v3/typed_struct",
 )
 
-# Files that no package of the build brings, with the field numbers that the world knows them by.
-OURS = (
-    """
-    name: "envoy/extensions/load_balancing_policies/random_subsetting/v3/random_subsetting.proto"
-    package: "envoy.extensions.load_balancing_policies.random_subsetting.v3"
-    dependency: "envoy/config/cluster/v3/cluster.proto"
-    dependency: "google/protobuf/wrappers.proto"
-    syntax: "proto3"
-    message_type {
-      name: "RandomSubsetting"
-      field {
-        name: "subset_size" number: 1 label: LABEL_OPTIONAL type: TYPE_MESSAGE
-        type_name: ".google.protobuf.UInt32Value"
-      }
-      field {
-        name: "child_policy" number: 2 label: LABEL_OPTIONAL type: TYPE_MESSAGE
-        type_name: ".envoy.config.cluster.v3.LoadBalancingPolicy"
-      }
-    }
-    """,
-    """
-    name: "grpc/health/v1/health.proto"
-    package: "grpc.health.v1"
-    syntax: "proto3"
-    message_type {
-      name: "HealthCheckRequest"
-      field { name: "service" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
-    }
-    message_type {
-      name: "HealthCheckResponse"
-      field {
-        name: "status" number: 1 label: LABEL_OPTIONAL type: TYPE_ENUM
-        type_name: ".grpc.health.v1.HealthCheckResponse.ServingStatus"
-      }
-      enum_type {
-        name: "ServingStatus"
-        value { name: "UNKNOWN" number: 0 }
-        value { name: "SERVING" number: 1 }
-        value { name: "NOT_SERVING" number: 2 }
-        value { name: "SERVICE_UNKNOWN" number: 3 }
-      }
-    }
-    """,
-    """
-    name: "extensions/stats/config.proto"
-    package: "stats"
-    dependency: "google/protobuf/duration.proto"
-    syntax: "proto3"
-    message_type {
-      name: "MetricConfig"
-      field {
-        name: "dimensions" number: 1 label: LABEL_REPEATED type: TYPE_MESSAGE
-        type_name: ".stats.MetricConfig.DimensionsEntry"
-      }
-      field { name: "name" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
-      field { name: "tags_to_remove" number: 3 label: LABEL_REPEATED type: TYPE_STRING }
-      field { name: "match" number: 4 label: LABEL_OPTIONAL type: TYPE_STRING }
-      field { name: "drop" number: 5 label: LABEL_OPTIONAL type: TYPE_BOOL }
-      nested_type {
-        name: "DimensionsEntry"
-        field { name: "key" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
-        field { name: "value" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
-        options { map_entry: true }
-      }
-    }
-    message_type {
-      name: "MetricDefinition"
-      field { name: "name" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
-      field { name: "value" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
-      field {
-        name: "type" number: 3 label: LABEL_OPTIONAL type: TYPE_ENUM
-        type_name: ".stats.MetricType"
-      }
-    }
-    message_type {
-      name: "PluginConfig"
-      field {
-        name: "disable_host_header_fallback" number: 6 label: LABEL_OPTIONAL type: TYPE_BOOL
-      }
-      field {
-        name: "tcp_reporting_duration" number: 7 label: LABEL_OPTIONAL type: TYPE_MESSAGE
-        type_name: ".google.protobuf.Duration"
-      }
-      field {
-        name: "metrics" number: 8 label: LABEL_REPEATED type: TYPE_MESSAGE
-        type_name: ".stats.MetricConfig"
-      }
-      field {
-        name: "definitions" number: 9 label: LABEL_REPEATED type: TYPE_MESSAGE
-        type_name: ".stats.MetricDefinition"
-      }
-      field {
-        name: "reporter" number: 10 label: LABEL_OPTIONAL type: TYPE_ENUM
-        type_name: ".stats.Reporter"
-      }
-      field {
-        name: "rotation_interval" number: 11 label: LABEL_OPTIONAL type: TYPE_MESSAGE
-        type_name: ".google.protobuf.Duration"
-      }
-      field {
-        name: "graceful_deletion_interval" number: 12 label: LABEL_OPTIONAL type: TYPE_MESSAGE
-        type_name: ".google.protobuf.Duration"
-      }
-    }
-    enum_type {
-      name: "MetricType"
-      value { name: "COUNTER" number: 0 }
-      value { name: "GAUGE" number: 1 }
-      value { name: "HISTOGRAM" number: 2 }
-    }
-    enum_type {
-      name: "Reporter"
-      value { name: "UNSPECIFIED" number: 0 }
-      value { name: "SERVER_GATEWAY" number: 1 }
-    }
-    """,
-    """
-    name: "meshlib/registration/v1/registration.proto"
-    package: "meshlib.registration.v1"
-    syntax: "proto3"
-    message_type {
-      name: "Workload"
-      field { name: "id" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
-      field { name: "namespace" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
-      field { name: "address" number: 3 label: LABEL_OPTIONAL type: TYPE_STRING }
-      field { name: "port" number: 4 label: LABEL_OPTIONAL type: TYPE_UINT32 }
-      field {
-        name: "ports" number: 5 label: LABEL_REPEATED type: TYPE_MESSAGE
-        type_name: ".meshlib.registration.v1.Workload.PortsEntry"
-      }
-      field {
-        name: "labels" number: 6 label: LABEL_REPEATED type: TYPE_MESSAGE
-        type_name: ".meshlib.registration.v1.Workload.LabelsEntry"
-      }
-      field { name: "locality" number: 7 label: LABEL_OPTIONAL type: TYPE_STRING }
-      field { name: "weight" number: 8 label: LABEL_OPTIONAL type: TYPE_UINT32 }
-      field { name: "serving" number: 9 label: LABEL_OPTIONAL type: TYPE_BOOL }
-      nested_type {
-        name: "PortsEntry"
-        field { name: "key" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
-        field { name: "value" number: 2 label: LABEL_OPTIONAL type: TYPE_UINT32 }
-        options { map_entry: true }
-      }
-      nested_type {
-        name: "LabelsEntry"
-        field { name: "key" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
-        field { name: "value" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
-        options { map_entry: true }
-      }
-    }
-    message_type {
-      name: "RegisterRequest"
-      field {
-        name: "workload" number: 1 label: LABEL_OPTIONAL type: TYPE_MESSAGE
-        type_name: ".meshlib.registration.v1.Workload"
-      }
-      field { name: "deregister" number: 2 label: LABEL_OPTIONAL type: TYPE_BOOL }
-      field { name: "mtls" number: 3 label: LABEL_OPTIONAL type: TYPE_STRING }
-      field {
-        name: "plaintext_callers" number: 4 label: LABEL_REPEATED type: TYPE_MESSAGE
-        type_name: ".meshlib.registration.v1.RegisterRequest.PlaintextCallersEntry"
-      }
-      nested_type {
-        name: "PlaintextCallersEntry"
-        field { name: "key" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
-        field { name: "value" number: 2 label: LABEL_OPTIONAL type: TYPE_UINT64 }
-        options { map_entry: true }
-      }
-    }
-    message_type {
-      name: "RegisterResponse"
-      field { name: "lease_seconds" number: 1 label: LABEL_OPTIONAL type: TYPE_DOUBLE }
-      field { name: "address" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
-      field { name: "hosts" number: 3 label: LABEL_REPEATED type: TYPE_STRING }
-    }
-    """,
-)
-
 
 class PackDescriptors(BuildHookInterface[Any]):
     """What hatchling calls before it makes a wheel, an editable one too."""
@@ -312,7 +145,7 @@ class PackDescriptors(BuildHookInterface[Any]):
 
 def pack(root: Path) -> Path:
     """Write the descriptor file of the checkout at ``root``; the same input, the same bytes."""
-    packed = FileDescriptorSet(file=[*in_import_order(roots(), sources()), *ours()])
+    packed = FileDescriptorSet(file=[*in_import_order(roots(), sources()), *ours(root / OURS)])
     target = root / OUTPUT
     target.parent.mkdir(parents=True, exist_ok=True)
     half_done = target.with_suffix(".tmp")
@@ -332,10 +165,79 @@ def roots() -> Iterator[str]:
             yield f"{folder}{name}.proto"
 
 
-def ours() -> Iterator[FileDescriptorProto]:
+def ours(folder: Path) -> Iterator[FileDescriptorProto]:
     """Last: they may import anything from above."""
-    for text in OURS:
-        yield text_format.Parse(text, FileDescriptorProto())
+    for path in sorted(folder.rglob("*.proto")):
+        text = path.read_text(encoding="utf-8")
+        yield Proto3(text).file(path.relative_to(folder).as_posix())
+
+
+class Proto3:
+    """As much of the language as our own files need: fields, maps and enums.
+
+    What the name of a type stands for is left to the pool, which knows the other files.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._words = iter(re.findall(r"[\w./]+|[^\w./\s\"]", text))
+
+    def file(self, name: str) -> FileDescriptorProto:
+        file = FileDescriptorProto(name=name)
+        for word in self._words:
+            if word == "message":
+                self._message(file.message_type.add())
+            elif word == "enum":
+                self._enum(file.enum_type.add())
+            else:
+                self._head(file, [word, *self._statement()])
+        return file
+
+    def _statement(self) -> Iterator[str]:
+        return iter(self._words.__next__, ";")
+
+    def _head(self, file: FileDescriptorProto, words: list[str]) -> None:
+        match words:
+            case ["syntax", "=", syntax]:
+                file.syntax = syntax
+            case ["package", package]:
+                file.package = package
+            case ["import", imported]:
+                file.dependency.append(imported)
+            case _:
+                raise SystemExit(f"{file.name}: {' '.join(words)}: not understood")
+
+    def _message(self, message: DescriptorProto) -> None:
+        message.name, _ = next(self._words), next(self._words)
+        for word in iter(self._words.__next__, "}"):
+            if word == "enum":
+                self._enum(message.enum_type.add())
+            else:
+                field(message, [word, *self._statement()])
+
+    def _enum(self, enum: EnumDescriptorProto) -> None:
+        enum.name, _ = next(self._words), next(self._words)
+        for name in iter(self._words.__next__, "}"):
+            _, number = self._statement()
+            enum.value.add(name=name, number=int(number))
+
+
+def field(message: DescriptorProto, words: list[str]) -> None:
+    match words:
+        case ["map", "<", key, ",", value, ">", name, "=", number]:
+            entry = message.nested_type.add(name=f"{name.title().replace('_', '')}Entry")
+            entry.options.map_entry = True
+            field(entry, [key, "key", "=", "1"])
+            field(entry, [value, "value", "=", "2"])
+            field(message, ["repeated", entry.name, name, "=", number])
+        case [*label, kind, name, "=", number] if label in ([], ["repeated"]):
+            made = message.field.add(name=name, number=int(number))
+            made.label = made.LABEL_REPEATED if label else made.LABEL_OPTIONAL
+            if kind in SCALARS:
+                made.type = SCALARS[kind]
+            else:
+                made.type_name = kind
+        case _:
+            raise SystemExit(f"{message.name}: {' '.join(words)}: not understood")
 
 
 def sources() -> tuple[Distribution, ...]:
