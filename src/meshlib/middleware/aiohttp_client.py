@@ -125,6 +125,7 @@ class _Call:
         self.hedge: Hedge | None = None
         scheme = url.scheme
         target = f"{url.raw_host}:{url.port}"
+        runtime.start()  # whom the call goes to, and so what goes with it, is not known before
         self._leaves = runtime.engine.is_foreign(target)
         handed_on = runtime.propagation.outgoing(foreign=self._leaves)
         if handed_on or (self._leaves and runtime.propagation.outgoing()):

@@ -126,9 +126,9 @@ class _Rules:
     def _target(self) -> str:
         """The host's first port, where none is named."""
         host = self.host.lower()
+        self.runtime.start()
         if host.rpartition(":")[2].isdecimal():
             return host
-        self.runtime.start()
         snapshot = self.runtime.engine.snapshot
         if self._found[0] is not snapshot:
             names = (name.rpartition(":") for name in self.runtime.engine.snapshot.listeners)
