@@ -141,6 +141,34 @@ def test_c5_a_stream_that_nobody_takes_is_given_up_and_told(client) -> None:
     assert "no answer from the control plane: nowhere: no connection within 5 s" in said
 
 
+def test_a_stream_that_is_taken_is_heard_of_once_and_before_any_answer(client) -> None:
+    told: queue.Queue[str] = queue.Queue()
+
+    class Taken(Tape):
+        def send(self, request: SendRequest) -> None:
+            self.post(Sent(self, request))
+            if not request.first:
+                told.put("asked for more")
+
+    def connect(_server: Server, _node: Node, post: Callable[[News], None], **_: Any) -> Tape:
+        stream = Taken(b"")
+        stream.post = post
+        return stream
+
+    me = client(
+        Bootstrap.for_server("silent", node_id="me"),
+        connect=connect,
+        on_connection=lambda: told.put("connected"),
+    )
+    me.watch("a")
+    me.start()
+    assert told.get(timeout=PATIENCE) == "connected"
+    me.watch("b")
+    assert told.get(timeout=PATIENCE) == "asked for more"
+    me.close()
+    assert told.empty()
+
+
 def test_a_control_plane_that_answers_garbage_is_told_and_left(
     control_plane, member, world
 ) -> None:

@@ -80,7 +80,7 @@ class Registration:
         self._mailbox.put(None)
 
     def hurry(self) -> None:
-        """The control plane was heard of again: ask it now."""
+        """The control plane was reached again: ask it now."""
         self._hurries = True
         self._mailbox.put(None)
 

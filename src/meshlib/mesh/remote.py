@@ -73,6 +73,7 @@ class Remote:
             on_update=self._update,
             on_problem=self._problem,
             on_contact=self._contact,
+            on_connection=self._connected,
             on_note=lambda text: log.info("control plane: %s", text),
             clock=time.monotonic,
             dice=random.random,
@@ -116,11 +117,14 @@ class Remote:
             self._keeper.contact(outage)
         if outage and not self._outage:
             self._without(outage)
-        if self._outage and not outage:
-            for tell in tuple(self._returns):
-                tell()
         self._outage = outage
         self._upkeep.contact(outage)
+
+    def _connected(self) -> None:
+        """A control plane that begins anew may wait for its members before it answers them."""
+        if self._outage:
+            for tell in tuple(self._returns):
+                tell()
 
     def _is_called(self, cluster: str) -> bool:
         live = self._engine.clusters.get(cluster)

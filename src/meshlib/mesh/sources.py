@@ -47,7 +47,7 @@ class Source(Protocol):
         """The control plane whose word counts now; ``None``: there is none."""
 
     def on_return(self, tell: Callable[[], None]) -> None:
-        """Say each time that the control plane answers again."""
+        """Say each time that the control plane is reached again."""
 
 
 def source_for(

@@ -41,9 +41,10 @@ class XdsClient:
 
     Every method may be called from any thread. A child made by ``fork`` builds a client of its own.
     ``wire`` hears all that is said, on the client's thread. ``on_contact`` hears why no server
-    answers, and "" when one does again; ``on_note`` what is no problem. ``reconnects`` makes the
-    one who says how long to wait between two streams to a server. ``is_called``: are calls to this
-    cluster under way? ``keeper`` is given the secrets that resources name; nobody else is.
+    answers, and "" when one does again; ``on_connection`` of each stream that a server takes, which
+    may be long before it answers; ``on_note`` what is no problem. ``reconnects`` makes the one who
+    says how long to wait between two streams to a server. ``is_called``: are calls to this cluster
+    under way? ``keeper`` is given the secrets that resources name; nobody else is.
     """
 
     def __init__(  # noqa: PLR0913 - what it hears with, and what it is made of
@@ -53,6 +54,7 @@ class XdsClient:
         on_update: Callable[[Snapshot, frozenset[str]], None],
         on_problem: Callable[[str], None],
         on_contact: Callable[[str], None] = lambda _outage: None,
+        on_connection: Callable[[], None] = lambda: None,
         on_note: Callable[[str], None] = lambda _text: None,
         clock: Clock,
         dice: Dice,
@@ -68,6 +70,7 @@ class XdsClient:
         self._on_update = on_update
         self._on_problem = on_problem
         self._on_contact = on_contact
+        self._on_connection = on_connection
         self._on_note = on_note
         self._outage = ""
         self._clock = clock
@@ -227,7 +230,9 @@ class XdsClient:
     def _heard(self, line: Line, news: News, now: float) -> tuple[Effect, ...]:
         match news:
             case Sent(_, request):
-                line.connect_by = None
+                if line.connect_by is not None:
+                    line.connect_by = None
+                    self._on_connection()
                 return self._discovery.handle(line.server, RequestSent(request), now)
             case Received(_, message):
                 return self._received(line, message, now)
