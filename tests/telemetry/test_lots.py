@@ -6,7 +6,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from meshlib.telemetry.deciding import LOW, Share
 from meshlib.telemetry.ids import Ids
-from meshlib.telemetry.lots import AHEAD, Lots
+from meshlib.telemetry.lots import AHEAD, Lots, Wanted
 from meshlib.telemetry.marks import Forms
 
 HALF = Share((LOW + 1) // 2)
@@ -32,7 +32,7 @@ def test_the_sampler_may_want_those_in_its_share_and_no_others():
     made = lots()
     for _ in range(3 * AHEAD):
         drawn = made.draw()
-        assert HALF.takes(trace_id(drawn)) is isinstance(drawn, int)
+        assert HALF.takes(trace_id(drawn)) is isinstance(drawn, Wanted)
 
 
 def test_a_trace_that_nobody_wants_says_so_in_every_form_that_is_asked_for():

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import (
     SpanExportResult,
 )
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -76,9 +77,9 @@ class Counting:
         return True
 
 
-def provided(*processors, sampler=None, **more):
+def provided(*processors, sampler=None, ids=Counting, **more):
     exporter = InMemorySpanExporter()
-    provider = TracerProvider(sampler or ParentBased(ALWAYS_ON), id_generator=Counting(), **more)
+    provider = TracerProvider(sampler or ParentBased(ALWAYS_ON), id_generator=ids(), **more)
     for processor in (SimpleSpanProcessor(exporter), *processors):
         provider.add_span_processor(processor)
     return provider, exporter
@@ -186,6 +187,40 @@ def test_a_span_of_the_mesh_is_the_one_that_the_sdk_makes(above, made, told, cal
         seen.append((headers, [plainly(span) for span in spans]))
     resources = [one.pop("resource").attributes for _, spans in seen for one in spans]
     assert all(one == resources[0] for one in resources)
+    assert seen[0] == seen[1]
+    assert seen[0][1]
+
+
+def numbered(seen):
+    """Random ids by the order in which they come: whose they are, and not which."""
+    known = {}
+
+    def number(one):
+        return known.setdefault(one, len(known))
+
+    headers, spans = seen
+    for span in spans:
+        for place in ("own", "parent"):
+            if span[place] is not None:
+                own = span[place]
+                span[place] = number(own.trace_id), number(own.span_id), *own[2:]
+    parents = [value.split("-") for pairs in headers for _, value in pairs]
+    told = [(number(int(one[1], 16)), number(int(one[2], 16)), one[3]) for one in parents]
+    return told, spans
+
+
+@pytest.mark.parametrize("made", [grpc, http])
+@pytest.mark.parametrize("told", [OK, Failure(Cause.TIMEOUT, "no answer")])
+@pytest.mark.parametrize("call", [once, retried, hedged, unasked])
+def test_a_trace_that_was_drawn_ahead_is_the_one_that_the_sdk_begins(made, told, call):
+    seen = []
+    for lookers in ((), (Looking(),)):
+        provider, exporter = provided(*lookers, ids=RandomIdGenerator)
+        headers = call(made(), Propagation(tracing=Tracer(provider)).begin, told)
+        spans = [plainly(span) for span in exporter.get_finished_spans()]
+        for span in spans:
+            del span["resource"]
+        seen.append(numbered((headers, spans)))
     assert seen[0] == seen[1]
     assert seen[0][1]
 

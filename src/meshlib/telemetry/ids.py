@@ -6,9 +6,11 @@ from typing import Any, TypeVar
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.trace import SpanContext, get_current_span
+from opentelemetry.trace import SpanContext, TraceFlags, get_current_span
 
 S = TypeVar("S")
+RANDOM = 2
+"""The flag of trace ids that are random (W3C Trace Context, level 2)."""
 
 
 class Ids:
@@ -31,7 +33,13 @@ class Ids:
         return int(self.inner.generate_span_id())
 
     def is_trace_id_random(self) -> bool:
-        return bool(self.inner.is_trace_id_random())
+        asked = getattr(self.inner, "is_trace_id_random", None)
+        return asked is not None and bool(asked())
+
+    @property
+    def root_flags(self) -> TraceFlags:
+        """Of a span that begins a trace which is sampled."""
+        return TraceFlags(TraceFlags.SAMPLED | (RANDOM if self.is_trace_id_random() else 0))
 
 
 class _Chosen(threading.local):

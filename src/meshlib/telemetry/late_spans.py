@@ -11,34 +11,35 @@ from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanContext, TraceFlags, TraceState
+from opentelemetry.trace import SpanContext
 
 from ..dataplane import Headers, Request, Response, Send, UpstreamEndpoint
 from ..dataplane.events import AttemptFailed, CallEnded, EndpointEjected
 from ..model import telemetry as model
 from .ids import Start
-from .marks import W3C_ALONE, Forms, marks
-from .plain_spans import RANDOM, AnySpan, Attributes, PlainSpan, PlainSpans
-from .trace_headers import TRACEPARENT
+from .lots import Wanted
+from .marks import Forms, marks
+from .plain_spans import AnySpan, Attributes, PlainSpan, PlainSpans
 from .traces import ClientTrace, Unsampled, called
 
-NO_STATE = TraceState()
-FLAGS = {number: TraceFlags(number) for number in (1, 1 | RANDOM)}
 Tell = Callable[[ReadableSpan], None]
 
 
 class LateTrace(Unsampled):
-    """A call of which nothing is written yet; ``_unfolded`` once it is."""
+    """A call of which nothing is written yet; ``unfolded`` once it is.
+
+    ``start`` is where it begins, or else a trace that was drawn ahead begins with it.
+    """
 
     __slots__ = (
         "_config",
         "_endpoint",
-        "_flags",
         "_forms",
-        "_parent",
+        "_is_grpc",
+        "_own",
         "_request",
         "_sent",
-        "_sent_id",
+        "_sent_at",
         "_start",
         "_unfolded",
         "began",
@@ -47,42 +48,43 @@ class LateTrace(Unsampled):
     )
     sampled = True
 
-    def __init__(  # not that of its base: nothing is made of its ids yet
+    def __init__(  # not that of its base: all that there is of it is made here
         self,
         source: PlainSpans,
         request: Request,
-        forms: Forms,
-        start: Start,
+        start: Start | Wanted,
         config: model.Tracing | None,
+        forms: Forms,
         now: Callable[[], int],
     ) -> None:
         self.source = source
+        self.now = now
         self._request: Request | None = request
-        self._forms = forms
+        self._is_grpc = request.is_grpc
         self._start = start
         self._config = config
-        self.now = now
-        parent = self._parent = start.parent
-        self.trace_id = start.trace_id if parent is None else parent.trace_id
-        self.span_id = source.draw()
-        self._flags = source.root_flags if parent is None else 1 | parent.trace_flags & RANDOM
-        self._sent_id = 0
+        self._forms = forms
+        if type(start) is Wanted:
+            self._own = start.call if request.is_grpc else start.sent
+        else:
+            self._own = source.first(start)  # type: ignore[arg-type]  # one of two
+        self.trace_id, self.span_id = self._own.trace_id, self._own.span_id
+        self._sent: SpanContext | None = None
         self._endpoint: UpstreamEndpoint | None = None
         self._unfolded: ClientTrace | None = None
-        self.began = self._sent = now()
+        self.began = self._sent_at = now()
 
     def attempt(self, send: Send) -> Headers:
-        if self._unfolded is not None or self._sent_id:
+        if self._sent is not None:
             return self._written().attempt(send)
-        self._endpoint = send.endpoint
-        if self._request.is_grpc:  # type: ignore[union-attr]  # until it has ended
-            own = self._sent_id = self.source.draw()
-            self._sent = self.now()
-        else:
-            own = self._sent_id = self.span_id
-        if self._forms is W3C_ALONE and (self._parent is None or not self._parent.trace_state):
-            return ((TRACEPARENT, f"00-{self.trace_id:032x}-{own:016x}-{self._flags:02x}"),)
-        return marks(self._of(own), self._forms)
+        start, self._endpoint = self._start, send.endpoint
+        if self._is_grpc:
+            self._sent_at = self.now()
+        if type(start) is Wanted:
+            self._sent = start.sent
+            return start.headers
+        self._sent = self.source.below(self._own) if self._is_grpc else self._own
+        return marks(self._sent, self._forms)
 
     def attempt_failed(
         self, event: AttemptFailed, endpoint: UpstreamEndpoint | None, at: int
@@ -93,14 +95,14 @@ class LateTrace(Unsampled):
         if self._unfolded is not None or not self._went_well(event):
             self._written().ended(event, at, ejections)
             return
-        request, self._request = self._request, None  # which knows its trace
+        self._request = None  # which knows its trace
         answer = event.outcome
         bare = Response(answer.status, (), answer.grpc_status)  # type: ignore[union-attr]  # it went well
         story = Story(self, CallEnded(event.record, bare, event.duration), at, ejections)
         tell = self.source.tell
-        if self._sent_id and request.is_grpc:  # type: ignore[union-attr]  # until it has ended
-            tell(LateSpan(self._of(self._sent_id), story))
-        tell(LateSpan(self._of(self.span_id), story))
+        if self._is_grpc and self._sent is not None:
+            tell(LateSpan(self._sent, story))
+        tell(LateSpan(self._own, story))
 
     def _went_well(self, event: CallEnded) -> bool:
         """Only then is all that is to be told of a call still there later."""
@@ -112,10 +114,6 @@ class LateTrace(Unsampled):
             own is None or _last(own.custom_tags)
         )
 
-    def _of(self, span_id: int) -> SpanContext:
-        state = NO_STATE if self._parent is None else self._parent.trace_state
-        return SpanContext(self.trace_id, span_id, False, FLAGS[self._flags], state)
-
     def _written(self) -> ClientTrace:
         """What is known so far, written; and what follows will be."""
         if self._unfolded is None:
@@ -126,8 +124,8 @@ class LateTrace(Unsampled):
 
     def unfold(self, request: Request, tell: Tell) -> ClientTrace:
         """The same call again, up to where it is. ``tell`` hears of its spans when they end."""
-        begun = Begun(self, tell)
-        make = partial(called, self.source, request, self._config)
+        begun, start = Begun(self, tell), self._start
+        again = start if isinstance(start, Start) else self.source.again(start.trace_id)
         trace = ClientTrace(
             begun,
             request,
@@ -135,21 +133,22 @@ class LateTrace(Unsampled):
             called(begun, request, self._config, Context()),
             config=self._config,
             now=begun.now,
-            again=partial(self._start, make),
+            again=partial(again, partial(called, self.source, request, self._config)),
         )
-        if self._sent_id:
-            begun.at = self._sent
+        if self._sent is not None:
+            begun.at = self._sent_at
             trace.attempt(Send(request, self._endpoint, None))
         begun.at = None
         return trace
 
     def begun(self, name: str, attributes: Attributes, tell: Tell) -> PlainSpan:
-        own = self._of(self.span_id)
-        return self.source.made(name, own, self._parent, attributes, self.began, tell)
+        start = self._start
+        above = start.parent if isinstance(start, Start) else None
+        return self.source.made(name, self._own, above, attributes, self.began, tell)
 
     def sent(self, name: str, attributes: Attributes, tell: Tell) -> PlainSpan:
-        own, above = self._of(self._sent_id), self._of(self.span_id)
-        return self.source.made(name, own, above, attributes, self._sent, tell)
+        assert self._sent is not None
+        return self.source.made(name, self._sent, self._own, attributes, self._sent_at, tell)
 
 
 def _last(tags: tuple[model.CustomTag, ...]) -> bool:
@@ -196,8 +195,7 @@ class Story:
         told = self._told
         if told is None:
             made: list[Any] = []  # plain ones
-            request = self._event.record.request
-            trace = self._trace.unfold(request, made.append)
+            trace = self._trace.unfold(self._event.record.request, made.append)
             trace.ended(self._event, self._at, self._ejections)
             told = self._told = {span.context.span_id: span.__dict__ for span in made}
         return told[span_id]

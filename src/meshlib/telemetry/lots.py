@@ -4,6 +4,7 @@ import os
 from weakref import WeakSet
 
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import SpanContext
 
 from ..dataplane import Headers
 from .deciding import Share
@@ -18,6 +19,19 @@ AHEAD = 64
 _all: "WeakSet[Lots]" = WeakSet()
 
 
+class Wanted:
+    """A trace that the sampler wants: the spans of a call and of its first attempt, and the
+    headers that tell of the latter."""
+
+    __slots__ = ("call", "headers", "sent", "trace_id")
+
+    def __init__(self, call: SpanContext, sent: SpanContext, headers: Headers) -> None:
+        self.trace_id = call.trace_id
+        self.call = call
+        self.sent = sent
+        self.headers = headers
+
+
 class Lots:
     """``share``: of which traces the program's sampler may want to know."""
 
@@ -25,21 +39,30 @@ class Lots:
         self._ids = ids
         self._share = share
         self._always = always
-        self._drawn: list[int | Unsampled] = []
+        self._drawn: list[Wanted | int | Unsampled] = []
         _all.add(self)
 
-    def draw(self) -> int | Unsampled:
-        """The id of a trace that may be wanted, or what stands for one that is not."""
+    def draw(self) -> Wanted | int | Unsampled:
+        """A trace that may be wanted, or its id alone; or what stands for one that is not."""
         while True:
             try:
                 return self._drawn.pop()
             except IndexError:
-                ahead = AHEAD if type(self._ids.inner) is RandomIdGenerator else 1
-                self._drawn.extend([self._one() for _ in range(ahead)])
+                if type(self._ids.inner) is not RandomIdGenerator:
+                    return self._one()
+                self._drawn.extend([self._one(ahead=True) for _ in range(AHEAD)])
 
-    def _one(self) -> int | Unsampled:
-        trace_id = int(self._ids.inner.generate_trace_id())
-        return trace_id if self._share.takes(trace_id) else self.blank(trace_id)
+    def _one(self, *, ahead: bool = False) -> Wanted | int | Unsampled:
+        inner = self._ids.inner
+        trace_id = int(inner.generate_trace_id())
+        if not self._share.takes(trace_id):
+            return self.blank(trace_id)
+        if not ahead:
+            return trace_id
+        flags = self._ids.root_flags
+        call = SpanContext(trace_id, int(inner.generate_span_id()), False, flags)
+        sent = SpanContext(trace_id, int(inner.generate_span_id()), False, flags)
+        return Wanted(call, sent, marks(sent, self._always))
 
     def blank(self, trace_id: int) -> Unsampled:
         """What stands for a trace that is not wanted."""

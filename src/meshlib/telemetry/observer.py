@@ -91,7 +91,8 @@ class Telemetry:
         if trace is not None and (record.mirror or not trace.sampled):
             trace = None
         elif trace is not None:
-            ended = partial(trace.ended, event, self._now(), tuple(self._ejections))
+            ejections = tuple(self._ejections) if self._ejections else ()
+            ended = partial(trace.ended, event, self._now(), ejections)
             self._afterwards.append(ended)
         elif record.inbound and meter is not None and (unmet := self._unmet()) is not None:
             self._afterwards.append(partial(unmet, event, self._now()))

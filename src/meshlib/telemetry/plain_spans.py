@@ -24,6 +24,7 @@ from opentelemetry.trace import (
 )
 
 from .deciding import Share, is_foreseen
+from .ids import RANDOM, Ids, Start
 
 Attribute = str | int | float | bool
 Attributes = Mapping[str, Attribute]
@@ -32,8 +33,6 @@ PATIENT = (BatchSpanProcessor, SimpleSpanProcessor)
 """Processors that look at spans when they have ended, and never before."""
 MOST = 128
 """Attributes and events of one span, as the SDK has it where nobody says otherwise."""
-RANDOM = 2
-"""The flag of trace ids that are random (W3C Trace Context, level 2)."""
 UNSET = Status(StatusCode.UNSET)
 
 
@@ -87,12 +86,11 @@ class PlainSpans:
     def __init__(self, tracer: Any, share: Share) -> None:
         self._tracer = tracer
         self._share = share
-        self._ids = tracer.id_generator
+        self._ids: Ids = tracer.id_generator
         self._processor = tracer.span_processor
         self._known: object = None
         self._serves = False
-        self.root_flags = TraceFlags(1 | (RANDOM if self._ids.is_trace_id_random() else 0))
-        self.draw: Callable[[], int] = self._ids.generate_span_id
+        self._root_flags = self._ids.root_flags
         self.tell: Callable[[ReadableSpan], None] = self._processor.on_end
 
     @property
@@ -107,19 +105,35 @@ class PlainSpans:
         parent = trace.get_current_span(here).get_span_context() if here else None
         if parent is not None and parent.is_valid:
             return self._made(name, parent, attributes)
-        trace_id, span_id = self._ids.generate_trace_id(), self._ids.generate_span_id()
+        trace_id = self._ids.generate_trace_id()
         if not self._share.takes(trace_id):
+            span_id = self._ids.generate_span_id()
             return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False))
-        own = SpanContext(trace_id, span_id, False, self.root_flags)
-        return PlainSpan(self._tracer, name, own, None, attributes, tell=self.tell)
+        return PlainSpan(self._tracer, name, self.root(trace_id), None, attributes, tell=self.tell)
 
     def beneath(self, span: AnySpan, name: str, attributes: Attributes) -> AnySpan:
         return self._made(name, span.get_span_context(), attributes)
 
-    def _made(self, name: str, parent: SpanContext, attributes: Attributes) -> "PlainSpan":
+    def below(self, parent: SpanContext) -> SpanContext:
+        """A new span within another."""
         flags = TraceFlags(TraceFlags.SAMPLED | (parent.trace_flags & RANDOM))
         span_id = self._ids.generate_span_id()
-        own = SpanContext(parent.trace_id, span_id, False, flags, parent.trace_state)
+        return SpanContext(parent.trace_id, span_id, False, flags, parent.trace_state)
+
+    def root(self, trace_id: int) -> SpanContext:
+        """The first span of a trace."""
+        return SpanContext(trace_id, self._ids.generate_span_id(), False, self._root_flags)
+
+    def first(self, start: Start) -> SpanContext:
+        parent = start.parent
+        return self.root(start.trace_id) if parent is None else self.below(parent)
+
+    def again(self, trace_id: int) -> Start:
+        """One more root of a trace."""
+        return Start(Context(), self._ids, trace_id)
+
+    def _made(self, name: str, parent: SpanContext, attributes: Attributes) -> "PlainSpan":
+        own = self.below(parent)
         return PlainSpan(self._tracer, name, own, parent, attributes, tell=self.tell)
 
     def made(

@@ -27,7 +27,7 @@ from ..model import telemetry as model
 from .deciding import ALL, obeys_parents, share_of
 from .ids import Ids, Start
 from .late_spans import LateTrace
-from .lots import Lots
+from .lots import Lots, Wanted
 from .marks import (
     Forms,
     entries_of,
@@ -220,13 +220,17 @@ class Tracer:
 
     def _begin_trace(self, request: Request) -> None:
         """Nobody has called here: mostly, the sampler wants none of it, which is to cost little."""
-        drawn = self._lots.draw()
-        if type(drawn) is int:
+        drawn: Wanted | int | Unsampled | LateTrace = self._lots.draw()
+        if not isinstance(drawn, Unsampled):
             config = self._configured(request.target)
-            if config is None or _within(drawn, config, request):
-                self._begin(request, (), Start(Context(), self._ids, drawn), config)
+            trace_id = drawn if isinstance(drawn, int) else drawn.trace_id
+            if config is not None and not _within(trace_id, config, request):
+                drawn = self._lots.blank(trace_id)
+            elif type(drawn) is Wanted and type(source := self._source()) is PlainSpans:
+                drawn = LateTrace(source, request, drawn, config, self._always, self._now)
+            else:
+                self._begin(request, (), Start(Context(), self._ids, trace_id), config)
                 return
-            drawn = self._lots.blank(drawn)
         request.meter.trace = drawn  # type: ignore[union-attr]  # there is one
 
     def _source(self) -> Spans:
@@ -245,7 +249,7 @@ class Tracer:
             source = self._source()
             if type(source) is PlainSpans and (start.trace_id or start.parent is not None):
                 request.meter.trace = LateTrace(  # type: ignore[union-attr]  # there is one
-                    source, request, forms, start, config, self._now
+                    source, request, start, config, forms, self._now
                 )
                 return
             make = partial(called, source, request, config)
