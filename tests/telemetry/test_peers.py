@@ -19,7 +19,8 @@ from meshlib.dataplane import (
     Response,
     UpstreamEndpoint,
 )
-from meshlib.dataplane.introduction import PEER_METADATA
+from meshlib.dataplane.introduction import LONGEST, PEER, PEER_METADATA
+from meshlib.middleware._grpc_introduction import listen
 from meshlib.model import Address, Endpoint, Metadata, Struct
 from meshlib.model.workload import facts_of, packed, packed_whole, unpacked
 from meshlib.telemetry.audience import Audience
@@ -47,14 +48,15 @@ def inbound(said, *, principal="", secure=True):
     return CallRecord(request, 0.0, inbound=True)
 
 
-def outbound(told=None, *, principal=""):
-    request = Request("reviews:80", "GET", "/", meter=Meter(server_principal=principal))
-    record = CallRecord(request, 0.0)
+def outbound(told=None, *, principal="", is_grpc=False):
+    meter = Meter(server_principal=principal)
+    request = Request("reviews:80", "GET", "/", is_grpc=is_grpc, meter=meter)
+    metadata = Metadata()
     if told is not None:
         metadata = Metadata((("istio", Struct((("workload", told),))),))
-        config = Endpoint(address=Address("10.0.0.1", 80), metadata=metadata)
-        record.endpoint = UpstreamEndpoint(config, http2=False, connect_timeout=1.0)
-    return record
+    config = Endpoint(address=Address("10.0.0.1", 80), metadata=metadata)
+    endpoint = UpstreamEndpoint(config, http2=False, connect_timeout=1.0)
+    return CallRecord(request, 0.0, endpoint=endpoint)
 
 
 def peers(**options):
@@ -267,10 +269,39 @@ def test_an_endpoint_that_has_labels_but_no_name_is_called_as_it_answers():
     assert seen.destination_of(record, Response(200)) == REVIEWS
 
 
-def test_a_grpc_endpoint_without_a_name_is_called_as_its_service():
+def test_a_grpc_endpoint_with_labels_alone_is_called_as_its_service():
     record = outbound(labelled())
     record.request.is_grpc = True
     assert peers().destination_of(record) == replace(REVIEWS, workload="reviews")
+
+
+def test_a_grpc_endpoint_without_a_name_is_called_as_it_said_when_it_was_asked():
+    record, seen = outbound(is_grpc=True), peers()
+    assert seen.destination_of(record) is UNKNOWN
+    record.endpoint.introduced(packed_whole(REVIEWS))
+    assert seen.destination_of(record) == REVIEWS
+    record.endpoint.introduced("")
+    assert seen.destination_of(record) is UNKNOWN
+
+
+def test_labels_of_the_configuration_stand_with_the_name_that_was_said():
+    record, seen = outbound(labelled(), is_grpc=True), peers()
+    record.endpoint.introduced(packed_whole(replace(REVIEWS, canonical_revision="v9")))
+    assert seen.destination_of(record) == REVIEWS
+
+
+def test_a_grpc_endpoint_that_says_too_much_has_said_nothing():
+    endpoint = outbound().endpoint
+    listen(endpoint, ((PEER, "a;b;c;d;" + "e" * LONGEST),), ok=True)
+    assert endpoint.said == ""
+
+
+def test_a_failure_on_the_way_is_no_word_of_the_endpoint():
+    endpoint = outbound().endpoint
+    endpoint.introduced("a;b;c;;d")
+    endpoint.ask()
+    listen(endpoint, (), ok=False)
+    assert (endpoint.said, endpoint.asks) == ("a;b;c;;d", True)
 
 
 # --- bounds ---

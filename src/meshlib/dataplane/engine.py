@@ -21,7 +21,7 @@ from .filters.chain import Kept, Site
 from .filters.router import Router, Surroundings, too_late
 from .inbound import LISTENER, Inbound, inbound, unwelcome
 from .introduction import heard
-from .message import Cause, Failure, Outcome, Request
+from .message import Cause, Failure, Headers, Outcome, Request
 from .options import Options
 from .outbound import LiveListener
 from .routing.destination import leads_anywhere
@@ -118,7 +118,19 @@ class Engine:
             around.dice,
             locality=self.options.locality,
             observe=around.observe,
+            asks=lambda: bool(around.introduction),
         )
+
+    def introduce(self, own: Headers) -> None:
+        """Whoever calls or is called is to know who this is; and who answers, is to be known."""
+        self.around.introduction = own
+        self.ask()
+
+    def ask(self) -> None:
+        """Who answered by a name of his own may have gone, and another may answer in his place."""
+        if self.around.introduction:
+            for cluster in self.clusters.values():
+                cluster.ask()
 
     def _parts(self, key: TableKey, clusters: dict[str, UpstreamCluster], kept: Kept) -> Parts:
         return Parts(

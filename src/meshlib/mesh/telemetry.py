@@ -108,14 +108,15 @@ class Seen:
 
     def _introduce(self) -> None:
         """From now on, this member tells those it calls who it is, and those who ask."""
-        engine = self._facts.engine
-        self.propagation.constant = engine.around.introduction = self.workload.introduction
+        self.propagation.constant = self.workload.introduction
+        self._facts.engine.introduce(self.workload.introduction)
 
     def collect(self) -> list[Metric]:
         return list(self._metrics())
 
     def _metrics(self) -> Iterator[Metric]:
         recorder, facts = self.recorder, self._facts
+        facts.engine.ask()
         yield from istio_metrics(recorder)
         yield from grpc_metrics(recorder)
         yield from xds_metrics(facts.source())

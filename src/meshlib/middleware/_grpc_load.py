@@ -9,6 +9,7 @@ from ..dataplane import CallRecord, UpstreamEndpoint
 from ..model.load import LoadReport
 from ._binary import LOAD_REPORT, LOAD_REPORT_TEXT
 from ._drive import Runtime
+from ._grpc_introduction import listen
 
 IN_BASE64 = "BIN "
 NO_MESSAGE = b"\xff"
@@ -18,7 +19,10 @@ Heard = tuple[UpstreamEndpoint, LoadReport]
 def reported(
     runtime: Runtime, endpoint: UpstreamEndpoint, trailing: Iterable[tuple[str, Any]]
 ) -> Heard | None:
-    """The report among the trailers of a call that this endpoint served."""
+    """The report among the trailers of a call that this endpoint served; it may have been asked
+    there, too, who it is."""
+    if endpoint.asks:
+        listen(endpoint, trailing, ok=True)
     binary = runtime.binary_metadata
     if binary is None:
         return None

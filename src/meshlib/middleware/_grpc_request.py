@@ -8,7 +8,7 @@ import grpc.aio
 
 from ..dataplane import Headers, Meter, Outcome, Request, Send, Steps
 from ..dataplane.inbound_hygiene import ENTRY
-from ..dataplane.introduction import INTRODUCTION, PEER_METADATA_ID
+from ..dataplane.introduction import INTRODUCTION, PEER_METADATA_ID, QUESTION
 from ._deadline import INCOMING
 from ._drive import Runtime
 from ._override import OVERRIDE
@@ -36,6 +36,8 @@ class Draft:
             made = self._foreign if leaves else self._metadata
         else:
             made = self._routed(request, leaves=leaves)
+        if endpoint is not None and endpoint.asks:
+            made = (*(made or ()), *QUESTION)
         meter = request.meter
         if meter is None or meter.trace is None:
             return made

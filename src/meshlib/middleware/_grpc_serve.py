@@ -31,6 +31,7 @@ from ..dataplane.routing.ip_ranges import place_of
 from ..model import HttpFilter
 from ._deadline import receive, release
 from ._drive import Runtime
+from ._grpc_introduction import introduction
 from ._grpc_meter import Incoming, Unserialized, answered, passed
 from ._grpc_place import ABSTRACT, HANDED_ON, Places
 from ._grpc_status import CODES, grpc_status, report
@@ -222,13 +223,14 @@ def refusal(deliver: Deliver) -> tuple[grpc.StatusCode, str]:
     return CODES.get(status, grpc.StatusCode.UNKNOWN), words
 
 
-def refused_with(deliver: Deliver) -> Headers:
+def refused_with(runtime: Runtime, deliver: Deliver) -> Headers:
     """The metadata of such an answer: it has no headers but its trailers."""
     outcome = deliver.outcome
     headers = outcome.headers if isinstance(outcome, Response) else ()
     said = (*(pair for pair in headers if pair[0] not in OF_HTTP), *outcome.trailers)
     respond = deliver.record.respond
-    return said if respond is None else respond(said)
+    told = introduction(runtime, deliver.record.request.meter)
+    return (*(said if respond is None else respond(said)), *told)
 
 
 def added(effect: object) -> Headers:

@@ -11,6 +11,7 @@ from ..dataplane.statuses import http_to_grpc
 from ..errors import CallError, CallReport
 from ..model import Address
 from ._binary import STATUS_DETAILS, BinaryMetadata
+from ._grpc_introduction import listen
 from ._grpc_request import headers_of, responded
 from ._tls_lines import REVOKED
 
@@ -95,6 +96,8 @@ def witnessed(
         assert meter is not None
         meter.secured, meter.server_principal = False, ""
     trailing = error.trailing_metadata() or ()
+    if send is not None and send.endpoint is not None and send.endpoint.asks:
+        listen(send.endpoint, trailing, ok=False)
     trailers = headers_of(trailing)
     if binary is not None:
         for key, value in trailing:

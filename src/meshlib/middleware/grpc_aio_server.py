@@ -35,7 +35,7 @@ from ._grpc_serve import (
 )
 from ._grpc_status import started
 from .grpc_load import Loads
-from .grpc_server import put_load, put_trailers
+from .grpc_server import put_last, put_trailers
 
 REVOKED = "the certificate is not trusted any more"
 
@@ -144,8 +144,8 @@ def awaited(
             entered.leave()
             if more := added(runtime.conclude(steps, outcome)):
                 await put_headers(context, more)
-            if loads:
-                put_load(loads[0], context, outcome)
+            if loads or scale.meter.asks:
+                put_last(context, outcome, runtime, loads, scale)
 
     return serve
 
@@ -186,8 +186,8 @@ def generating(
             runtime.end(steps, outcome)
             if more:
                 put_trailers(context, more)
-            if loads:
-                put_load(loads[0], context, outcome)
+            if loads or scale.meter.asks:
+                put_last(context, outcome, runtime, loads, scale)
 
     return serve
 
@@ -237,7 +237,7 @@ async def let_in(runtime: Runtime, steps: Steps[Outcome], context: Any) -> Reque
     admitted = await admit(runtime, steps)
     if isinstance(admitted, Deliver):
         runtime.finish(steps)
-        if more := refused_with(admitted):
+        if more := refused_with(runtime, admitted):
             context.set_trailing_metadata(more)
         await context.abort(*refusal(admitted))
     assert isinstance(admitted, Serve), "abort raises"

@@ -8,6 +8,7 @@ import grpc.aio
 
 from ..dataplane import Deliver, Headers, Outcome, Race, Send, Serve, Spawn, Steps
 from ._drive import Runtime
+from ._grpc_introduction import introduction
 from ._grpc_load import trailers_of
 from ._grpc_message import deserialized, reading, shown
 from ._grpc_meter import Incoming
@@ -33,7 +34,7 @@ from ._grpc_serve import (
     unwritable,
 )
 from ._grpc_status import started
-from .grpc_load import LoadReporter, Loads
+from .grpc_load import Loads
 
 
 class ServerInterceptor(grpc.ServerInterceptor):
@@ -91,8 +92,8 @@ def unary(
             effect = runtime.conclude(steps, outcome if is_there(context) else gone())
             if more := added(effect):
                 put_headers(context, more)
-            if loads:
-                put_load(loads[0], context, outcome)
+            if loads or scale.meter.asks:
+                put_last(context, outcome, runtime, loads, scale)
 
     return serve
 
@@ -127,8 +128,8 @@ def streaming(
         finally:
             entered.leave()
             runtime.end(steps, outcome if is_there(context) else gone())
-            if loads:
-                put_load(loads[0], context, outcome)
+            if loads or scale.meter.asks:
+                put_last(context, outcome, runtime, loads, scale)
 
     return serve
 
@@ -157,9 +158,12 @@ def put_trailers(context: Any, more: tuple[tuple[str, str | bytes], ...]) -> Non
     context.set_trailing_metadata((*(context.trailing_metadata() or ()), *more))
 
 
-def put_load(reporter: LoadReporter, context: Any, outcome: Outcome) -> None:
-    """The load of this server goes with the answer."""
-    put_trailers(context, trailers_of(reporter.served(outcome)))
+def put_last(
+    context: Any, outcome: Outcome, runtime: Runtime, loads: Loads, scale: Incoming
+) -> None:
+    """The load of this server goes with the answer, and who it is, for those who ask."""
+    load = trailers_of(loads[0].served(outcome)) if loads else ()
+    put_trailers(context, (*load, *introduction(runtime, scale.meter)))
 
 
 def is_there(context: Any) -> bool:
@@ -187,7 +191,7 @@ def admit(runtime: Runtime, steps: Steps[Outcome]) -> Admission:
 
 def refuse(runtime: Runtime, steps: Steps[Outcome], deliver: Deliver, context: Any) -> NoReturn:
     runtime.finish(steps)
-    if more := refused_with(deliver):
+    if more := refused_with(runtime, deliver):
         context.set_trailing_metadata(more)
     context.abort(*refusal(deliver))
     raise AssertionError("abort raises")

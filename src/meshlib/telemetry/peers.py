@@ -74,24 +74,29 @@ class Peers:
             return self.own if record.request.connection.peer.secure else self._unproven
         meter, endpoint = record.request.meter, record.endpoint
         principal = "" if meter is None else meter.server_principal
-        if endpoint is not None:
-            seen = endpoint.seen_as
-            if seen is not None and seen[0] is endpoint.config and seen[1] == principal:
-                found: PeerFacts = seen[2]
-                return found
-            told = endpoint.config.metadata.get("istio", "workload")
-            if isinstance(told, str):
-                named = self._named(told, principal, unpacked, told=True)
-                found = self._completed(named, record, outcome)
-                if record.request.is_grpc or isinstance(outcome, Response):
-                    endpoint.seen_as = endpoint.config, principal, found
-                return found
-        return self._answered(record, outcome)
+        if endpoint is None:
+            return self._answered(record, outcome)
+        seen = endpoint.seen_as
+        if seen is not None and seen[0] is endpoint.config and seen[1] == principal:
+            found: PeerFacts = seen[2]
+            return found
+        told = endpoint.config.metadata.get("istio", "workload")
+        if isinstance(told, str):
+            named = self._named(told, principal, unpacked, told=True)
+            found = self._completed(named, record, outcome)
+        else:
+            found = self._answered(record, outcome)
+        if record.request.is_grpc or (isinstance(told, str) and isinstance(outcome, Response)):
+            endpoint.seen_as = endpoint.config, principal, found
+        return found
 
     def _answered(self, record: CallRecord, outcome: Outcome | None) -> PeerFacts:
-        meter = record.request.meter
-        said = outcome.header(PEER_METADATA) if isinstance(outcome, Response) else None
+        """With each answer of HTTP; over gRPC its endpoint was asked once."""
+        meter, endpoint = record.request.meter, record.endpoint
         principal = "" if meter is None else meter.server_principal
+        if record.request.is_grpc:
+            return self._named("" if endpoint is None else endpoint.said, principal, unpacked)
+        said = outcome.header(PEER_METADATA) if isinstance(outcome, Response) else None
         return self._named(said or "", principal, self._decode)
 
     def _completed(self, told: PeerFacts, record: CallRecord, outcome: Outcome | None) -> PeerFacts:

@@ -1,6 +1,6 @@
 """A live cluster: permits, health and the picking of endpoints."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from ...clock import Clock, Dice
@@ -36,6 +36,7 @@ class UpstreamCluster:
     """Kept by name over configurations, so that counters and endpoint state survive them."""
 
     __slots__ = (
+        "_asks",
         "_balancer",
         "_clock",
         "_dice",
@@ -58,7 +59,9 @@ class UpstreamCluster:
         *,
         locality: Locality = UNKNOWN,
         observe: Observer = _deaf,
+        asks: Callable[[], bool] = bool,
     ) -> None:
+        """``asks``: does anybody want to know who answers?"""
         self.name = config.name
         self.breaker = CircuitBreaker(config.circuit_breakers.default)
         self.high = CircuitBreaker(config.circuit_breakers.high)
@@ -68,6 +71,7 @@ class UpstreamCluster:
         self._clock = clock
         self._dice = dice
         self._hear = observe
+        self._asks = asks
         self._balancer = Balancer(clock, dice, locality)
         self._revision = 0
         self.balance = Balance(config, ClusterLoadAssignment(cluster_name=config.name), {})
@@ -145,9 +149,16 @@ class UpstreamCluster:
                 endpoint.secured_by = secured_by
                 endpoint.is_external = is_external
                 endpoint.connect_timeout = config.connect_timeout
-                endpoint.wants_trailers = weighs
+                endpoint.wants_trailers = endpoint.reports = weighs
+        if self._asks():
+            self.ask()
         self._count(balance)
         self._note_since(balance)
+
+    def ask(self) -> None:
+        """Let endpoints say anew who they are."""
+        for endpoint in self.balance.endpoints.values():
+            endpoint.ask()
 
     def _count(self, balance: Balance) -> None:
         """Count calls for as long as somebody wants to be told of them."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...clock import Clock
 from ...model import Address, Cluster, Endpoint, HealthStatus
+from ..introduction import is_named
 from .load import Load
 
 if TYPE_CHECKING:
@@ -24,15 +25,17 @@ class UpstreamEndpoint:
     seconds: how long a new connection may take. ``ejected`` by outlier detection and ``unhealthy``
     by active checks are written by those who watch, as are ``passes`` (checks were made, and hold
     it to be healthy) and ``outlier``, what the detection remembers. ``since`` is when it became
-    usable, :data:`NEVER` while it is not. ``wants_trailers``: what it reports there of its load
-    counts. ``counts``: of calls, where somebody wants to be told. ``secured_by``: the cluster,
-    where that has anything to say of how connections are secured. ``seen_as``: noted by those
-    who count calls. ``is_external``: it is not of the mesh, whose own headers do not go there.
+    usable, :data:`NEVER` while it is not. ``wants_trailers``: what it says there counts, of its
+    load (``reports``), or of who it is (``asks``; ``said`` what it said last). ``counts``: of
+    calls, where somebody wants to be told. ``secured_by``: the cluster, where that has anything to
+    say of how connections are secured. ``seen_as``: noted by those who count calls.
+    ``is_external``: it is not of the mesh, whose own headers do not go there.
     """
 
     __slots__ = (
         "active",
         "address",
+        "asks",
         "config",
         "connect_failures",
         "connect_timeout",
@@ -45,6 +48,8 @@ class UpstreamEndpoint:
         "outlier",
         "passes",
         "priority",
+        "reports",
+        "said",
         "secured_by",
         "seen_as",
         "shunned_until",
@@ -70,7 +75,8 @@ class UpstreamEndpoint:
         self.passes = False
         self.outlier: Any = None
         self.since = NEVER
-        self.wants_trailers = False
+        self.wants_trailers = self.reports = self.asks = False
+        self.said = ""
         self.is_external = False
         self.load: Load | None = None
         self.counts: EndpointCounts | None = None
@@ -84,6 +90,16 @@ class UpstreamEndpoint:
     @property
     def degraded(self) -> bool:
         return is_degraded(self, self.config)
+
+    def ask(self) -> None:
+        """With the next call over gRPC ask who answers, unless the configuration says so."""
+        self.asks = not (self.is_external or is_named(self.config))
+        self.wants_trailers = self.reports or self.asks
+
+    def introduced(self, said: str) -> None:
+        """It was asked, and said so; or nothing."""
+        self.said, self.seen_as = said, None
+        self.asks, self.wants_trailers = False, self.reports
 
     def connect_failed(self, clock: Clock) -> None:
         """Look elsewhere for a while, as gRPC does with a subchannel in backoff."""
