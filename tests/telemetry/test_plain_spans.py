@@ -297,7 +297,7 @@ class Keeping(SpanExporter):
 
 
 class Answer:
-    """A library's own, as large as it may be."""
+    """What a library has of a call, as large as it may be."""
 
 
 def kept(made, told=OK):
@@ -311,13 +311,44 @@ def kept(made, told=OK):
     return keeping.spans
 
 
-def test_spans_that_wait_to_be_exported_keep_no_answer_alive():
-    answer = Answer()
-    gone = weakref.ref(answer)
-    spans = kept(http, Response(200, (), None, b"", answer))
-    del answer
-    assert gone() is None
-    assert [span.attributes["http.response.status_code"] for span in spans] == [200]
+class Wrapped(Request):
+    """As a library's own request is seen, with all that belongs to it."""
+
+    __slots__ = ("native",)
+
+
+class Answered(Response):
+    """The like of an answer."""
+
+    __slots__ = ()
+
+
+def test_spans_that_wait_to_be_exported_keep_no_body_alive():
+    answer, question = Answer(), Answer()
+    gone = weakref.ref(answer), weakref.ref(question)
+
+    def made(question=question):
+        headers = (("x-request-id", "1234"),)
+        request = Wrapped("reviews:9080", "POST", "/", headers=headers, meter=Meter())
+        request.native = question
+        return request
+
+    spans = kept(made, Answered(200, (), None, b"", answer))
+    del answer, question, made
+    assert [one() for one in gone] == [None, None]
+    (span,) = spans
+    assert span.attributes["http.response.status_code"] == 200
+    assert span.attributes["guid:x-request-id"] == "1234"
+
+
+@pytest.mark.parametrize(
+    ("made", "told"), [(grpc, OK), (http, Response(404)), (http, Answered(200))]
+)
+def test_nothing_is_written_of_a_call_that_was_answered_before_somebody_reads_it(made, told):
+    for span in kept(made, told):
+        assert "_attributes" not in vars(span)
+        assert span.attributes
+        assert "_attributes" in vars(span)
 
 
 @pytest.mark.parametrize("made", [grpc, http])

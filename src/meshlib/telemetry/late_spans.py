@@ -13,13 +13,15 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
-from ..dataplane import Headers, Request, Response, Send, UpstreamEndpoint
+from ..dataplane import CallRecord, Headers, Request, Response, Send, UpstreamEndpoint
 from ..dataplane.events import AttemptFailed, CallEnded, EndpointEjected
 from ..model import telemetry as model
+from .attributes import request_id
 from .ids import Start
 from .lots import Wanted
 from .marks import Forms, marks
 from .plain_spans import AnySpan, Attributes, PlainSpan, PlainSpans
+from .propagation import REQUEST_ID
 from .traces import ClientTrace, Unsampled, called
 
 Tell = Callable[[ReadableSpan], None]
@@ -98,20 +100,53 @@ class LateTrace(Unsampled):
         self._request = None  # which knows its trace
         answer = event.outcome
         bare = Response(answer.status, (), answer.grpc_status)  # type: ignore[union-attr]  # it went well
-        story = Story(self, CallEnded(event.record, bare, event.duration), at, ejections)
+        record = self._lasting(event.record)
+        story = Story(self, CallEnded(record, bare, event.duration), at, ejections)
         tell = self.source.tell
         if self._is_grpc and self._sent is not None:
             tell(LateSpan(self._sent, story))
         tell(LateSpan(self._own, story))
 
     def _went_well(self, event: CallEnded) -> bool:
-        """Only then is all that is to be told of a call still there later."""
-        if type(event.outcome) is not Response or event.record.flags:
+        """Only then is all that is to be told of a call still there later.
+
+        Not so if operators of logs ask for it, which may be whatever an answer brought along.
+        """
+        if event.record.flags or not isinstance(event.outcome, Response):
             return False
-        route, config = event.record.route, self._config
+        tags = self._tags(event.record)
+        return not tags or not any(type(tag.source) is model.FormatterTag for tag in tags)
+
+    def _tags(self, record: CallRecord) -> tuple[model.CustomTag, ...]:
+        route, config = record.route, self._config
         own = None if route is None else route.config.tracing
-        return (config is None or _last(config.custom_tags)) and (
-            own is None or _last(own.custom_tags)
+        tags = () if config is None else config.custom_tags
+        return tags if own is None else (*tags, *own.custom_tags)
+
+    def _lasting(self, record: CallRecord) -> CallRecord:
+        """What is told of a call, without the library's own request and the body that it has."""
+        request = record.request
+        if type(request) is Request:
+            return record
+        known = request_id(record)
+        headers: Headers = () if known is None else ((REQUEST_ID, known),)
+        for tag in self._tags(record):
+            if isinstance(tag.source, model.HeaderTag):
+                name = tag.source.name.lower()
+                headers = (*headers, *[(name, value) for value in request.values(name)])
+        bare = Request(
+            *(request.target, request.method, request.path, request.authority, request.scheme),
+            headers,
+        )
+        return CallRecord(
+            bare,
+            record.started,
+            route=record.route,
+            cluster=record.cluster,
+            endpoint=record.endpoint,
+            attempts=record.attempts,
+            config_version=record.config_version,
+            details=record.details,
         )
 
     def _written(self) -> ClientTrace:
@@ -149,11 +184,6 @@ class LateTrace(Unsampled):
     def sent(self, name: str, attributes: Attributes, tell: Tell) -> PlainSpan:
         assert self._sent is not None
         return self.source.made(name, self._sent, self._own, attributes, self._sent_at, tell)
-
-
-def _last(tags: tuple[model.CustomTag, ...]) -> bool:
-    """Operators of logs may ask for whatever an answer brought along."""
-    return not any(type(tag.source) is model.FormatterTag for tag in tags)
 
 
 class Begun:
