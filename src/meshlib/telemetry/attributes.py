@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ..dataplane import CallEnded, CallRecord, Cause, Failure, Headers, Outcome, Peer, Response
+from ..dataplane import CallEnded, CallRecord, Cause, Headers, Outcome, Peer, Response
 from ..model import Metadata, Struct, Value
 from ..model.telemetry import RESPONSE_FLAGS
 from ..model.workload import CANONICAL_NAME, CANONICAL_REVISION, NOT_KNOWN, UNKNOWN, PeerFacts
@@ -37,9 +37,11 @@ def response_code(outcome: Outcome) -> int:
 
 def answer_code(event: CallEnded) -> int:
     """gRPC's failures are answers with 200, which say in trailers what they are."""
-    found = response_code(event.outcome)
-    failed = isinstance(event.outcome, Failure)
-    return 200 if found and failed and event.record.request.is_grpc else found
+    outcome = event.outcome
+    if isinstance(outcome, Response):
+        return outcome.status
+    found = response_code(outcome)
+    return 200 if found and event.record.request.is_grpc else found
 
 
 def request_id(record: CallRecord) -> str | None:

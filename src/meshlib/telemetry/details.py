@@ -3,7 +3,7 @@
 import errno
 import os
 
-from ..dataplane import CallEnded, CallRecord, Cause, Failure, Outcome
+from ..dataplane import CallEnded, CallRecord, Cause, Failure, Outcome, Response
 from ..model.telemetry import RESPONSE_FLAGS
 
 JUDGED = "rbac_access_denied"
@@ -32,16 +32,19 @@ SAID = {
 }
 """Of failures for which there is one word."""
 
-ANSWERED = (
-    Cause.FAULT,
-    Cause.RATE_LIMITED,
-    Cause.RATE_LIMIT_SERVICE,
-    Cause.UNAUTHORIZED,
-    Cause.OVERLOADED,
-    Cause.UNCLEAN,
-    Cause.NO_CLUSTER,
-)
-"""For which a filter, or the route, gives an answer of its own, and leaves a flag."""
+ANSWERED = {
+    cause.value: SAID[cause]
+    for cause in (
+        Cause.FAULT,
+        Cause.RATE_LIMITED,
+        Cause.RATE_LIMIT_SERVICE,
+        Cause.UNAUTHORIZED,
+        Cause.OVERLOADED,
+        Cause.UNCLEAN,
+        Cause.NO_CLUSTER,
+    )
+}
+"""By the flag that a filter, or the route, leaves where it gives an answer of its own."""
 
 BROKEN = (
     errno.ECONNREFUSED,
@@ -54,6 +57,8 @@ BROKEN = (
 
 def flags_of(record: CallRecord, outcome: Outcome) -> tuple[str, ...]:
     """Envoy's response flags, in the order in which it sets them."""
+    if isinstance(outcome, Response) and not (record.flags or record.retries_exhausted):
+        return ()
     caused = outcome.cause.flags if isinstance(outcome, Failure) else ()
     exhausted = ("URX",) if record.retries_exhausted else ()
     told = dict.fromkeys((*record.flags, *exhausted, *caused))
@@ -70,9 +75,10 @@ def details_of(event: CallEnded) -> str:
         return record.details
     if isinstance(outcome, Failure):
         return _of_failure(event, outcome)
-    for cause in ANSWERED:
-        if cause.value in record.flags:
-            return SAID[cause]
+    if record.flags:
+        for flag, said in ANSWERED.items():
+            if flag in record.flags:
+                return said
     return VIA_UPSTREAM if record.attempts or record.inbound else "direct_response"
 
 

@@ -3,7 +3,7 @@ from typing import Any, cast
 import pytest
 
 from meshlib.dataplane import CallRecord, Request, Whereabouts
-from meshlib.dataplane.routing.formatting import Facts, compile_format, written_time
+from meshlib.dataplane.routing.formatting import Facts, TimeFormat, compile_format
 from meshlib.model import Metadata, Struct
 
 HERE = Whereabouts(
@@ -84,7 +84,7 @@ def test_an_address_is_told_without_its_port(source: str, expected: str) -> None
 
 def test_a_moment_is_written_in_utc_with_as_many_digits_as_asked_for() -> None:
     text = "%Y-%m-%d %H:%M:%S %f %1f %9f %% at %s"
-    assert written_time(text, 1.25) == "1970-01-01 00:00:01 250000000 2 250000000 % at 1"
+    assert TimeFormat(text)(1.25) == "1970-01-01 00:00:01 250000000 2 250000000 % at 1"
 
 
 def test_what_is_plain_costs_nothing_per_call() -> None:

@@ -1,6 +1,7 @@
 """Header values with ``%…%`` in them, compiled once and filled in per call."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ OTHER = "other"
 """Calls that match none of a host's virtual clusters."""
 DEFAULT_TIME = "%Y-%m-%dT%H:%M:%S.%3fZ"
 NANOSECONDS = 1_000_000_000
+_TIME_PIECE = re.compile("%([0-9]?)f|%.|[^%]+", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,40 +128,53 @@ def first_value(request: Request, name: str) -> str | None:
 
 
 def _first(headers: Headers, name: str) -> str | None:
-    return next((value for key, value in headers if key == name), None)
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
 
 
 def _start_time(text: str, whereabouts: Whereabouts) -> Filler:
+    written = TimeFormat(text)
+
     def fill(facts: Facts) -> str:
         record = facts.record
         passed = whereabouts.clock() - record.started if record is not None else 0.0
-        return written_time(text, whereabouts.wall_clock() - passed)
+        return written(whereabouts.wall_clock() - passed)
 
     return fill
 
 
-def written_time(text: str, moment: float) -> str:
-    """``strftime`` in UTC, with ``%s`` (seconds of the epoch) and ``%3f`` (3 digits of them)."""
-    nanoseconds = round(moment * NANOSECONDS)
-    seconds, rest = divmod(nanoseconds, NANOSECONDS)
-    digits = f"{rest:09}"
-    parts = []
-    position = 0
-    while position < len(text):
-        two, three = text[position : position + 2], text[position : position + 3]
-        if two in ("%s", "%f"):
-            parts.append(str(seconds) if two == "%s" else digits)
-            position += 2
-        elif len(three) == 3 and three[0] == "%" and three[1].isdigit() and three[2] == "f":
-            parts.append(digits[: int(three[1])])
-            position += 3
-        elif two[0] == "%":
-            parts.append(datetime.fromtimestamp(seconds, UTC).strftime(two))
-            position += 2
-        else:
-            parts.append(two[0])
-            position += 1
-    return "".join(parts)
+class TimeFormat:
+    """``strftime`` in UTC, with ``%s`` (seconds of the epoch) and ``%3f`` (3 digits of them).
+
+    All but those digits is made once a second: many calls begin in the same one.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._pieces = tuple(_TIME_PIECE.finditer(text))
+        self._fractions = sum(one[1] is not None for one in self._pieces)
+        self._latest = -1, ""
+
+    def __call__(self, moment: float) -> str:
+        second, rest = divmod(round(moment * NANOSECONDS), NANOSECONDS)
+        known, template = self._latest
+        if known != second:
+            template = "".join([_of_second(one, second) for one in self._pieces])
+            self._latest = second, template
+        return template % ((f"{rest:09}",) * self._fractions)
+
+
+def _of_second(piece: re.Match[str], second: int) -> str:
+    """What stands for the digits of its fraction cuts them: ``%.3s``."""
+    text, digits = piece[0], piece[1]
+    if digits is not None:
+        return f"%.{digits or 9}s"
+    if text[0] != "%":
+        return text
+    if text == "%s":
+        return str(second)
+    return datetime.fromtimestamp(second, UTC).strftime(text).replace("%", "%%")
 
 
 def metadata_value(metadata: Metadata | None, name: str, path: list[str]) -> Value:
@@ -223,7 +238,7 @@ def _upstream_cluster(facts: Facts) -> str | None:
 
 def _upstream_host(facts: Facts) -> str | None:
     endpoint = facts.record.endpoint if facts.record is not None else None
-    return None if endpoint is None else str(endpoint.address)
+    return None if endpoint is None else endpoint.key
 
 
 def _attempts(facts: Facts) -> str:

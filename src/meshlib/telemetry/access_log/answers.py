@@ -103,12 +103,15 @@ def details(event: CallEnded) -> str | None:
 
 def details_in_one_word(event: CallEnded) -> str | None:
     found = details(event)
-    return None if found is None else _SPACES.sub("_", found)
+    if found is None or found.isidentifier():  # most are one word
+        return found
+    return _SPACES.sub("_", found)
 
 
 def transport_failure(event: CallEnded) -> str | None:
     """Why there was no connection to the endpoint, as the details have it."""
-    reason = _REASON.search(details(event) or "")
+    found = details(event)
+    reason = None if found is None or "|" not in found else _REASON.search(found)
     return None if reason is None else _SPACES.sub("_", reason[1])
 
 

@@ -1,6 +1,6 @@
 """A format, compiled to what makes a line of a call."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -8,10 +8,10 @@ from ...dataplane import CallEnded, Whereabouts
 from ...dataplane.routing.formatting import plain
 from ...errors import ConfigError, Problem
 from ...model import Struct, Value
-from ...model.format import FormatError
+from ...model.format import FormatError, Operator
 from ...model.log_format import parse_log_format
-from .operators import reader
-from .values import Read, as_json, written
+from .operators import STRUCTURED, reader
+from .values import Read, as_json, as_text, one_line
 
 Line = Callable[[CallEnded], str]
 """With its end of line, as the format has it."""
@@ -26,8 +26,18 @@ MISSING = _Missing()
 
 def compile_text(text: str, whereabouts: Whereabouts, *, omit_empty_values: bool = False) -> Line:
     """Raises :class:`ConfigError`, which names the operator that nobody can fill in."""
-    pieces = tuple(_pieces(text, "text_format", whereabouts))
-    return _joined(pieces, "" if omit_empty_values else "-")
+    template, reads = _holes(_parts(text, "text_format"), "text_format", whereabouts)
+    template, end = template.rstrip("\n"), template[len(template.rstrip("\n")) :]
+    empty = "" if omit_empty_values else "-"
+
+    def line(event: CallEnded) -> str:
+        values = [empty if (value := read(event)) is None else value for read in reads]
+        made = template % tuple(values)
+        if not made.isprintable():
+            made = template % tuple([v if isinstance(v, int) else one_line(v) for v in values])
+        return made + end
+
+    return line
 
 
 def compile_json(
@@ -50,11 +60,11 @@ class Compiled:
         order = sorted(template.fields, key=itemgetter(0))
         fields = tuple((name, self._value(each, f"{path}.{name}")) for name, each in order)
 
-        def read(event: CallEnded) -> dict[str, Any]:
-            found = ((name, value(event)) for name, value in fields)
-            return {name: value for name, value in found if value is not MISSING}
-
-        return read
+        if not self._omits:
+            return lambda event: {name: value(event) for name, value in fields}
+        return lambda event: {
+            name: found for name, value in fields if (found := value(event)) is not MISSING
+        }
 
     def _value(self, template: Value, path: str) -> Read:
         match template:
@@ -76,11 +86,15 @@ class Compiled:
         return lambda event: [v for item in items if (v := item(event)) is not MISSING]
 
     def _text(self, text: str, path: str) -> Read:
-        pieces = tuple(_pieces(text, path, self._whereabouts))
-        if len(pieces) == 1 and not isinstance(pieces[0], str):
-            lone = pieces[0]
+        parts = _parts(text, path)
+        if len(parts) == 1 and isinstance(parts[0], Operator):
+            lone = _read(parts[0], path, self._whereabouts)
             return _or_missing(lone) if self._omits else lone
-        return _joined(pieces, "" if self._omits else "-", escape=_in_json)
+        template, reads = _holes(parts, path, self._whereabouts)
+        empty = "" if self._omits else "-"
+        return lambda event: (
+            template % tuple([empty if (value := read(event)) is None else value for read in reads])
+        )
 
 
 def _or_missing(read: Read) -> Read:
@@ -91,34 +105,37 @@ def _or_missing(read: Read) -> Read:
     return present
 
 
-def _in_json(value: Any) -> str:
-    return value if isinstance(value, str) else as_json(value)
-
-
-def _pieces(text: str, path: str, whereabouts: Whereabouts) -> Iterator[str | Read]:
+def _parts(text: str, path: str) -> tuple[str | Operator, ...]:
     try:
-        parts = parse_log_format(text)
-        for part in parts:
-            yield part if isinstance(part, str) else reader(part, whereabouts)
+        return parse_log_format(text)
     except FormatError as error:
         raise ConfigError(Problem(path, str(error))) from None
+
+
+def _holes(
+    parts: Sequence[str | Operator], path: str, whereabouts: Whereabouts
+) -> tuple[str, tuple[Read, ...]]:
+    """The text with a ``%s`` in the place of each operator, and what fills these in: with texts,
+    whole numbers and ``None``."""
+    template, reads = "", []
+    for part in parts:
+        if isinstance(part, str):
+            template += part.replace("%", "%%")
+            continue
+        read = _read(part, path, whereabouts)
+        template += "%s"
+        reads.append(_in_text(read) if part.name in STRUCTURED else read)
+    return template, tuple(reads)
+
+
+def _in_text(read: Read) -> Read:
+    return lambda event: as_text(read(event))
+
+
+def _read(operator: Operator, path: str, whereabouts: Whereabouts) -> Read:
+    try:
+        return reader(operator, whereabouts)
     except ConfigError as error:
         raise ConfigError(
             *(Problem(f"{path}: {p.where}", p.what) for p in error.problems)
         ) from None
-
-
-def _joined(
-    pieces: tuple[str | Read, ...], empty: str, escape: Callable[[Any], str] = written
-) -> Line:
-    def line(event: CallEnded) -> str:
-        made = []
-        for piece in pieces:
-            if isinstance(piece, str):
-                made.append(piece)
-            else:
-                value = piece(event)
-                made.append(empty if value is None else escape(value))
-        return "".join(made)
-
-    return line

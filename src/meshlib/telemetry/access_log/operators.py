@@ -1,9 +1,10 @@
 """``%OPERATORS%`` of access logs, each compiled to what reads its value off a call."""
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
-from ...dataplane import CallEnded, Headers, Request, Whereabouts
+from ...dataplane import CallEnded, Whereabouts
 from ...dataplane.routing.formatting import Facts, filler, metadata_value, plain
 from ...model import Metadata
 from ...model.format import Operator
@@ -11,10 +12,13 @@ from ..attributes import answer_code, request_id
 from ..expressions import attributes, compile_expression
 from . import answers, times
 from .addresses import ADDRESSES, upstream
+from .headers import first_of, of_request
 from .values import Read, as_json
 
 SERVICE_TIME = "x-envoy-upstream-service-time"
 TRACE_ID_DIGITS = 32
+STRUCTURED = ("CLUSTER_METADATA", "DYNAMIC_METADATA", "METADATA", "UPSTREAM_METADATA")
+"""Operators whose value may be any of JSON's, and not only a text or a whole number."""
 
 
 def reader(operator: Operator, whereabouts: Whereabouts) -> Read:
@@ -39,28 +43,43 @@ def _reader(operator: Operator, whereabouts: Whereabouts) -> Read:
     return OF_A_CALL.get(operator.name) or _filled(operator, whereabouts)
 
 
-def _response_header(operator: Operator, whereabouts: Whereabouts) -> Read:
-    read = _filled(operator, whereabouts)
-    if SERVICE_TIME not in operator.argument.lower().split("?"):
+def _response_header(operator: Operator, _whereabouts: Whereabouts) -> Read:
+    names = _names(operator)
+    read = first_of(answers.response_headers, names)
+    if SERVICE_TIME not in names:
         return read
     return lambda event: times.service_time(event) if (told := read(event)) is None else told
 
 
-def _request_header(operator: Operator, whereabouts: Whereabouts) -> Read:
-    read = _filled(operator, whereabouts)
-    if "x-request-id" not in operator.argument.lower().split("?"):
+def _request_header(operator: Operator, _whereabouts: Whereabouts) -> Read:
+    names = _names(operator)
+    read = of_request(names)
+    if "x-request-id" not in names:
         return read
-    return lambda event: request_id(event.record) if (told := read(event)) is None else told
+    return lambda event: _made_id(event) if (told := read(event)) is None else told
 
 
-def _without_query(operator: Operator, whereabouts: Whereabouts) -> Read:
-    read = _filled(Operator("REQ", operator.argument), whereabouts)
+def _made_id(event: CallEnded) -> str | None:
+    meter = event.record.request.meter
+    return None if meter is None else meter.request_id or None
+
+
+def _without_query(operator: Operator, _whereabouts: Whereabouts) -> Read:
+    read = of_request(_names(operator))
 
     def path(event: CallEnded) -> str | None:
         found: str | None = read(event)
         return None if found is None else found.partition("?")[0]
 
     return path
+
+
+def _trailer(operator: Operator, _whereabouts: Whereabouts) -> Read:
+    return first_of(lambda event: event.outcome.trailers, _names(operator))
+
+
+def _names(operator: Operator) -> list[str]:
+    return operator.argument.lower().split("?")
 
 
 def _details(operator: Operator, _whereabouts: Whereabouts) -> Read:
@@ -73,7 +92,7 @@ def _grpc_status(operator: Operator, _whereabouts: Whereabouts) -> Read:
 
 def _common_duration(operator: Operator, _whereabouts: Whereabouts) -> Read:
     begin, end, *unit = operator.argument.split(":")
-    return times.span(times.MOMENTS[begin], times.MOMENTS[end], *unit)
+    return times.span(times.MOMENTS[begin], times.MOMENTS[end], *(times.UNITS[one] for one in unit))
 
 
 def _cluster(_operator: Operator, whereabouts: Whereabouts) -> Read:
@@ -83,29 +102,7 @@ def _cluster(_operator: Operator, whereabouts: Whereabouts) -> Read:
 def _filled(operator: Operator, whereabouts: Whereabouts) -> Read:
     """What headers are filled in with, lines are, too."""
     fill = filler(operator, whereabouts)
-    wants_response = operator.name == "RESP"
-
-    def read(event: CallEnded) -> str | None:
-        response = answers.response_headers(event) if wants_response else ()
-        return fill(Facts(_request(event), event.record, response))
-
-    return read
-
-
-def _request(event: CallEnded) -> Request:
-    """As the route left it, which is what Envoy's log shows."""
-    return event.record.sent or event.record.request
-
-
-def _trailer(operator: Operator, _whereabouts: Whereabouts) -> Read:
-    name, *other = operator.argument.lower().split("?")
-
-    def read(event: CallEnded) -> str | None:
-        trailers: Headers = event.outcome.trailers
-        table: dict[str, str] = dict(reversed(trailers))
-        return table.get(name, table.get(other[0]) if other else None)
-
-    return read
+    return lambda event: fill(Facts(event.record.sent or event.record.request, event.record))
 
 
 def _expression(operator: Operator, _whereabouts: Whereabouts) -> Read:
@@ -152,20 +149,26 @@ def _of_endpoint(event: CallEnded) -> Metadata | None:
     return None if endpoint is None else endpoint.config.metadata
 
 
+def _noted(event: CallEnded) -> Metadata | None:
+    return (event.record.sent or event.record.request).dynamic_metadata
+
+
 METADATA: Mapping[str, Callable[[CallEnded], Metadata | None]] = {
     "ROUTE": _of_route,
     "CLUSTER": _of_cluster,
     "CLUSTER_METADATA": _of_cluster,
     "UPSTREAM_HOST": _of_endpoint,
     "UPSTREAM_METADATA": _of_endpoint,
-    "DYNAMIC_METADATA": lambda event: _request(event).dynamic_metadata,
+    "DYNAMIC_METADATA": _noted,
 }
 
 
 def _meter(name: str) -> Read:
+    count = attrgetter(name)
+
     def read(event: CallEnded) -> int:
         meter = event.record.request.meter
-        return 0 if meter is None else getattr(meter, name)
+        return 0 if meter is None else count(meter)
 
     return read
 

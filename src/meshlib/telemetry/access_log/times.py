@@ -9,12 +9,13 @@ Moment = Callable[[CallEnded], float | None]
 """On the mesh's clock."""
 
 NANOSECONDS = 1_000_000_000
-UNITS = {"ms": 1_000_000, "us": 1_000, "ns": 1}
+MILLISECOND = 1_000_000
+UNITS = {"ms": MILLISECOND, "us": 1_000, "ns": 1}
 
 
-def whole(seconds: float, unit: str = "ms") -> int:
+def whole(seconds: float, unit: int = MILLISECOND) -> int:
     """Cut off, as Envoy does, but not because a float is a little less than what was meant."""
-    return round(seconds * NANOSECONDS) // UNITS[unit]
+    return round(seconds * NANOSECONDS) // unit
 
 
 def began(event: CallEnded) -> float:
@@ -73,7 +74,7 @@ MOMENTS: dict[str, Moment] = {
 }
 
 
-def span(begin: Moment, end: Moment, unit: str = "ms") -> Read:
+def span(begin: Moment, end: Moment, unit: int = MILLISECOND) -> Read:
     """``None`` where one of the two never came, or they came the other way round."""
 
     def measure(event: CallEnded) -> int | None:

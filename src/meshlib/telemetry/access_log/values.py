@@ -16,9 +16,12 @@ _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _SHORT = {"\n": "\\n", "\r": "\\r"}
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def one_line(text: str) -> str:
     """The text with its control characters escaped; a tab is none."""
-    return _CONTROL.sub(_escaped, text) if _CONTROL.search(text) else text
+    return text if text.isprintable() else _CONTROL.sub(_escaped, text)
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -27,17 +30,15 @@ def _escaped(found: re.Match[str]) -> str:
     return short or (f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}")
 
 
-def written(value: Any) -> str:
-    """In a text; what has parts is JSON there, too."""
-    if isinstance(value, str):
-        return one_line(value)
-    return as_json(value)
+def as_text(value: Any) -> Any:
+    """What has parts is JSON in a text, too; texts, and ``None``, are themselves."""
+    return value if value is None or isinstance(value, str) else as_json(value)
 
 
 def as_json(value: Any) -> str:
     """On one line, for whoever reads lines; ends of lines that JSON knows not of are escaped."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return _CONTROL.sub(_json_escaped, text) if _CONTROL.search(text) else text
+    text = _encode(value)
+    return text if text.isprintable() else _CONTROL.sub(_json_escaped, text)
 
 
 def _json_escaped(found: re.Match[str]) -> str:
