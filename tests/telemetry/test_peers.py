@@ -25,7 +25,7 @@ from meshlib.model import Address, Endpoint, Metadata, Struct
 from meshlib.model.workload import facts_of, packed, packed_whole, unpacked
 from meshlib.telemetry.audience import Audience
 from meshlib.telemetry.observer import Telemetry
-from meshlib.telemetry.peers import DISTINCT, UNKNOWN, PeerFacts, Peers
+from meshlib.telemetry.peers import DISTINCT, STRANGERS, UNKNOWN, PeerFacts, Peers
 from meshlib.xds.codec.peer_metadata import decode_peer, encode_peer
 
 REVIEWS = PeerFacts(
@@ -313,9 +313,50 @@ def named(number):
 
 def test_those_who_make_up_names_are_unknown_when_there_are_too_many():
     seen = peers()
-    found = {seen.source_of(inbound(named(number))) for number in range(DISTINCT + 50)}
-    assert len(found) == DISTINCT + 1
+    found = {seen.source_of(inbound(named(number))) for number in range(STRANGERS + 50)}
+    assert len(found) == STRANGERS + 1
     assert UNKNOWN in found
+
+
+def test_those_who_prove_who_they_are_may_be_ten_times_as_many():
+    seen, numbers = peers(), range(DISTINCT + 50)
+    found = {seen.source_of(inbound(named(one), principal=ID)) for one in numbers}
+    assert len(found) == DISTINCT + 1 == 10 * STRANGERS + 1
+
+
+def test_callers_who_make_up_names_take_none_from_those_who_answer():
+    seen = peers()
+    for number in range(STRANGERS + 50):
+        seen.source_of(inbound(named(number)))
+    answer = Response(200, ((PEER_METADATA, encode_peer(REVIEWS, "i")),))
+    assert seen.destination_of(outbound(), answer) == REVIEWS
+
+
+def test_a_name_that_nobody_proves_is_cut_where_kubernetes_would():
+    long = encode_peer(replace(REVIEWS, workload="w" * 90), "i")
+    assert peers().source_of(inbound(long)).workload == "w" * 63
+    assert peers().source_of(inbound(long, principal=ID)).workload == "w" * 90
+
+
+def test_where_others_are_forgotten_there_is_room_again():
+    seen = peers()
+    kept = seen.source_of(inbound(named(0)))
+    for number in range(STRANGERS + 50):
+        seen.source_of(inbound(named(number)))
+    assert seen.is_crowded
+    assert seen.source_of(inbound(encode_peer(REVIEWS, "i"))) is UNKNOWN
+    seen.keep({kept})
+    assert not seen.is_crowded
+    assert seen.source_of(inbound(encode_peer(REVIEWS, "i"))) == REVIEWS
+
+
+def test_whoever_was_one_too_many_is_not_taken_for_unknown_for_ever():
+    seen, record = peers(), outbound(packed(REVIEWS), is_grpc=True)
+    for number in range(DISTINCT):
+        seen.destination_of(outbound(packed(replace(REVIEWS, workload=f"w{number}"))))
+    assert seen.destination_of(record) is UNKNOWN
+    seen.keep(())
+    assert seen.destination_of(record) == REVIEWS
 
 
 def test_those_who_make_up_names_take_none_from_those_who_prove_theirs():

@@ -4,6 +4,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ..model.telemetry import Tracing
 from ..telemetry.access_log import flush
 from ..telemetry.audience import default_audience
 from ..telemetry.metrics import Recorder
+from ..telemetry.metrics.eviction import Eviction
 from ..telemetry.metrics.grpc import grpc_metrics
 from ..telemetry.metrics.istio import istio_metrics
 from ..telemetry.metrics.member import Facts, member_metrics
@@ -62,6 +64,7 @@ class Seen:
         """Where to find what is told besides calls."""
         self._watched, self._runtime = watched, runtime
         self.propagation.configured = partial(_tracing_of, engine)
+        self._evict = self._made_eviction()
         self._facts = Facts(
             engine=engine,
             lock=runtime.lock,
@@ -117,6 +120,7 @@ class Seen:
     def _metrics(self) -> Iterator[Metric]:
         recorder, facts = self.recorder, self._facts
         facts.engine.ask()
+        self._evict(facts.engine.clusters)
         yield from istio_metrics(recorder)
         yield from grpc_metrics(recorder)
         yield from xds_metrics(facts.source())
@@ -138,6 +142,9 @@ class Seen:
             later=self.afterwards.append,
         )
 
+    def _made_eviction(self) -> Eviction:
+        return Eviction(self.recorder, self.peers, self._runtime.lock, time.monotonic)
+
     def _note_push(self, at: float) -> None:
         entries = self._watched() or ()
         came = max((one.updated for one in entries if one.updated is not None), default=None)
@@ -158,6 +165,8 @@ class Seen:
         if self._admin is not None:
             self._admin.begin_anew()
         self.recorder = self._made_recorder()
+        self._facts = replace(self._facts, lock=self._runtime.lock)
+        self._evict = self._made_eviction()
         self.observer = self._made_observer()
 
 

@@ -4,8 +4,8 @@ What a peer says of itself it may make up. Only principals are proven, by TLS; a
 nothing can make neither much of what is kept, nor of what dashboards show.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import fields, replace
 
 from ..dataplane import CallRecord, Outcome, Response
 from ..dataplane.introduction import PEER_METADATA
@@ -17,11 +17,26 @@ Decode = Callable[[str], PeerFacts | None]
 """Of a header; ``None`` where it says nothing that can be read."""
 
 DISTINCT = 1000
-"""Different peers at most that are told apart: of those that the configuration names, of others
-with a principal, and of those without. So nobody takes any from those who prove more."""
+"""Different peers at most that are told apart: of those that the configuration names, and of others
+with a principal."""
+STRANGERS = 100
+"""Of those without, who may make up what they like: of those who call, and of those who answer. So
+nobody takes any from those who prove more."""
+FULL = 0.9
+"""Of a limit that is soon reached."""
 KEPT = 2048
 """Texts whose meaning is remembered."""
 LONGEST_PRINCIPAL = 300
+SHORT = 63
+"""Characters of a name that nobody proves: as many as a label of Kubernetes may have."""
+
+
+Standing = int
+TOLD, PROVEN, CALLS, ANSWERS = range(4)
+"""Why to believe what is said of a peer: who configures this member says so; or a principal is
+proven; or nothing is, of who calls or who answers."""
+STRANGE = frozenset({CALLS, ANSWERS})
+NAMES = tuple(one.name for one in fields(PeerFacts) if one.init)
 
 
 def _unread(text: str) -> PeerFacts | None:
@@ -45,10 +60,8 @@ class Peers:
         self._own = self._unproven = own
         self._decode = decode
         self._principal = principal
-        self._read: dict[tuple[bool, bool, str, str], PeerFacts] = {}
-        self._told: set[PeerFacts] = set()
-        self._proven: set[PeerFacts] = set()
-        self._said: set[PeerFacts] = set()
+        self._read: dict[tuple[Standing, bool, str, str], PeerFacts] = {}
+        self._known: dict[Standing, set[PeerFacts]] = {one: set() for one in range(4)}
 
     @property
     def own(self) -> PeerFacts:
@@ -66,7 +79,7 @@ class Peers:
             return self.own if meter is not None and meter.secured else self._unproven
         said = "" if meter is None else meter.peer
         decode = unpacked if request.is_grpc else self._decode
-        return self._named(said, peer.spiffe_id if peer.secure else "", decode)
+        return self._named(said, peer.spiffe_id if peer.secure else "", decode, CALLS)
 
     def destination_of(self, record: CallRecord, outcome: Outcome | None = None) -> PeerFacts:
         """Who was called. What its endpoint says comes first, then what it answered itself."""
@@ -82,11 +95,14 @@ class Peers:
             return found
         told = endpoint.config.metadata.get("istio", "workload")
         if isinstance(told, str):
-            named = self._named(told, principal, unpacked, told=True)
+            named = self._named(told, principal, unpacked, TOLD)
             found = self._completed(named, record, outcome)
         else:
             found = self._answered(record, outcome)
-        if record.request.is_grpc or (isinstance(told, str) and isinstance(outcome, Response)):
+        settled = record.request.is_grpc or (
+            isinstance(told, str) and isinstance(outcome, Response)
+        )
+        if settled and found is not UNKNOWN:
             endpoint.seen_as = endpoint.config, principal, found
         return found
 
@@ -95,37 +111,59 @@ class Peers:
         meter, endpoint = record.request.meter, record.endpoint
         principal = "" if meter is None else meter.server_principal
         if record.request.is_grpc:
-            return self._named("" if endpoint is None else endpoint.said, principal, unpacked)
-        said = outcome.header(PEER_METADATA) if isinstance(outcome, Response) else None
-        return self._named(said or "", principal, self._decode)
+            said = "" if endpoint is None else endpoint.said
+            return self._named(said, principal, unpacked, ANSWERS)
+        header = outcome.header(PEER_METADATA) if isinstance(outcome, Response) else None
+        return self._named(header or "", principal, self._decode, ANSWERS)
 
     def _completed(self, told: PeerFacts, record: CallRecord, outcome: Outcome | None) -> PeerFacts:
         """An endpoint that has labels but no name is called as it answers; else as its service."""
-        if told.workload != NOT_KNOWN:
+        if told is UNKNOWN or told.workload != NOT_KNOWN:
             return told
         name = self._answered(record, outcome).workload
         return replace(told, workload=told.canonical_service if name == NOT_KNOWN else name)
 
-    def _named(self, said: str, principal: str, decode: Decode, *, told: bool = False) -> PeerFacts:
-        """``told``: not by the peer, but by who configures this member."""
+    def _named(self, said: str, principal: str, decode: Decode, standing: Standing) -> PeerFacts:
         if not said and not principal:
             return UNKNOWN
-        key = told, decode is unpacked, said, principal
+        key = standing, decode is unpacked, said, principal
         found = self._read.get(key)
         if found is None:
-            known = self._told if told else self._proven if principal else self._said
             facts = (decode(said) if said else None) or UNKNOWN
-            found = _told_apart(facts, principal, known)
+            if principal and standing != TOLD:
+                standing = PROVEN
+            found = self._told_apart(facts, principal, standing)
             if len(self._read) >= KEPT:
                 del self._read[next(iter(self._read))]
             self._read[key] = found
         return found
 
+    def _told_apart(self, said: PeerFacts, principal: str, standing: Standing) -> PeerFacts:
+        if standing in STRANGE:
+            said = _shortened(said)
+        found = replace(said, principal=principal[:LONGEST_PRINCIPAL] or NOT_KNOWN)
+        known = self._known[standing]
+        if found not in known:
+            if len(known) >= _most(standing):
+                return UNKNOWN
+            known.add(found)
+        return found
 
-def _told_apart(said: PeerFacts, principal: str, known: set[PeerFacts]) -> PeerFacts:
-    found = replace(said, principal=principal[:LONGEST_PRINCIPAL] or NOT_KNOWN)
-    if found not in known:
-        if len(known) >= DISTINCT:
-            return UNKNOWN
-        known.add(found)
-    return found
+    @property
+    def is_crowded(self) -> bool:
+        """Is there little room for further peers?"""
+        return any(len(known) >= FULL * _most(one) for one, known in self._known.items())
+
+    def keep(self, wanted: Collection[PeerFacts]) -> None:
+        """Make room: of all others nothing is counted any more. Under the lock, too."""
+        self._read.clear()
+        for known in self._known.values():
+            known.intersection_update(wanted)
+
+
+def _most(standing: Standing) -> int:
+    return STRANGERS if standing in STRANGE else DISTINCT
+
+
+def _shortened(said: PeerFacts) -> PeerFacts:
+    return PeerFacts(**{name: getattr(said, name)[:SHORT] for name in NAMES})

@@ -11,18 +11,40 @@ def everybody(text):
     return PeerFacts(workload=text)
 
 
-def test_callers_with_ever_new_names_take_no_room_of_what_is_called_from_here(calls):
-    recorder = Recorder(peers=Peers(decode=everybody), most=20)
+def requests(recorder, mark):
+    lines = exposed(istio_metrics(recorder)).splitlines()
+    return [one for one in lines if one.startswith("istio_requests_total") and mark in one]
+
+
+def test_callers_with_ever_new_names_have_an_eighth_of_the_room(calls):
+    recorder = Recorder(peers=Peers(decode=everybody), most=80)
     for number in range(100):
         hostile = calls.ended(inbound=True)
         hostile.record.request.meter.peer = f"attacker-{number}"
         recorder(hostile)
+    assert len(requests(recorder, 'source_workload="attacker-')) == 10
+    (nameless,) = requests(recorder, 'source_workload="unknown"')
+    assert nameless.endswith(" 90")
+    assert recorder.crowded == 90
+
+
+def test_callers_that_prove_who_they_are_have_all_of_it(calls):
+    recorder = Recorder(peers=Peers(decode=everybody), most=80)
+    for number in range(100):
+        known = calls.ended(inbound=True, secure=True)
+        known.record.request.meter.peer = f"page-{number}"
+        recorder(known)
+    assert len(requests(recorder, 'source_workload="page-')) == 80
+    assert len(requests(recorder, 'source_workload="other"')) == 1
+
+
+def test_answers_of_ever_new_kinds_take_no_room_of_what_is_called_from_here(calls):
+    recorder = Recorder(most=20)
+    for status in range(200, 300):
+        recorder(calls.ended(Response(status), inbound=True))
     recorder(calls.ended())
-    text = exposed(istio_metrics(recorder))
-    assert sum(line.startswith("istio_requests_total") for line in text.splitlines()) == 22
-    told = [line for line in text.splitlines() if 'reporter="source"' in line]
-    assert all('destination_service_name="reviews"' in line for line in told)
-    assert told
+    (told,) = requests(recorder, 'reporter="source"')
+    assert 'destination_service_name="reviews"' in told
     assert recorder.crowded == 80
 
 

@@ -7,6 +7,7 @@ from ...dataplane import CallRecord, Cause, Failure, Outcome
 from ...dataplane.statuses import DEADLINE_EXCEEDED, UNAVAILABLE
 from ..attributes import response_code
 from ..details import flags_of
+from ..peers import UNKNOWN as NOBODY
 from ..peers import PeerFacts
 
 UNKNOWN = "unknown"
@@ -98,6 +99,12 @@ def kind_of(
         destination=peers.destination_of(record, outcome),
         tags=tags,
     )
+
+
+def is_strange(kind: Kind) -> bool:
+    """Does it say who called, and nobody proves that?"""
+    source = kind.source
+    return kind.inbound and source.principal == UNKNOWN and source != NOBODY
 
 
 def grpc_status_of(outcome: Outcome) -> int:

@@ -67,6 +67,10 @@ CROWD = PeerFacts(
 )
 
 
+def is_crowd(kind: Kind) -> bool:
+    return kind.source is CROWD
+
+
 def crowded(kind: Kind) -> Kind:
     """What is left to tell of a kind of call for which there is no room any more."""
     return replace(

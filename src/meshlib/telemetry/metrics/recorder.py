@@ -7,9 +7,10 @@ is worked out when a call of it is seen for the first time.
 import logging
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ...clock import Clock
 from ...dataplane import (
@@ -25,10 +26,11 @@ from ...dataplane import (
     Request,
     StreamBegan,
 )
-from ..peers import PeerFacts
+from ..peers import UNKNOWN, PeerFacts
 from ..peers import Peers as Named
-from .calls import LONGEST, OTHER, Kind, Peers, grpc_status_of, kind_of
-from .labels import crowded
+from .calls import LONGEST, OTHER, Kind, Peers, grpc_status_of, is_strange, kind_of
+from .calls import UNKNOWN as NOBODY
+from .labels import crowded, is_crowd
 from .overrides import Plan
 from .series import BYTES, GRPC_SECONDS, LATENCY, SECONDS, Series
 
@@ -40,6 +42,10 @@ BOUNDS = LATENCY
 MOST = 2000
 """Series of one metric and direction; calls of further kinds are counted together. Whoever calls
 here may make up what he likes, so it takes no room of what is called from here."""
+STRANGE = 8
+"""One in so many of them may be there for a name that a caller gives himself, unproven."""
+FULL = 0.9
+"""Of a limit that is soon reached."""
 REMEMBERED = 4096
 """Looks of calls whose kind is remembered."""
 METHODS = 200
@@ -50,6 +56,9 @@ Stream = tuple[bool, str, str]
 """One that is under way: whether it came in, its method, and its target."""
 Attempts = dict[tuple[str, str, str, int], Series]
 """By method, target, cluster, and gRPC status."""
+Key = tuple[Plan | None, Kind]
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Known(NamedTuple):
@@ -79,7 +88,7 @@ class Recorder:
         later: Callable[[Callable[[], None]], None] | None = None,
         most: int = MOST,
     ) -> None:
-        self.series: dict[tuple[Plan | None, Kind], Series] = {}
+        self.series: dict[Key, Series] = {}
         self.failed_attempts: Attempts = {}
         self.streams: dict[int, Stream] = {}
         self.retries: Counter[tuple[str, str]] = Counter()
@@ -97,6 +106,7 @@ class Recorder:
         self._own_host = own_host
         self._most = most
         self._counted = [0, 0]
+        self._strange = 0
         self._known: dict[tuple[Any, ...], Known] = {}
         self._methods: tuple[set[str], set[str]] = (set(), set())
 
@@ -172,6 +182,11 @@ class Recorder:
             method=self._method(record.request, outcome, inbound=record.inbound),
             tags=tags,
         )
+        if (plan, kind) not in self.series and is_strange(kind):
+            if self._strange >= self._most // STRANGE:
+                kind = self._nameless(kind)
+            else:
+                self._strange += 1
         found = self.series.get((plan, kind))
         if found is None:
             if self._counted[record.inbound] >= self._most:
@@ -184,11 +199,43 @@ class Recorder:
         return Known(found, kind.is_grpc, (peer, plan, record.cluster))
 
     def _crowded(self, kind: Kind) -> Kind:
-        if not self.crowded:
-            said = "metrics: more than %d kinds of calls; further ones are counted as %r"
-            self._later(partial(log.warning, said, self._most, OTHER))
-        self.crowded += 1
+        self._warn("metrics: more than %d kinds of calls; further ones are counted as %r", OTHER)
         return crowded(kind)
+
+    def _nameless(self, kind: Kind) -> Kind:
+        said = "metrics: more than one in eight of %d kinds of calls by names that nobody proved; "
+        self._warn(f"{said}further callers are counted as %r", NOBODY)
+        return replace(kind, source=UNKNOWN)
+
+    def _warn(self, said: str, name: str) -> None:
+        if not self.crowded:
+            self._later(partial(log.warning, said, self._most, name))
+        self.crowded += 1
+
+    def is_crowded(self, *, inbound: bool) -> bool:
+        """Is there little room for further kinds of calls?"""
+        strange = inbound and self._strange >= FULL * (self._most // STRANGE)
+        return strange or self._counted[inbound] >= FULL * self._most
+
+    def forget(self, keys: Iterable[Key], clusters: Container[str]) -> None:
+        """Series, and whatever else was counted of clusters; under the mesh's lock."""
+        for key in keys:
+            del self.series[key]
+        _drop(self.failed_attempts, lambda key: key[2] in clusters)
+        _drop(self.retries, lambda key: key[0] in clusters)
+        _drop(self.ejections, lambda key: key[0] in clusters)
+        _drop(self.spared, lambda key: key[0] in clusters)
+        _drop(self.mirrors, clusters.__contains__)
+        self._known.clear()
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        kinds = [kind for _, kind in self.series if not is_crowd(kind)]
+        self._strange = sum(map(is_strange, kinds))
+        for inbound in (False, True):
+            own = [kind for kind in kinds if kind.inbound is inbound]
+            self._counted[inbound] = len(own)
+            self._methods[inbound].intersection_update(kind.method for kind in own)
 
     def _method(self, request: Request, outcome: Outcome | None, *, inbound: bool) -> str:
         """Methods that nobody serves could be anything. ``None``: it is under way."""
@@ -265,6 +312,11 @@ class Recorder:
             ],
             "config": {"version": config.version if config else "", "applied": self.applied},
         }
+
+
+def _drop(counted: dict[K, V], gone: Callable[[K], bool]) -> None:
+    for key in [one for one in counted if gone(one)]:
+        del counted[key]
 
 
 def _now(action: Callable[[], None]) -> None:
