@@ -42,6 +42,9 @@ class Tracing:
         request.meter.trace = Trace(self._more)
         self.begun.append((request, foreign))
 
+    def attempt(self, send):
+        return send.request.meter.trace.attempt(send)
+
 
 @pytest.fixture
 def traces_with() -> Callable[[tuple[str, str]], Tracing]:

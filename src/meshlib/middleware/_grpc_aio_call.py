@@ -111,7 +111,7 @@ class Call(grpc.aio.Call):
         self._native = native(
             message,
             timeout=timeout,
-            metadata=ready_made(self._draft.metadata(send)),
+            metadata=ready_made(self._draft.metadata(send, self._runtime.propagation)),
             credentials=credentials,
             wait_for_ready=wait if send.endpoint is None else None,
             compression=compression,

@@ -94,7 +94,7 @@ class Attempt:
             native = method.native(member, send.request.path, meter)
         if self.verb != "__call__":
             native = getattr(native, self.verb)
-        metadata = self._draft.metadata(send)
+        metadata = self._draft.metadata(send, method.runtime.propagation)
         patience = wait if send.endpoint is None else None
         try:
             return native(message, timeout, metadata, credentials, patience, compression)

@@ -12,6 +12,7 @@ from ..dataplane.introduction import INTRODUCTION, PEER_METADATA_ID, QUESTION
 from ._deadline import INCOMING
 from ._drive import Runtime
 from ._override import OVERRIDE
+from ._propagation import Propagation
 
 Metadata = Iterable[tuple[str, str | bytes]]
 ROOM = 6144
@@ -28,7 +29,7 @@ class Draft:
         self._metadata = metadata
         self._foreign = foreign
 
-    def metadata(self, send: Send) -> Any:
+    def metadata(self, send: Send, propagation: Propagation) -> Any:
         """What to send: the caller's very object unless the mesh adds or changes something."""
         request, original, endpoint = send.request, self.request, send.endpoint
         leaves = endpoint is None or endpoint.is_external
@@ -41,7 +42,7 @@ class Draft:
         meter = request.meter
         if meter is None or meter.trace is None:
             return made
-        return replaced(made, meter.trace.attempt(send))
+        return replaced(made, propagation.attempt(send))
 
     def _routed(self, request: Request, *, leaves: bool) -> Any:
         original = self.request

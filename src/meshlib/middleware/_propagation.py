@@ -33,6 +33,9 @@ class Propagation(Protocol):
     def begin(self, request: Request, *, foreign: bool = False) -> None:
         """A call is to be made: where it is traced, ``request.meter.trace`` is a :class:`Trace`."""
 
+    def attempt(self, send: Send) -> Headers:
+        """What :meth:`Trace.attempt` says of a call that is traced; never raises."""
+
 
 class NoPropagation:
     def receive(self, request: Request) -> object:
@@ -46,3 +49,6 @@ class NoPropagation:
 
     def begin(self, request: Request, *, foreign: bool = False) -> None:
         pass
+
+    def attempt(self, send: Send) -> Headers:
+        return ()

@@ -284,7 +284,7 @@ class _Call:
         meter = send.request.meter
         if meter is not None and meter.trace is not None:
             self._req.headers = headers = self._req.headers.copy()
-            traced = meter.trace.attempt(send)
+            traced = self._runtime.propagation.attempt(send)
             for name, _ in traced:
                 if name in headers:
                     headers.popall(name)

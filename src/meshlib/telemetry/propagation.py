@@ -3,13 +3,14 @@
 A sidecar cannot do this: it does not know which call out was made while which call in was served.
 """
 
+import logging
 import sys
 import uuid
 from collections.abc import Callable, Collection, Iterable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..dataplane import CallEnded, Headers, Request
+from ..dataplane import CallEnded, Headers, Request, Send
 from ..dataplane.introduction import INTRODUCTION
 from ..model.telemetry import Tracing
 from . import b3, census
@@ -27,6 +28,7 @@ from .trace_headers import (
 if TYPE_CHECKING:
     from .tracing import Tracer
 
+log = logging.getLogger("meshlib")
 RECEIVED: ContextVar[Headers] = ContextVar("meshlib_received", default=())
 """What the call being served here brought along."""
 
@@ -88,6 +90,7 @@ class Propagation:
         self._inside = (self._extra | frozenset(PRIVATE)) - frozenset(TRACE)
         self._request_id = request_id
         self._tracing = tracing
+        self._failed: set[type[Exception]] = set()
         self.configured: Callable[[str], Tracing | None] = _unconfigured
 
     @property
@@ -113,8 +116,12 @@ class Propagation:
         tracing = self.tracing
         if tracing is None:
             return Entered(RECEIVED.set(kept))
-        kept, attached = tracing.receive(request, kept)
-        return Entered(RECEIVED.set(kept), attached)
+        try:
+            traced, attached = tracing.receive(request, kept)
+        except Exception as error:  # noqa: BLE001 - see _untraced
+            self._untraced(request, error)
+            return Entered(RECEIVED.set(kept))
+        return Entered(RECEIVED.set(traced), attached)
 
     def _kept(self, request: Request) -> Headers:
         wanted = self._wanted
@@ -151,7 +158,30 @@ class Propagation:
         """Where the call is traced, ``request.meter.trace`` is a trace of it afterwards."""
         tracing = self._tracing
         if tracing is not None and request.meter is not None:
-            tracing.begin(request, RECEIVED.get())
+            try:
+                tracing.begin(request, RECEIVED.get())
+            except Exception as error:  # noqa: BLE001 - see _untraced
+                self._untraced(request, error)
+
+    def attempt(self, send: Send) -> Headers:
+        """The headers of an attempt, in the place of those of the same names; none is traced."""
+        meter = send.request.meter
+        if meter is None or meter.trace is None:
+            return ()
+        try:
+            made: Headers = meter.trace.attempt(send)
+        except Exception as error:  # noqa: BLE001 - see _untraced
+            self._untraced(send.request, error)
+            return ()
+        return made
+
+    def _untraced(self, request: Request, error: Exception) -> None:
+        """No call pays for what the program's own sampler, processor or exporter raises."""
+        if request.meter is not None:
+            request.meter.trace = None
+        if type(error) not in self._failed:
+            self._failed.add(type(error))
+            log.error("a call is not traced; the next ones are not told of", exc_info=error)
 
 
 def sounded(headers: Iterable[tuple[str, str]], lists: Collection[str] = ()) -> Headers:
