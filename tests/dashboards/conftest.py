@@ -37,7 +37,13 @@ SLOW = {
     "metadata": {"name": "details"},
     "spec": {
         "hosts": ["details"],
-        "http": [{"route": [{"destination": {"host": "details"}}], "timeout": "30s"}],
+        "http": [
+            {
+                "route": [{"destination": {"host": "details"}}],
+                "timeout": "30s",
+                "retries": {"attempts": 1, "retryOn": "5xx"},
+            }
+        ],
     },
 }
 

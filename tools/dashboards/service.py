@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from .board import Section, board, choice, filled
-from .calls import duration, quantile, success_rate, throughput, volume
+from .calls import RATE, duration, grouped, quantile, success_rate, throughput, volume
 from .panels import CALLS, MILLISECONDS, OCTETS, SHARE, graph, number
 
 OF_SERVICE = 'destination_service=~"$service"'
@@ -19,6 +19,8 @@ CODE = (
 )
 BY_SOURCE = "source_workload, source_workload_namespace"
 SOURCE = "{{source_workload}}.{{source_workload_namespace}}"
+OF_CLUSTER = 'cluster=~".+[|]$service"'
+DENIED = "meshlib_retries_denied_total"
 BY_WORKLOAD = "destination_workload, destination_workload_namespace"
 WORKLOAD = "{{destination_workload}}.{{destination_workload_namespace}}"
 
@@ -44,7 +46,7 @@ def service() -> Dashboard:
         ),
         choice("source_workload", "Callers", called, "source_workload", several=True),
     ]
-    sections = [glance(), callers(), workloads(), sizes()]
+    sections = [glance(), callers(), workloads(), retries(), sizes()]
     return filled(board("service", "Service", variables), sections)
 
 
@@ -75,6 +77,18 @@ def workloads() -> Section:
         graph("Success rate", SHARE, {WORKLOAD: success_rate(SERVER, BY_WORKLOAD)}, width=8),
         graph("Duration, p99", MILLISECONDS, {WORKLOAD: p99}, width=8),
     ]
+
+
+def retries() -> Section:
+    """What only callers of meshlib tell."""
+    return "Attempts after others, callers of meshlib say", [
+        graph("Made, by why", CALLS, {"{{kind}}": attempts("meshlib_retries_total", "kind")}),
+        graph("Denied, by why", CALLS, {"{{reason}}": attempts(DENIED, "reason")}),
+    ]
+
+
+def attempts(metric: str, by: str) -> str:
+    return f"sum{grouped(by)}(rate({metric}{{{OF_CLUSTER}}}[{RATE}]))"
 
 
 def sizes() -> Section:

@@ -12,6 +12,7 @@ from .events import (
     EndpointSpared,
     Event,
     Observer,
+    RetryDenied,
     StreamBegan,
 )
 from .explain import decide
@@ -96,6 +97,7 @@ __all__ = [
     "ReadBody",
     "Request",
     "Response",
+    "RetryDenied",
     "RuleTried",
     "Send",
     "Serve",

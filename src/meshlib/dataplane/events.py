@@ -105,6 +105,18 @@ class AttemptFailed:
 
 
 @dataclass(slots=True)
+class RetryDenied:
+    """An attempt failed, and the policy wants another, but there is none.
+
+    ``reason`` as Envoy has it in the names of its counters: ``overflow`` (too many retries are
+    under way, by budget or by number) or ``limit_exceeded`` (the call has had all of its own).
+    """
+
+    cluster: str
+    reason: str
+
+
+@dataclass(slots=True)
 class ConfigApplied:
     version: str
     listeners: int
@@ -146,6 +158,7 @@ Event = (
     CallEnded
     | StreamBegan
     | AttemptFailed
+    | RetryDenied
     | ConfigApplied
     | EndpointEjected
     | EndpointSpared

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from meshlib.dataplane import CallEnded, Options, Override, Request, Response
+from meshlib.dataplane import CallEnded, Options, Override, Request, Response, RetryDenied
 from meshlib.dataplane.filters.again import MOST_REPICKED
 from meshlib.model import (
     CircuitBreakers,
@@ -334,6 +334,23 @@ def test_a_retry_that_the_budget_does_not_allow_is_told() -> None:
     assert isinstance(ended, CallEnded)
     assert ended.record.report(call.outcome).flags == ("UO",)
     assert call.outcome == Response(503)
+    assert denied(mesh) == [RetryDenied("reviews", "overflow")]
+
+
+def denied(mesh: VirtualMesh) -> list[RetryDenied]:
+    return [event for event in mesh.events if isinstance(event, RetryDenied)]
+
+
+def test_a_retry_beyond_those_of_the_route_is_told() -> None:
+    mesh = retrying([fails_with(503), fails_with(503)])
+    assert said(play(mesh, GET).outcome) == "503"
+    assert denied(mesh) == [RetryDenied("reviews", "limit_exceeded")]
+
+
+def test_nothing_is_denied_that_nobody_wanted() -> None:
+    mesh = retrying([fails_with(404)])
+    play(mesh, GET)
+    assert denied(mesh) == []
 
 
 def test_a_dead_endpoint_is_replaced_even_without_retries() -> None:

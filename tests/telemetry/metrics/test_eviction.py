@@ -12,6 +12,7 @@ from meshlib.dataplane import (
     EndpointSpared,
     Failure,
     Response,
+    RetryDenied,
 )
 from meshlib.telemetry.metrics import Recorder
 from meshlib.telemetry.metrics.eviction import EVERY, IDLE, KEPT, Eviction
@@ -130,7 +131,14 @@ def test_all_else_that_was_counted_of_a_cluster_goes_too(member):
     recorder(EndpointEjected(CLUSTER, SimpleNamespace(), "consecutive_5xx", 1.0))
     recorder(EndpointSpared(CLUSTER, "success_rate", "max_ejection_overflow"))
     member.call(mirror=True)
-    told = recorder.failed_attempts, recorder.retries, recorder.ejections, recorder.spared
+    recorder(RetryDenied(CLUSTER, "overflow"))
+    told = (
+        recorder.failed_attempts,
+        recorder.denied,
+        recorder.retries,
+        recorder.ejections,
+        recorder.spared,
+    )
     assert all(told)
     member.read([])
     member.read([], after=KEPT)

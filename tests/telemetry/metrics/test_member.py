@@ -15,6 +15,7 @@ from meshlib.dataplane import (
     Failure,
     Options,
     Request,
+    RetryDenied,
 )
 from meshlib.exposition import Distribution, Kind
 from meshlib.model import (
@@ -160,6 +161,9 @@ def test_retries_and_ejections_are_counted_by_why(recorder, engine, facts, calls
     recorder(EndpointEjected("reviews", endpoint, "consecutive_5xx", 10.0))
     found = values(recorder, facts, "meshlib_retries_total", "cluster", "kind")
     assert found == {("reviews", "retry"): 2, ("reviews", "hedge"): 1}
+    recorder(RetryDenied("reviews", "overflow"))
+    found = values(recorder, facts, "meshlib_retries_denied_total", "cluster", "reason")
+    assert found == {("reviews", "overflow"): 1}
     name = "grpc.lb.outlier_detection.ejections_enforced"
     method = "grpc.lb.outlier_detection.detection_method"
     found = values(recorder, facts, name, "grpc.lb.backend_service", method)

@@ -71,10 +71,10 @@ class Again:
         """By number, by budget, by what the server says, and by the time that is left."""
         call = self._call
         if self._retries >= rule.policy.num_retries:
-            call.record.retries_exhausted = True
+            call.retries_are_exhausted()
             return None
         if not call.breaker.may_retry(again=self._retries > 0):
-            call.record.flags += ("UO",)
+            call.retries_overflow()
             return None
         around = call.around
         pause = rule.pause(outcome, self._retries + 1, around.dice(), around.wall)

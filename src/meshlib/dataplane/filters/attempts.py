@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...clock import Clock, Dice
-from ..events import AttemptFailed, CallRecord, Observer, StreamBegan
+from ..events import AttemptFailed, CallRecord, Observer, RetryDenied, StreamBegan
 from ..message import Cause, Failure, Headers, Outcome, Request
 from ..steps import AwaitTurn, Effect
 from ..upstream.circuit import CircuitBreaker
@@ -60,6 +60,14 @@ class Call:
 
     def failed(self, outcome: Outcome, followed_by: str) -> None:
         self.around.observe(AttemptFailed(self.record, outcome, followed_by))
+
+    def retries_are_exhausted(self) -> None:
+        self.record.retries_exhausted = True
+        self.around.observe(RetryDenied(self.cluster.name, "limit_exceeded"))
+
+    def retries_overflow(self) -> None:
+        self.record.flags += ("UO",)
+        self.around.observe(RetryDenied(self.cluster.name, "overflow"))
 
     def ends_before(self, moment: float) -> bool:
         return self.deadline is not None and moment >= self.deadline

@@ -151,7 +151,7 @@ class Hedge:
     def _backoff(self, rule: RetryRule, outcome: Outcome) -> float | None:
         around, used = self._call.around, rule.policy.num_retries - self._retries
         if self._retries <= 0:
-            self._call.record.retries_exhausted = True
+            self._call.retries_are_exhausted()
             return None
         return rule.pause(outcome, used + 1, around.dice(), around.wall)
 
@@ -164,7 +164,7 @@ class Hedge:
         breaker, self._due = self._call.breaker, None
         is_extra = self._why != REPICKED
         if is_extra and not breaker.may_retry():
-            self._call.record.flags += ("UO",)
+            self._call.retries_overflow()
             return None
         if breaker.is_open or breaker.must_wait:
             return None

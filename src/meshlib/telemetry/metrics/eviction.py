@@ -70,7 +70,7 @@ class Eviction:
         for _, kind in list(recorder.series):
             if kind.cluster and not is_crowd(kind):
                 yield kind.cluster
-        for cluster, _ in (*recorder.retries, *recorder.ejections):
+        for cluster, _ in (*recorder.retries, *recorder.denied, *recorder.ejections):
             yield cluster
         for _, _, cluster, _ in list(recorder.failed_attempts):
             if cluster != OTHER:

@@ -146,6 +146,12 @@ def _of_retries(recorder: Recorder) -> Iterator[Metric]:
         for (cluster, kind), count in list(recorder.retries.items())
     ]
     yield _counter("meshlib_retries_total", "Attempts that others followed, by why.", retries)
+    denied: list[tuple[Labels, float]] = [
+        ((("cluster", cluster), ("reason", reason)), count)
+        for (cluster, reason), count in list(recorder.denied.items())
+    ]
+    text = "Attempts that a policy wanted and did not get, by why."
+    yield _counter("meshlib_retries_denied_total", text, denied)
     mirrors: list[tuple[Labels, float]] = [
         ((("cluster", cluster),), count) for cluster, count in list(recorder.mirrors.items())
     ]

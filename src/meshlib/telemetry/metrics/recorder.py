@@ -24,6 +24,7 @@ from ...dataplane import (
     Failure,
     Outcome,
     Request,
+    RetryDenied,
     StreamBegan,
 )
 from ..peers import UNKNOWN, PeerFacts
@@ -92,6 +93,7 @@ class Recorder:
         self.failed_attempts: Attempts = {}
         self.streams: dict[int, Stream] = {}
         self.retries: Counter[tuple[str, str]] = Counter()
+        self.denied: Counter[tuple[str, str]] = Counter()
         self.ejections: Counter[tuple[str, str]] = Counter()
         self.spared: Counter[tuple[str, str, str]] = Counter()
         self.mirrors: Counter[str] = Counter()
@@ -223,6 +225,7 @@ class Recorder:
             del self.series[key]
         _drop(self.failed_attempts, lambda key: key[2] in clusters)
         _drop(self.retries, lambda key: key[0] in clusters)
+        _drop(self.denied, lambda key: key[0] in clusters)
         _drop(self.ejections, lambda key: key[0] in clusters)
         _drop(self.spared, lambda key: key[0] in clusters)
         _drop(self.mirrors, clusters.__contains__)
@@ -261,6 +264,8 @@ class Recorder:
                 self.retries[name, retried_as] += 1
                 if record.request.is_grpc:
                     self._count_attempt(record, event.outcome)
+            case RetryDenied(cluster=cluster, reason=reason):
+                self.denied[cluster, reason] += 1
             case ConfigApplied():
                 self.config = event
                 self.applied += 1
