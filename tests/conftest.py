@@ -9,6 +9,40 @@ from typing import Any, NoReturn
 import pytest
 
 ROOT = Path(__file__).parent.parent
+LONGEST = (
+    "interop/foreign/judges/test_edits.py",
+    "test_coverage.py",
+    "fuzz/test_fuzzers.py",
+    "examples/test_bookinfo.py",
+    "examples/test_small.py",
+    "docs/test_code_blocks.py",
+    "interop/test_prometheus.py",
+    "examples/test_bookinfo_mtls.py",
+)
+"""Begun first where files are spread over workers, so that none is left to run alone at the end."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    told: dict[str, dict[str, None]] = {}
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, said in report.user_properties:
+            if name == "told":
+                told.setdefault(said[0], {})[said[1]] = None
+    for title, lines in told.items():
+        terminalreporter.section(title)
+        terminalreporter.write_line("\n".join(lines))
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, Any], None]) -> Callable[[str, str], None]:
+    """``tell("seconds", "one: 42")``: a line under this title, once, at the end of the run."""
+    return lambda title, line: record_property("told", (title, line))
 
 
 def absent(reason: str) -> NoReturn:

@@ -76,14 +76,12 @@ def run(fuzzer, seed, folder):
 
 
 @pytest.mark.timeout(PATIENCE + 60)
-def test_no_fuzzer_finds_anything(tmp_path, capsys):
+def test_no_fuzzer_finds_anything(tmp_path, tell):
     seed = first_seed()
     with ThreadPoolExecutor(len(FUZZERS)) as pool:
         runs = list(pool.map(lambda fuzzer: run(fuzzer, seed, tmp_path), FUZZERS))
-    with capsys.disabled():
-        print(f"\nfuzzers, {SECONDS:g} s each from seed {seed}:")
-        for one in runs:
-            print(f"  {one}")
+    for one in runs:
+        tell(f"fuzzers, {SECONDS:g} s each from seed {seed}", str(one))
     again = f"again with MESHLIB_FUZZ_SEED={seed} MESHLIB_FUZZ_EACH={SECONDS:g}"
     failures = [one.failure for one in runs if one.failure]
     assert not failures, "\n".join([*failures, again])

@@ -13,6 +13,7 @@ import pytest
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 LABELS = {"app": "reviews"}
+EDITS = "from the edit of a file to the first affected call, ms"
 
 
 class Envoy:
@@ -71,32 +72,21 @@ class Envoy:
 
 
 @pytest.fixture
-def record_edits(request: pytest.FixtureRequest, record_property: Any) -> Callable[..., None]:
-    """``record_edits(calls, [("weights", 0.1), …])``: told in a table at the end of the run."""
+def tell_edits(
+    request: pytest.FixtureRequest, tell: Callable[[str, str], None]
+) -> Callable[..., None]:
+    """``tell_edits(calls, [("weights", 0.1), …])``: a line of medians by the kind of edit."""
 
-    def record(calls: int, delays: list[tuple[str, float]]) -> None:
-        record_property("edits", (request.node.callspec.id, calls, delays))
-
-    return record
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    passed = terminalreporter.getreports("passed")
-    told = [said for one in passed for name, said in one.user_properties if name == "edits"]
-    if told:
-        terminalreporter.section("from the edit of a file to the first affected call, ms")
-        terminalreporter.write_line("\n".join(table_of(told)))
-
-
-def table_of(told: list[tuple[str, int, list[tuple[str, float]]]]) -> Iterator[str]:
-    """A line for each client: medians by the kind of edit, and the worst of all."""
-    kinds = list(dict.fromkeys(kind for _, _, delays in told for kind, _ in delays))
-    head = "".join(f"{kind:>10}" for kind in (*kinds, "worst"))
-    yield f"{'client':<14}{'calls':>7}{'failed':>7}{head}"
-    for client, calls, delays in told:
+    def told(calls: int, delays: list[tuple[str, float]]) -> None:
+        kinds = list(dict.fromkeys(kind for kind, _ in delays))
         numbers = [median(delay for one, delay in delays if one == kind) for kind in kinds]
         numbers.append(max(delay for _, delay in delays))
-        yield f"{client:<14}{calls:>7}{0:>7}" + "".join(f"{1000 * one:>10.0f}" for one in numbers)
+        head = "".join(f"{kind:>10}" for kind in (*kinds, "worst"))
+        line = "".join(f"{1000 * one:>10.0f}" for one in numbers)
+        tell(EDITS, f"{'client':<14}{'calls':>7}{'failed':>7}{head}")
+        tell(EDITS, f"{request.node.callspec.id:<14}{calls:>7}{0:>7}{line}")
+
+    return told
 
 
 @pytest.fixture

@@ -232,7 +232,7 @@ async def follow(client: Any, before: Edit, edit: Edit) -> float:
 
 
 async def test_twenty_edits_are_followed_without_a_failed_call(
-    client: Any, folder: Any, upstreams: Any, plane: Any, until: Any, record_edits: Any
+    client: Any, folder: Any, upstreams: Any, plane: Any, until: Any, tell_edits: Any
 ) -> None:
     async def is_applied(last: str) -> bool:
         return bool((await plane.status())["version"] != last)
@@ -253,4 +253,4 @@ async def test_twenty_edits_are_followed_without_a_failed_call(
         answered += 0 if edit.is_refusal else calls
         before = edit
     assert answered >= ENOUGH
-    record_edits(answered, delays)
+    tell_edits(answered, delays)
