@@ -378,6 +378,28 @@ def test_exporters_that_read_at_the_same_time_read_the_same(made):
         assert all(one == read_by[0] for one in read_by)
 
 
+class Broken:
+    @property
+    def name(self):
+        raise LookupError("no name")
+
+
+@pytest.mark.parametrize(("made", "count"), [(grpc, 2), (http, 1)])
+def test_what_cannot_be_told_of_one_call_loses_nobody_elses_span(made, count, caplog):
+    keeping = Keeping()
+    provider = TracerProvider(ParentBased(ALWAYS_ON))
+    provider.add_span_processor(BatchSpanProcessor(keeping))
+    request = made()
+    Propagation(tracing=Tracer(provider)).begin(request)
+    mark, endpoint = request.meter.trace, UpstreamEndpoint(PLACE, http2=True, connect_timeout=1.0)
+    mark.attempt(Send(request, endpoint, None))
+    mark.ended(CallEnded(CallRecord(request, 0.0, cluster=Broken()), OK, 0.5), 10**19, ())
+    provider.shutdown()
+    assert [span.name for span in keeping.spans] == [""] * count
+    assert {span.end_time for span in keeping.spans} == {10**19}
+    assert "a call could not be told of" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["_nothing_of_the_kind", "nothing", "__len__"])
 def test_a_span_has_nothing_that_spans_have_not(name):
     for span in kept(grpc):

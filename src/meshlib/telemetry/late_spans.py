@@ -5,6 +5,7 @@ processors are given when it has ended are blank: what they say follows from how
 the very rules that hold for all other calls. Those have their spans written as they go.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from .plain_spans import AnySpan, Attributes, PlainSpan, PlainSpans
 from .propagation import REQUEST_ID
 from .traces import ClientTrace, Unsampled, called
 
+log = logging.getLogger("meshlib")
 Tell = Callable[[ReadableSpan], None]
 
 
@@ -185,6 +187,14 @@ class LateTrace(Unsampled):
         assert self._sent is not None
         return self.source.made(name, self._sent, self._own, attributes, self._sent_at, tell)
 
+    def barely(self, at: int) -> list[Any]:
+        """The spans without a word."""
+        made: list[Any] = []
+        if self._is_grpc and self._sent is not None:
+            self.sent("", {}, made.append).end(at)
+        self.begun("", {}, made.append).end(at)
+        return made
+
 
 class Begun:
     """The first spans of a call are those that it was begun with; ``at``: the time back then."""
@@ -224,11 +234,19 @@ class Story:
         """What the span says; whoever asks at the same time gets the same."""
         told = self._told
         if told is None:
-            made: list[Any] = []  # plain ones
-            trace = self._trace.unfold(self._event.record.request, made.append)
-            trace.ended(self._event, self._at, self._ejections)
+            try:
+                made = self._made()
+            except Exception:  # others that are exported with it do not pay for it
+                log.exception("a call could not be told of")
+                made = self._trace.barely(self._at)
             told = self._told = {span.context.span_id: span.__dict__ for span in made}
         return told[span_id]
+
+    def _made(self) -> list[Any]:
+        made: list[Any] = []  # plain ones
+        trace = self._trace.unfold(self._event.record.request, made.append)
+        trace.ended(self._event, self._at, self._ejections)
+        return made
 
 
 class LateSpan(ReadableSpan):
