@@ -47,8 +47,21 @@ class Disk:
 
 
 @pytest.fixture
-def disk():
+def disk(monkeypatch):
+    monkeypatch.setattr(writer_module, "LINGER", 0.01)
     return Disk()
+
+
+class Waker(threading.Event):
+    """Counts how often somebody was woken."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def set(self):
+        self.calls += 1
+        super().set()
 
 
 def test_lines_are_written_in_order(writers, tmp_path):
@@ -77,6 +90,40 @@ def test_a_line_is_written_without_being_asked_for(disk):
     assert disk.begun.wait(10)
     writer.close()
     assert "".join(disk.texts) == "a\n"
+
+
+def test_lines_are_written_together_and_wake_the_writer_once(disk, monkeypatch):
+    monkeypatch.setattr(writer_module, "LINGER", 60)
+    writer = Writer(disk, "disk")
+    writer._news, writer._haste = Waker(), Waker()
+    for _ in range(1000):
+        writer.write("line\n")
+    assert (writer._news.calls, writer._haste.calls) == (1, 0)
+    assert writer.flush()
+    assert disk.texts == ["line\n" * 1000]
+    writer.close()
+
+
+def test_where_lines_never_cease_nobody_is_woken_again(disk):
+    writer = Writer(disk, "disk")
+    writer._news = Waker()
+    writer._has_work = lambda: True
+    for _ in range(3):
+        writer.write("line\n")
+        assert disk.begun.wait(10)
+        disk.begun.clear()
+    assert writer._news.calls == 1
+    writer.close()
+
+
+@pytest.mark.parametrize(("line", "lines"), [("x" * 1000, 300), ("", 5002)])
+def test_where_much_waits_it_is_written_at_once(disk, monkeypatch, line, lines):
+    monkeypatch.setattr(writer_module, "LINGER", 60)
+    writer = Writer(disk, "disk")
+    for _ in range(lines):
+        writer.write(f"{line}\n")
+    assert disk.begun.wait(10)
+    writer.close()
 
 
 def test_whoever_calls_never_waits_for_the_disk(disk):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ...clock import Clock
 from ...model import Metadata, Struct, Value
@@ -44,6 +44,13 @@ class Facts:
 
 Filler = Callable[[Facts], str | None]
 """``None``: there is nothing to fill in."""
+
+
+class Recorded(Protocol):
+    """Whatever knows the call: facts for headers, or the event of its end."""
+
+    @property
+    def record(self) -> "CallRecord | None": ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,18 +217,18 @@ def _route_metadata(facts: Facts) -> Metadata | None:
     return None if route is None else route.config.metadata
 
 
-def _route_name(facts: Facts) -> str | None:
+def _route_name(facts: Recorded) -> str | None:
     route = facts.record.route if facts.record is not None else None
     return None if route is None else route.config.name or None
 
 
-def _forwarded(facts: Facts) -> "CallRecord | None":
+def _forwarded(facts: Recorded) -> "CallRecord | None":
     """``None``: the call has not come as far as its cluster."""
     record = facts.record
     return None if record is None or record.cluster is None else record
 
 
-def _virtual_cluster(facts: Facts) -> str | None:
+def _virtual_cluster(facts: Recorded) -> str | None:
     """By the request as the caller made it; where the host has names but none for this call, Envoy
     has nothing to say."""
     record = _forwarded(facts)
@@ -231,17 +238,17 @@ def _virtual_cluster(facts: Facts) -> str | None:
     return None if name in ("", OTHER) else name
 
 
-def _upstream_cluster(facts: Facts) -> str | None:
+def _upstream_cluster(facts: Recorded) -> str | None:
     destination = facts.record.destination if facts.record is not None else None
     return None if destination is None or destination.cluster is None else destination.name
 
 
-def _upstream_host(facts: Facts) -> str | None:
+def _upstream_host(facts: Recorded) -> str | None:
     endpoint = facts.record.endpoint if facts.record is not None else None
     return None if endpoint is None else endpoint.key
 
 
-def _attempts(facts: Facts) -> str:
+def _attempts(facts: Recorded) -> str:
     """Told before the first as if it had begun."""
     record = _forwarded(facts)
     return "0" if record is None else str(max(1, record.attempts))
@@ -271,16 +278,19 @@ def _caller_host(facts: Facts) -> str | None:
     return caller_address(facts.request)
 
 
+OF_A_RECORD: dict[str, Callable[[Recorded], str | None]] = {
+    "ROUTE_NAME": _route_name,
+    "UPSTREAM_CLUSTER": _upstream_cluster,
+    "UPSTREAM_HOST": _upstream_host,
+    "VIRTUAL_CLUSTER_NAME": _virtual_cluster,
+}
 _OF_A_CALL: dict[str, Filler] = {
+    **OF_A_RECORD,
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": _caller,
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": _caller_host,
     "DOWNSTREAM_REMOTE_ADDRESS": _caller,
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _caller_host,
     "DOWNSTREAM_REMOTE_PORT": _caller_port,
     "PROTOCOL": _protocol,
-    "ROUTE_NAME": _route_name,
-    "UPSTREAM_CLUSTER": _upstream_cluster,
-    "UPSTREAM_HOST": _upstream_host,
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": _attempts,
-    "VIRTUAL_CLUSTER_NAME": _virtual_cluster,
 }

@@ -45,7 +45,7 @@ def compile_log(config: AccessLog, site: Site | None = None, writers: Writers = 
     Raises :class:`meshlib.ConfigError` for a format or an expression that is none.
     """
     site = site or here()
-    passes = compile_filter(config.filter, site)
+    passes = None if config.filter is None else compile_filter(config.filter, site)
     match config.config:
         case FileAccessLog() as file:
             line, write = _line(file, site.whereabouts), writers.of(file.path).write
@@ -58,7 +58,7 @@ def compile_log(config: AccessLog, site: Site | None = None, writers: Writers = 
     def told(event: CallEnded) -> None:
         nonlocal failed
         try:
-            if passes(event):
+            if passes is None or passes(event):
                 tell(event)
         except Exception:
             if not failed:

@@ -63,11 +63,11 @@ def flags(event: CallEnded) -> tuple[str, ...]:
 
 
 def short_flags(event: CallEnded) -> str:
-    return ",".join(flags(event)) or "-"
+    return ",".join(flags_of(event.record, event.outcome)) or "-"
 
 
 def long_flags(event: CallEnded) -> str:
-    return ",".join(LONG_FLAGS[flag] for flag in flags(event)) or "-"
+    return ",".join([LONG_FLAGS[flag] for flag in flags(event)]) or "-"
 
 
 def grpc_status(event: CallEnded) -> int | None:
@@ -102,16 +102,17 @@ def details(event: CallEnded) -> str | None:
 
 
 def details_in_one_word(event: CallEnded) -> str | None:
-    found = details(event)
-    if found is None or found.isidentifier():  # most are one word
+    found = details_of(event)
+    if found.isidentifier():  # most are one word
         return found
-    return _SPACES.sub("_", found)
+    return _SPACES.sub("_", found) or None
 
 
 def transport_failure(event: CallEnded) -> str | None:
     """Why there was no connection to the endpoint, as the details have it."""
-    found = details(event)
-    reason = None if found is None or "|" not in found else _REASON.search(found)
+    if isinstance(event.outcome, Response) and not event.record.details:
+        return None
+    reason = _REASON.search(details_of(event))
     return None if reason is None else _SPACES.sub("_", reason[1])
 
 

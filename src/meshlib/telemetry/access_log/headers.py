@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
+from typing import Any
 
 from ...dataplane import CallEnded, Headers, Request
-from .values import Read
+from .values import Read, nothing
 
 PSEUDO: Mapping[str, Callable[[Request], str]] = {
     ":authority": lambda request: request.authority or request.target,
@@ -15,42 +16,34 @@ PSEUDO: Mapping[str, Callable[[Request], str]] = {
 SYNONYMS = {"host": ":authority"}
 
 
-def of_request(names: Sequence[str]) -> Read:
+def of_request(names: Sequence[str], otherwise: Read = nothing) -> Read:
     """The first of these that is there, as the route left it, which is what Envoy's log shows."""
-    finds = tuple(_finder(SYNONYMS.get(name, name)) for name in names)
+    asked = tuple((name, PSEUDO.get(name)) for name in (SYNONYMS.get(n, n) for n in names))
 
-    def read(event: CallEnded) -> str | None:
+    def read(event: CallEnded) -> Any:
         request = event.record.sent or event.record.request
-        for find in finds:
-            found = find(request)
-            if found is not None:
-                return found
-        return None
+        for name, own in asked:
+            for key, value in request.headers:
+                if key == name:
+                    return value
+            if own is not None:
+                return own(request)
+        return otherwise(event)
 
     return read
 
 
-def _finder(name: str) -> Callable[[Request], str | None]:
-    own = PSEUDO.get(name)
-
-    def find(request: Request) -> str | None:
-        for key, value in request.headers:
-            if key == name:
-                return value
-        return None if own is None else own(request)
-
-    return find
-
-
-def first_of(headers_of: Callable[[CallEnded], Headers], names: Sequence[str]) -> Read:
+def first_of(
+    headers_of: Callable[[CallEnded], Headers], names: Sequence[str], otherwise: Read = nothing
+) -> Read:
     """The first of these that is there; of several with one name, the first."""
 
-    def read(event: CallEnded) -> str | None:
+    def read(event: CallEnded) -> Any:
         headers = headers_of(event)
         for name in names:
             for key, value in headers:
                 if key == name:
                     return value
-        return None
+        return otherwise(event)
 
     return read

@@ -5,7 +5,15 @@ from operator import attrgetter
 from typing import Any
 
 from ...dataplane import CallEnded, Whereabouts
-from ...dataplane.routing.formatting import Facts, filler, metadata_value, plain
+from ...dataplane.routing.formatting import (
+    DEFAULT_TIME,
+    OF_A_RECORD,
+    Facts,
+    TimeFormat,
+    filler,
+    metadata_value,
+    plain,
+)
 from ...model import Metadata
 from ...model.format import Operator
 from ..attributes import answer_code, request_id
@@ -13,7 +21,7 @@ from ..expressions import attributes, compile_expression
 from . import answers, times
 from .addresses import ADDRESSES, upstream
 from .headers import first_of, of_request
-from .values import Read, as_json
+from .values import Read, as_json, nothing
 
 SERVICE_TIME = "x-envoy-upstream-service-time"
 TRACE_ID_DIGITS = 32
@@ -45,18 +53,13 @@ def _reader(operator: Operator, whereabouts: Whereabouts) -> Read:
 
 def _response_header(operator: Operator, _whereabouts: Whereabouts) -> Read:
     names = _names(operator)
-    read = first_of(answers.response_headers, names)
-    if SERVICE_TIME not in names:
-        return read
-    return lambda event: times.service_time(event) if (told := read(event)) is None else told
+    otherwise = times.service_time if SERVICE_TIME in names else nothing
+    return first_of(answers.response_headers, names, otherwise)
 
 
 def _request_header(operator: Operator, _whereabouts: Whereabouts) -> Read:
     names = _names(operator)
-    read = of_request(names)
-    if "x-request-id" not in names:
-        return read
-    return lambda event: _made_id(event) if (told := read(event)) is None else told
+    return of_request(names, _made_id if "x-request-id" in names else nothing)
 
 
 def _made_id(event: CallEnded) -> str | None:
@@ -90,13 +93,15 @@ def _grpc_status(operator: Operator, _whereabouts: Whereabouts) -> Read:
     return GRPC_STATUS[operator.argument]
 
 
+def _start_time(operator: Operator, whereabouts: Whereabouts) -> Read:
+    written = TimeFormat(operator.argument or DEFAULT_TIME)
+    now, clock = whereabouts.wall_clock, whereabouts.clock
+    return lambda event: written(now() - (clock() - event.record.started))
+
+
 def _common_duration(operator: Operator, _whereabouts: Whereabouts) -> Read:
     begin, end, *unit = operator.argument.split(":")
     return times.span(times.MOMENTS[begin], times.MOMENTS[end], *(times.UNITS[one] for one in unit))
-
-
-def _cluster(_operator: Operator, whereabouts: Whereabouts) -> Read:
-    return _filled(Operator("UPSTREAM_CLUSTER"), whereabouts)
 
 
 def _filled(operator: Operator, whereabouts: Whereabouts) -> Read:
@@ -179,10 +184,12 @@ def _attempts(event: CallEnded) -> int:
     return 0 if record.cluster is None else max(1, record.attempts)
 
 
-def _upstream_protocol(event: CallEnded) -> str | None:
-    if upstream(event) is None:
-        return None
+def _protocol(event: CallEnded) -> str:
     return "HTTP/2" if event.record.request.is_grpc else "HTTP/1.1"
+
+
+def _upstream_protocol(event: CallEnded) -> str | None:
+    return None if upstream(event) is None else _protocol(event)
 
 
 def _trace_id(event: CallEnded) -> str | None:
@@ -205,6 +212,7 @@ GRPC_STATUS: Mapping[str, Read] = {
 
 OF_A_CALL: Mapping[str, Read] = {
     **ADDRESSES,
+    **OF_A_RECORD,
     **times.DURATIONS,
     "ACCESS_LOG_TYPE": lambda _: "DownstreamEnd",
     "BYTES_RECEIVED": _meter("request_bytes"),
@@ -216,13 +224,15 @@ OF_A_CALL: Mapping[str, Read] = {
         ",".join(e.record.request.connection.peer.uri_sans) or None
     ),
     "GRPC_STATUS_NUMBER": answers.grpc_status,
+    "PROTOCOL": _protocol,
     "REQUESTED_SERVER_NAME": lambda e: e.record.request.connection.server_name or None,
     "RESPONSE_CODE": answer_code,
     "RESPONSE_FLAGS": answers.short_flags,
     "RESPONSE_FLAGS_LONG": answers.long_flags,
     "STREAM_ID": lambda e: request_id(e.record),
     "TRACE_ID": _trace_id,
-    "UPSTREAM_LOCAL_ADDRESS": lambda _: None,
+    "UPSTREAM_CLUSTER_RAW": OF_A_RECORD["UPSTREAM_CLUSTER"],
+    "UPSTREAM_LOCAL_ADDRESS": nothing,
     "UPSTREAM_PROTOCOL": _upstream_protocol,
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": _attempts,
     "UPSTREAM_TRANSPORT_FAILURE_REASON": answers.transport_failure,
@@ -240,7 +250,7 @@ MADE: Mapping[str, Callable[[Operator, Whereabouts], Read]] = {
     "REQ_WITHOUT_QUERY": _without_query,
     "RESP": _response_header,
     "RESPONSE_CODE_DETAILS": _details,
+    "START_TIME": _start_time,
     "TRAILER": _trailer,
-    "UPSTREAM_CLUSTER_RAW": _cluster,
     "UPSTREAM_METADATA": _metadata,
 }

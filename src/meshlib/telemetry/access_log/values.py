@@ -10,6 +10,11 @@ from ...dataplane import CallEnded
 Read = Callable[[CallEnded], Any]
 """A JSON value; ``None``: there is nothing to tell."""
 
+
+def nothing(_event: CallEnded) -> None:
+    """Of any call there is nothing to tell."""
+
+
 # Whatever some reader takes for the end of a line, and what a terminal obeys. Envoy writes values
 # as they are, since its codecs let no such value in; ours come from several libraries.
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")

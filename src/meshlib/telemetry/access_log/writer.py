@@ -17,8 +17,11 @@ CAPACITY = 10_000
 """Lines that wait for the disk; the next ones are dropped, and counted."""
 ROOM = 16 << 20
 """Characters of them, about: callers may send long headers while a disk hangs."""
-LINGER = 0.05
-"""Seconds in which more lines may join those that are about to be written."""
+LINGER = 1.0
+"""Seconds between two writes, in which more lines may join those that wait. Who makes a call wakes
+the writer's thread for the first line after as long a silence, and where much waits."""
+MUCH = 256 << 10
+"""Characters that are written at once, as is half of all the lines that may wait."""
 FAREWELL = 2.0
 """Seconds that the end of the program waits for a disk."""
 MODE = 0o640
@@ -119,10 +122,15 @@ class Writer:
             return
         self._lines.append(line)
         self._length += len(line)
-        if self._thread is None:
-            self._start()
         if not self._news.is_set():
+            if self._thread is None:
+                self._start()
             self._news.set()
+        elif self._is_much() and not self._haste.is_set():
+            self._haste.set()
+
+    def _is_much(self) -> bool:
+        return self._length > MUCH or len(self._lines) > self._capacity // 2
 
     def _start(self) -> None:
         with self._starting:
@@ -137,16 +145,27 @@ class Writer:
     def _run(self) -> None:
         while not self._over.is_set():
             self._news.wait()
-            self._haste.wait(LINGER)
+            goes_on = True
+            while goes_on and not self._over.is_set():
+                self._haste.wait(LINGER)
+                self._haste.clear()
+                goes_on = self._has_work()
+                self._work()
             self._news.clear()
-            self._haste.clear()
-            waiting: list[threading.Event] = []
-            with suppress(IndexError):
-                while True:
-                    waiting.append(self._waiting.popleft())
-            self._drain()
-            for each in waiting:
-                each.set()
+            if self._has_work():  # it came just before that, and woke nobody
+                self._news.set()
+
+    def _has_work(self) -> bool:
+        return bool(self._lines or self._waiting)
+
+    def _work(self) -> None:
+        waiting: list[threading.Event] = []
+        with suppress(IndexError):
+            while True:
+                waiting.append(self._waiting.popleft())
+        self._drain()
+        for each in waiting:
+            each.set()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Have written what waits; ``False`` if the disk has not taken it within ``timeout``.
