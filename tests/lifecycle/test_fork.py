@@ -163,6 +163,25 @@ mesh.close()
     assert said == "200\n"
 
 
+def test_a_child_forked_while_others_count_and_read_shows_what_it_counts(run_program):
+    run_program(
+        USED
+        + """
+import urllib.request
+from meshlib.mesh.admin_ports import PORTS
+mesh = meshlib.Mesh("productpage", config=MANIFESTS, admin="127.0.0.1:0")
+mesh.start()
+def child():
+    mesh.start()
+    with urllib.request.urlopen(f"http://{mesh.admin_address}/metrics", timeout=10) as answer:
+        assert b"meshlib_cluster_endpoints" in answer.read()
+with PORTS._lock, mesh._runtime.lock:
+    in_child(child)
+mesh.close()
+"""
+    )
+
+
 def test_a_child_exports_its_metrics_by_itself(run_program):
     run_program(
         USED

@@ -18,7 +18,7 @@ from ..telemetry.metrics import Recorder
 from ..telemetry.metrics.eviction import Eviction
 from ..telemetry.metrics.grpc import grpc_metrics
 from ..telemetry.metrics.istio import istio_metrics
-from ..telemetry.metrics.member import Facts, member_metrics
+from ..telemetry.metrics.member import Facts, member_metrics, program_metrics
 from ..telemetry.metrics.members import MEMBERS
 from ..telemetry.metrics.pushes import PushToApply
 from ..telemetry.metrics.xds import xds_metrics
@@ -30,7 +30,7 @@ from .workload import Workload
 
 if TYPE_CHECKING:
     from ..xds.watches import Entry
-    from .admin_port import AdminPort
+    from .admin_ports import SharedPort
 
 
 class Seen:
@@ -41,7 +41,8 @@ class Seen:
 
     def __init__(self, options: Options, principal: Callable[[], str] = str) -> None:
         self._options = options
-        self._admin: AdminPort | None = None
+        self._admin: SharedPort | None = None
+        self.unready: Callable[[], str] = str
         self._facts: Facts
         self._pushed = PushToApply()
         self.workload = Workload(options)
@@ -81,20 +82,20 @@ class Seen:
         if options.metrics or (options.metrics is None and options.admin):
             self._introduce()
         MEMBERS.join(self)
-        if options.admin and self._admin is None:
-            from .admin_port import AdminPort
+        self.unready = unready
+        if options.admin:
+            from .admin_ports import PORTS
 
-            self._admin = AdminPort(
-                options.admin, options.admin_token, metrics=self.pieces, unready=unready
-            )
-        if self._admin is not None:
-            self._admin.start()
+            self._admin = PORTS.join(self, options.admin, options.admin_token)
 
     def close(self) -> None:
         self._runtime.attendant.rest()
         flush()
-        if self._admin is not None:
-            self._admin.close()
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            from .admin_ports import PORTS
+
+            PORTS.leave(self, admin)
 
     @property
     def admin_address(self) -> str | None:
@@ -118,6 +119,11 @@ class Seen:
         return list(self._metrics())
 
     def _metrics(self) -> Iterator[Metric]:
+        yield from self.own_metrics()
+        yield from program_metrics()
+
+    def own_metrics(self) -> Iterator[Metric]:
+        """Without those of the whole program."""
         recorder, facts = self.recorder, self._facts
         facts.engine.ask()
         self._evict(facts.engine.clusters)
@@ -162,8 +168,7 @@ class Seen:
     def begin_anew(self) -> None:
         """In a forked child: what was counted is the parent's."""
         self.afterwards.clear()
-        if self._admin is not None:
-            self._admin.begin_anew()
+        self._admin = None
         self.recorder = self._made_recorder()
         self._facts = replace(self._facts, lock=self._runtime.lock)
         self._evict = self._made_eviction()

@@ -47,6 +47,10 @@ def member_metrics(recorder: Recorder, facts: Facts) -> Iterator[Metric]:
         "Kinds of calls beyond the limit of series.",
         [((), recorder.crowded)],
     )
+
+
+def program_metrics() -> Iterator[Metric]:
+    """Of all members in this process together."""
     yield _counter(
         "meshlib_access_log_dropped_total",
         "Lines that were not written: too many waited, or the disk did not take them.",
