@@ -121,6 +121,63 @@ def test_several_for_the_same_workloads_are_told(said):
     assert "Telemetry default/a" in text
 
 
+def test_those_that_share_some_workloads_are_told(said):
+    entry = """\
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: reviews-v1, labels: {app: reviews, version: v1}}
+spec: {address: 10.0.0.1, labels: {app: reviews, version: v1}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: reviews}
+spec:
+  hosts: [reviews.default.svc.cluster.local]
+  location: MESH_INTERNAL
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  workloadSelector: {labels: {app: reviews}}
+"""
+    found = said(
+        entry,
+        telemetry("{selector: {matchLabels: {app: reviews}}}", "app"),
+        telemetry("{selector: {matchLabels: {version: v1}}}", "version"),
+        telemetry("{selector: {matchLabels: {app: reviews, tier: front}}}", "tier"),
+        telemetry("{selector: {matchLabels: {app: ratings}}}", "ratings"),
+        telemetry("{selector: {matchLabels: {app: reviews}}}", "app", "other"),
+    )
+    assert [(code, severity) for code, severity, *_ in found] == [("ML0159", "warning")] * 2
+    (*_, of_version), (*_, of_tier) = found
+    assert "Telemetry default/app" in of_version
+    assert of_version.endswith("that counts for app=reviews,version=v1")
+    assert of_tier.endswith("that counts for app=reviews,tier=front")
+
+
+SELECTS = "{selector: {matchLabels: {app: reviews}}}"
+
+
+def test_a_selector_in_the_root_namespace_that_chooses_nobody_is_told(said):
+    code, severity, text = only(said(telemetry(SELECTS, namespace="istio-system")))
+    assert (code, severity) == ("ML1001", "warning")
+    assert "chooses workloads of the namespace istio-system alone" in text
+
+
+def test_a_selector_in_a_root_namespace_with_workloads_is_not_spoken_of(said):
+    assert said(mesh("rootNamespace: default"), telemetry(SELECTS)) == []
+
+
+def test_what_becomes_of_what_was_for_a_provider_that_nobody_knows_is_told(said):
+    kinds = {
+        "tracing": "spans go where the program itself sends them",
+        "metrics": "no metric is changed for it",
+        "accessLogging": "no line is written for it",
+    }
+    for kind, instead in kinds.items():
+        _, _, text = only(said(telemetry(f"{{{kind}: [{{providers: [{{name: nobody}}]}}]}}")))
+        assert text.endswith(instead)
+
+
 @pytest.mark.parametrize(
     ("spec", "text"),
     [

@@ -1,6 +1,6 @@
 """Telemetries, and whom the MeshConfig has told: what of them does not do what it seems to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..manifests.extension_provider import LOGGERS, TRACERS, ExtensionProvider
 from ..manifests.finding import (
     EXPRESSION,
     NOT_ACTED_ON,
+    OVERLAPPING_TELEMETRIES,
     SEVERAL_TELEMETRIES,
     SHOWN_TO_READERS,
     UNKNOWN_HOST,
@@ -24,6 +25,7 @@ from ..manifests.finding import (
 from ..manifests.manifest import Manifest
 from ..manifests.marks import Path
 from ..manifests.mesh_config import MeshConfig
+from ..manifests.service import Service
 from ..manifests.telemetry import Metrics, MetricsOverrides, Telemetry, Tracing
 from ..world import World
 
@@ -31,7 +33,7 @@ FIELDS = tuple(f"{root}.{field}" for root, fields in TOLD.items() for field in f
 ALIKE = 0.75
 
 Kind = Callable[[ExtensionProvider], bool]
-Level = tuple[str, tuple[tuple[str, str], ...]]
+Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +53,58 @@ def check(world: World) -> Iterator[Finding]:
     if world.mesh_manifest is not None:
         for remark in _of_mesh(world.mesh_manifest.spec, world):
             yield remark.of(world.mesh_manifest)
-    first: dict[Level, Manifest[Telemetry]] = {}
+    said: list[Manifest[Telemetry]] = []
     for manifest in world.telemetries:
         yield from (remark.of(manifest) for remark in _of_telemetry(manifest.spec, world))
-        if manifest.spec.is_for_waypoints:
-            continue
-        labels = tuple(sorted(manifest.spec.labels.items()))
-        known = first.setdefault((manifest.namespace, labels), manifest)
-        if known is not manifest:
-            text = f"speaks of the same workloads as {known} ({known.place}): the first counts"
-            yield Remark((), text, SEVERAL_TELEMETRIES, "warning").of(manifest)
+        if not manifest.spec.is_for_waypoints:
+            yield from (remark.of(manifest) for remark in _of_level(manifest, said, world))
+            said.append(manifest)
+
+
+def _of_level(
+    manifest: Manifest[Telemetry], before: list[Manifest[Telemetry]], world: World
+) -> Iterator[Remark]:
+    """Of several that speak of a workload at one level, the first counts."""
+    labels, namespace = manifest.spec.labels, manifest.namespace
+    alike = [one for one in before if one.namespace == namespace]
+    first = next((one for one in alike if one.spec.labels == labels), None)
+    if first is not None:
+        text = f"speaks of the same workloads as {first} ({first.place}): the first counts"
+        yield Remark((), text, SEVERAL_TELEMETRIES, "warning")
+    elif labels:
+        workloads = [labels, *_workloads(namespace, world)]
+        for other in (one for one in alike if one.spec.labels):
+            both = [one for one in workloads if _carries(one, labels, other.spec.labels)]
+            if both or _carries(other.spec.labels, labels):
+                who = _written((both or [other.spec.labels])[0])
+                text = f"speaks of workloads of {other} ({other.place}), too: that counts for {who}"
+                yield Remark(("selector",), text, OVERLAPPING_TELEMETRIES, "warning")
+    root = world.mesh_config.root_namespace
+    if labels and namespace == root and not _lives_in(root, world):
+        text = f"chooses workloads of the namespace {root} alone, not of the mesh"
+        hint = "put it into the namespace of the workloads"
+        yield Remark(("selector",), text, severity="warning", hint=hint)
+
+
+def _workloads(namespace: str, world: World) -> Iterator[Labels]:
+    """What is known of them by their labels."""
+    for service in registry(world):
+        if service.namespace == namespace:
+            yield from (workload.entry.labels for workload in service.workloads)
+            if isinstance(service.manifest.spec, Service):
+                yield service.manifest.spec.selector
+
+
+def _lives_in(namespace: str, world: World) -> bool:
+    return any(service.namespace == namespace for service in registry(world))
+
+
+def _carries(workload: Labels, *wanted: Labels) -> bool:
+    return all(labels.items() <= workload.items() for labels in wanted)
+
+
+def _written(labels: Labels) -> str:
+    return ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
 
 
 def _of_telemetry(spec: Telemetry, world: World) -> Iterator[Remark]:
@@ -74,17 +118,19 @@ def _of_telemetry(spec: Telemetry, world: World) -> Iterator[Remark]:
         yield from _of_tracing(("tracing", index), trace)
     for index, metrics in enumerate(spec.metrics):
         names = metrics.names
-        yield from _providers(("metrics", index), names, world, _counts, "metrics", "nothing")
+        yield from _providers(("metrics", index), names, world, _counts, "metrics", COUNTED)
         yield from _of_metrics(("metrics", index), metrics)
     for index, log in enumerate(spec.access_logging):
         path: Path = ("accessLogging", index)
-        yield from _providers(path, log.names, world, _logs, "access logs", "nothing is written")
+        yield from _providers(path, log.names, world, _logs, "access logs", WRITTEN)
         if log.filter is not None and log.filter.expression:
             where = (*path, "filter", "expression")
             yield from _expression(where, log.filter.expression, "there are no lines")
 
 
-TRACED = "they go where the program itself sends them"
+TRACED = "spans go where the program itself sends them"
+COUNTED = "no metric is changed for it"
+WRITTEN = "no line is written for it"
 
 
 def _traces(provider: ExtensionProvider) -> bool:
@@ -106,7 +152,7 @@ def _providers(
         where = (*path, "providers", index, "name")
         provider = provider_of(world.mesh_config, name)
         if provider is None:
-            text = f"no extensionProvider {name!r} is in the MeshConfig: it has no {what}"
+            text = f"no extensionProvider {name!r} is in the MeshConfig: {instead}"
             known = [one.name for one in world.mesh_config.extension_providers]
             hint = did_you_mean(name, [*known, *(one.name for one in BUILT_IN)])
             yield Remark(where, text, UNKNOWN_TELEMETRY_PROVIDER, "warning", hint)
@@ -164,8 +210,8 @@ def _of_mesh(config: MeshConfig, world: World) -> Iterator[Remark]:
     defaults = config.default_providers
     for field, names, fits, what, instead in (
         ("tracing", defaults.tracing, _traces, "spans", TRACED),
-        ("metrics", defaults.metrics, _counts, "metrics", "nothing"),
-        ("accessLogging", defaults.access_logging, _logs, "access logs", "nothing is written"),
+        ("metrics", defaults.metrics, _counts, "metrics", COUNTED),
+        ("accessLogging", defaults.access_logging, _logs, "access logs", WRITTEN),
     ):
         for remark in _providers((), names, world, fits, what, instead):
             where = ("defaultProviders", field, *remark.path[1:2])
