@@ -186,6 +186,9 @@ def test_an_equal_text_is_compiled_once():
         ("destination.workload_namespace", "a", "a"),
         ("upstream_peer.workload", "reviews-v2", None),
         ("upstream_peer.labels['version']", "v2", None),
+        ("upstream_peer.labels['version'].value", "v2", None),
+        ("upstream_peer.labels . version.value", "v2", None),
+        ("upstream_peer.labels['tier'].value", None, None),
         ("downstream_peer.namespace", None, "b"),
         ("downstream_peer.service", None, "page"),
         ("node.metadata['WORKLOAD_NAME']", "page", "reviews-v2"),
@@ -198,3 +201,10 @@ def test_expressions_know_who_takes_part_in_a_call(text, going, coming):
         assert told(text, call) is None
         call.parties = PAGE, REVIEWS
         assert told(text, call) == wanted
+
+
+@pytest.mark.parametrize(("label", "told_of"), [("version", "yes"), ("tier", "no")])
+def test_a_label_that_a_peer_has_not_can_be_asked_for(label, told_of):
+    call = a_call()
+    call.parties = PAGE, REVIEWS
+    assert told(f"has(upstream_peer.labels['{label}'].value) ? 'yes' : 'no'", call) == told_of

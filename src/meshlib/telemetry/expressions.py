@@ -1,5 +1,6 @@
 """Expressions of configuration (CEL) about a call: conditions of logs, labels of metrics."""
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,15 @@ __all__ = ["UNKNOWN", "Expression", "attributes", "compile_expression"]
 
 UNKNOWN = "unknown"
 """What a label says that cannot be told."""
+_LABELS = r"((?:down|up)stream_peer\s*\.\s*labels)\s*"
+_NAMED = r"(\[\s*(?:'[^']*'|\"[^\"]*\")\s*\]|\.\s*\w+)\s*\.\s*value\b(?!\s*\()"
+_HAS = re.compile(rf"\bhas\s*\(\s*{_LABELS}\[([^\]]*)\]\s*\.\s*value\s*\)")
+_VALUE = re.compile(_LABELS + _NAMED)
+
+
+def _plain(text: str) -> str:
+    """In Istio's proxies each label of a peer is a message with a field ``value``."""
+    return _VALUE.sub(r"\1\2", _HAS.sub(r"(\2 in \1)", text))
 
 
 class Expression:
@@ -27,7 +37,7 @@ class Expression:
             raise ConfigError(Problem(f"expression {text[:80]!r}", refusal))
         import cel
 
-        program = cel.compile(text)
+        program = cel.compile(_plain(text))
         self.text = text
         said = program.references()
         self.roots = frozenset(said["variables"]) & ROOTS
