@@ -87,7 +87,8 @@ class Meter:
     the hook's own, as ``Response.native`` is: the core hands it on and never looks at it. ``peer``
     is what a caller says of itself, and ``asks`` whether it wants to hear the like. ``http_route``
     is the pattern of the application's own route that took the call. ``request_id`` was made for a
-    call that came without one.
+    call that came without one. ``messages`` are those of a stream as they go by, where anybody
+    wants to know: whether they are of the request, when, and their octets without frames.
     """
 
     request_bytes: int = 0
@@ -103,6 +104,7 @@ class Meter:
     asks: bool = False
     http_route: str = ""
     request_id: str = ""
+    messages: list[tuple[bool, float, int]] | None = None
 
 
 @dataclass(slots=True)
@@ -225,6 +227,8 @@ class Cause(Enum):
     NO_ROUTE = "NR"
     NO_CLUSTER = "NC"
     NO_CONFIG = "NR,NOCONFIG"
+    NO_FILTER_CONFIG = "NFCF"
+    """A filter's configuration was to come by itself (ECDS), and did not."""
     DROP_OVERLOAD = "DO"
     UNAUTHORIZED = "UAEX"
     """A policy, or a service that was asked, does not let the caller in."""

@@ -13,7 +13,16 @@ from ..dataplane import Meter
 FRAME = 5
 """Octets ahead of each message: whether it is compressed, and how long it is."""
 
+NOTED = 100
+"""Messages of one stream that its span tells of."""
+
 Codec = Callable[[Any], Any] | None
+
+
+def note(messages: list[tuple[bool, float, int]], message: tuple[bool, float, int]) -> None:
+    """Of streams that go on for days, the first ones."""
+    if len(messages) < NOTED:
+        messages.append(message)
 
 
 class Outgoing:
@@ -24,6 +33,8 @@ class Outgoing:
     def __init__(self, meter: Meter, clock: Clock, serialize: Codec, deserialize: Codec) -> None:
         meter.request_bytes = meter.request_messages = 0
         meter.response_bytes = meter.response_messages = 0
+        if meter.messages:
+            meter.messages = []
         self._meter = meter
         self._clock = clock
         self._serialize = serialize
@@ -34,13 +45,17 @@ class Outgoing:
         meter = self._meter
         meter.request_bytes += len(octets) + FRAME
         meter.request_messages += 1
-        meter.request_ended = self._clock()
+        meter.request_ended = now = self._clock()
+        if meter.messages is not None:
+            note(meter.messages, (True, now, len(octets)))
         return octets
 
     def read(self, octets: bytes) -> Any:
         meter = self._meter
         if not meter.response_messages:
             meter.response_began = self._clock()
+        if meter.messages is not None:
+            note(meter.messages, (False, self._clock(), len(octets)))
         meter.response_bytes += len(octets) + FRAME
         meter.response_messages += 1
         return octets if self._deserialize is None else self._deserialize(octets)
@@ -65,7 +80,9 @@ class Incoming:
         meter = self.meter
         meter.request_bytes += len(octets) + FRAME
         meter.request_messages += 1
-        meter.request_ended = self._clock()
+        meter.request_ended = now = self._clock()
+        if meter.messages is not None:
+            note(meter.messages, (True, now, len(octets)))
 
     def read(self, octets: bytes) -> Any:
         self.came(octets)
@@ -81,6 +98,8 @@ class Incoming:
         meter = self.meter
         if not meter.response_messages:
             meter.response_began = self._clock()
+        if meter.messages is not None:
+            note(meter.messages, (False, self._clock(), len(octets)))
         meter.response_bytes += len(octets) + FRAME
         meter.response_messages += 1
         return octets

@@ -1,12 +1,13 @@
 """What spans are called and what they say: gRFC A72 for gRPC, semantic conventions for HTTP."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import count
 
 from opentelemetry.trace import Status, StatusCode
 
-from ..dataplane import CallRecord, Cause, Failure, Outcome, Request, Response
-from ..dataplane.events import CallEnded, EndpointEjected
+from ..dataplane import CallRecord, Cause, Failure, Meter, Outcome, Request, Response
+from ..dataplane.events import AttemptFailed, CallEnded, EndpointEjected
 from ..dataplane.statuses import http_to_grpc
 from .attributes import request_id
 from .details import flags_of
@@ -15,6 +16,10 @@ from .texts import shown, shown_path
 
 Attribute = str | int | float | bool
 Attributes = dict[str, Attribute]
+Message = tuple[bool, float, int]
+"""One of :attr:`Meter.messages`."""
+FRAME = 5
+"""Octets that a meter counts ahead of each message."""
 
 SERVER_ERRORS = frozenset({2, 4, 12, 13, 14, 15})
 """gRPC statuses that are a server's own fault; the others are its caller's."""
@@ -171,6 +176,40 @@ def tell_events(
     for ejected in ejections:
         said = {"upstream_address": ejected.endpoint.key, "reason": ejected.reason}
         span.add_event("outlier ejection", said, at)
+
+
+def tell_messages(
+    span: AnySpan, event: AttemptFailed | CallEnded, at: int, now: float, *, served: bool = False
+) -> None:
+    """gRPC's messages (gRFC A72). ``at`` and ``now`` are one moment: of the epoch, in nanoseconds,
+    and on the mesh's clock."""
+    for number, (is_request, when, size) in _numbered(messages_of(event)):
+        name = "Inbound message" if is_request is served else "Outbound message"
+        said = {"sequence-number": number, "message-size": size}
+        span.add_event(name, said, at - int((now - when) * 1e9))
+
+
+def _numbered(messages: Iterable[Message]) -> Iterator[tuple[int, Message]]:
+    """Each way by itself."""
+    counts = {True: count(), False: count()}
+    return ((next(counts[message[0]]), message) for message in messages)
+
+
+def messages_of(event: AttemptFailed | CallEnded) -> Iterable[Message]:
+    meter, outcome = event.record.request.meter, event.outcome
+    if meter is None or (isinstance(outcome, Failure) and outcome.cause is Cause.CONNECT):
+        return ()
+    return alone(meter) if meter.messages is None else meter.messages
+
+
+def alone(meter: Meter) -> list[Message]:
+    """The one message that goes each way, as far as it went."""
+    found: list[Message] = []
+    if meter.request_messages and meter.request_ended is not None:
+        found.append((True, meter.request_ended, meter.request_bytes - FRAME))
+    if meter.response_messages and meter.response_began is not None:
+        found.append((False, meter.response_began, meter.response_bytes - FRAME))
+    return found
 
 
 def tell_outcome(

@@ -97,7 +97,9 @@ class ServerTrace(Unsampled):
         if route:
             span.update_name(f"{record.request.method} {route}")
             span.set_attribute("http.route", route)
-        if not record.request.is_grpc:
+        if record.request.is_grpc:
+            spans.tell_messages(span, event, at, record.started + event.duration, served=True)
+        else:
             tell_operation(span, event)
         spans.tell_outcome(span, record.request, event.outcome, served=True)
         span.end(at)
@@ -198,6 +200,8 @@ class ClientTrace(Unsampled):
         said: spans.Attributes = {"reason": event.retried_as, "attempt": self._count}
         span = self._taken(endpoint)
         if span is not None:
+            if self._request.is_grpc:
+                spans.tell_messages(span, event, self._began, event.record.started)
             span.add_event("retry", said, at)
             spans.tell_outcome(span, self._request, event.outcome)
             span.end(at)
@@ -220,6 +224,8 @@ class ClientTrace(Unsampled):
             spans.tell_outcome(given_up, self._request, spans.GIVEN_UP)
             given_up.end(at)
         if last is not None:
+            if self._request.is_grpc:
+                spans.tell_messages(last, event, at, record.started + event.duration)
             spans.tell_outcome(last, self._request, outcome)
         if not self._request.is_grpc and last is not None:
             call = last

@@ -40,6 +40,7 @@ from .marks import (
 )
 from .plain_spans import PlainSpans, SdkSpans, Spans, plain_spans
 from .propagation import PLACES, sounded
+from .spans import alone
 from .trace_headers import BAGGAGE, Parent
 from .traces import ClientTrace, ServerTrace, Unsampled, called, served
 
@@ -121,6 +122,7 @@ class Tracer:
         if request.meter is not None and span.is_recording():
             config = self._configured(INBOUND)
             request.meter.trace = ServerTrace(span, config, adopted=span is around)
+            self._follow(request)
         elif request.meter is not None:
             request.meter.trace = Unsampled(own)
         kept = rewritten(kept, marks(own, forms_of(kept, self._always)))
@@ -192,6 +194,17 @@ class Tracer:
         return with_baggage(received, told, alone=own.is_valid)
 
     def begin(self, request: Request, received: Headers) -> None:
+        self._begin_call(request, received)
+        if request.streaming:
+            self._follow(request)
+
+    def _follow(self, request: Request) -> None:
+        """Of one message there is to know when it went; of a stream, that of each."""
+        meter = request.meter
+        if request.streaming and meter is not None and meter.trace is not None:
+            meter.messages = alone(meter) if meter.trace.sampled else None
+
+    def _begin_call(self, request: Request, received: Headers) -> None:
         tracer, meter = self.tracer, request.meter
         if tracer is None or meter is None:
             return
