@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -113,6 +114,27 @@ def js_judges() -> Path:
     if not (folder / ".ready").is_file():
         absent("no judge in build/js: run `make judges`")
     return folder / "node_modules"
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """An address of this machine where nobody listens, and nobody else may."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """``free_port()``: where nobody listens yet."""
+
+    def found() -> int:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            return port
+
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import aiohttp
-import grpc
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 import meshlib
+from meshlib.testing.grpc_servers import aio_serving
 
 T = TypeVar("T")
 VERSIONS = ("v1", "v2")
@@ -219,21 +219,11 @@ async def http_server(version: str) -> AsyncIterator[int]:
         yield server.port
 
 
-@asynccontextmanager
-async def grpc_server(version: str) -> AsyncIterator[int]:
-    async def answer(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+def grpc_server(version: str) -> AbstractAsyncContextManager[int]:
+    async def answer(_request: bytes, _call: Any) -> bytes:
         return version.encode()
 
-    service, method = METHOD.strip("/").split("/")
-    handlers = {method: grpc.unary_unary_rpc_method_handler(answer)}
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield port
-    finally:
-        await server.stop(None)
+    return aio_serving(METHOD, answer)
 
 
 # Each way in which a program is a member of the mesh: what it calls, and how.

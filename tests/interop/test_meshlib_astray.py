@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -73,14 +72,6 @@ GARBAGE: dict[str, Garbage] = {
 @pytest.fixture(params=GARBAGE)
 def garbage(request: pytest.FixtureRequest) -> Garbage:
     return GARBAGE[request.param]
-
-
-@pytest.fixture
-def nowhere() -> str:
-    """An address of this machine where nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{one.getsockname()[1]}"
 
 
 async def failure(call: Any) -> Exception:

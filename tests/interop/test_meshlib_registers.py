@@ -6,6 +6,7 @@ import grpc.aio
 import pytest
 
 import meshlib
+from meshlib.testing.grpc_servers import aio_serving
 
 pytestmark = pytest.mark.interop
 
@@ -24,18 +25,14 @@ async def test_a_new_caller_finds_who_registered_with_the_plane_before(
     plane: Any, folder: Any, until: Any
 ) -> None:
     folder.write("greeter.yaml", SERVICE)
-    server = grpc.aio.server()
 
     async def greet(request: bytes, _call: Any) -> bytes:
         return request
 
-    handlers = {"Greet": grpc.unary_unary_rpc_method_handler(greet)}
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("greeter.Greeter", handlers),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with meshlib.Mesh("greeter", control_plane=plane.address) as member:
+    async with (
+        aio_serving(METHOD, greet) as port,
+        meshlib.Mesh("greeter", control_plane=plane.address) as member,
+    ):
         await member.aregister(port, linger=0)
         plane.kill()
         await plane.start()
@@ -49,4 +46,3 @@ async def test_a_new_caller_finds_who_registered_with_the_plane_before(
                     return b""
 
             assert await until(answer) == b"hello"
-    await server.stop(None)

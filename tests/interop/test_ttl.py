@@ -26,6 +26,7 @@ from meshlib.model import (
     VirtualHost,
 )
 from meshlib.model.filter import ROUTER
+from meshlib.testing.grpc_servers import aio_serving
 from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
 pytestmark = pytest.mark.interop
@@ -42,13 +43,8 @@ async def backend():
     async def answer(_request, _call):
         return b"here"
 
-    server = grpc.aio.server()
-    handlers = {"Are": grpc.unary_unary_rpc_method_handler(answer)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Who", handlers),))
-    port = server.add_insecure_port(FREE)
-    await server.start()
-    yield port
-    await server.stop(None)
+    async with aio_serving("/test.Who/Are", answer) as port:
+        yield port
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """A member with a control plane serves nobody before it knows who may call it."""
 
-import socket
 import time
-from concurrent import futures
 
 import aiohttp
 import grpc
@@ -18,16 +16,9 @@ from meshlib.identity.store import MemoryStore
 from meshlib.mesh.identity import Identity
 from meshlib.model import HttpConnectionManager, Listener, RouteConfiguration, gather
 from meshlib.testing.ads_server import AdsServer
+from meshlib.testing.grpc_servers import serving
 
 METHOD = "/test.Echo/Say"
-
-
-@pytest.fixture
-def nowhere():
-    """A port at which nobody listens, and nobody else may."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{held.getsockname()[1]}"
 
 
 @pytest.fixture
@@ -103,25 +94,14 @@ async def test_who_says_direct_is_served_without_policies(folder, nowhere):
 
 def test_no_grpc_call_is_served_before_policies_are_known(folder, nowhere):
     mesh = Mesh("me", control_plane=nowhere, on_no_config="fail")
-    server = grpc.server(
-        futures.ThreadPoolExecutor(1), interceptors=mesh.grpc.server_interceptors()
-    )
-    echo = grpc.unary_unary_rpc_method_handler(lambda message, _call: message)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("test.Echo", {"Say": echo}),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        with (
-            grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
-            pytest.raises(grpc.RpcError) as refused,
-        ):
-            channel.unary_unary(METHOD)(b"hello", timeout=20)
-        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-    finally:
-        server.stop(0).wait()
-        mesh.close()
+    with (
+        mesh,
+        serving(METHOD, lambda _, __: b"", interceptors=mesh.grpc.server_interceptors()) as port,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        pytest.raises(grpc.RpcError) as refused,
+    ):
+        channel.unary_unary(METHOD)(b"hello", timeout=20)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_a_call_waits_for_the_first_word(folder):

@@ -1,9 +1,7 @@
 """A call that is under way keeps its cluster, whatever the routes have come to say."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
-import grpc
 import pytest
 
 import meshlib
@@ -24,6 +22,7 @@ from meshlib.model import (
     gather,
 )
 from meshlib.testing.ads_server import AdsServer
+from meshlib.testing.grpc_servers import serving
 
 HOST = "reviews:9080"
 MANY = 30.0
@@ -48,14 +47,9 @@ def port(begun, ends):
         assert ends.wait(MANY)
         return request
 
-    handler = grpc.unary_unary_rpc_method_handler(answer)
-    server = grpc.server(ThreadPoolExecutor(2))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("t.T", {"E": handler}),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield port
-    ends.set()
-    server.stop(None).wait()
+    with serving("/t.T/E", answer) as port:
+        yield port
+        ends.set()
 
 
 def world(port, leads_to):

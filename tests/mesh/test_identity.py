@@ -1,7 +1,6 @@
 """Who a member is by its environment, and what its own word about mutual TLS comes to."""
 
 import asyncio
-import socket
 import ssl
 import time
 
@@ -172,14 +171,8 @@ def member(plane, tmp_path, monkeypatch):
     return make
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @pytest.fixture
-async def reviews(member):
+async def reviews(member, free_port):
     """The mesh of the service, and where it serves: it says who called."""
     mesh = member("reviews")
 

@@ -3,11 +3,10 @@
 import json
 import os
 import queue
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import meshlib
 from meshlib.mesh.last_good import Keeper
 from meshlib.model import HttpConnectionManager, Listener, Rds, Snapshot
 from meshlib.testing import control_plane
+from meshlib.testing.grpc_servers import serving
 
 SRC = str(Path(__file__).parents[2] / "src")
 ECHO = "/test.T/Echo"
@@ -36,30 +36,19 @@ with meshlib.Mesh("ratings", control_plane=os.environ["PLANE"]) as mesh:
 @pytest.fixture
 def servers() -> Iterator[Callable[[str], int]]:
     """Starts servers that answer with their names; the port of each."""
-    running = []
+    with ExitStack() as stack:
 
-    def start(name: str) -> int:
-        handler = grpc.unary_unary_rpc_method_handler(lambda _request, _: name.encode())
-        server = grpc.server(ThreadPoolExecutor(1))
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler("test.T", {"Echo": handler}),)
-        )
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        running.append(server)
-        return port
+        def start(name: str) -> int:
+            named = serving("/test.T/Echo", lambda _request, _call: name.encode())
+            return stack.enter_context(named)
 
-    yield start
-    for server in running:
-        server.stop(None).wait()
+        yield start
 
 
 @pytest.fixture
-def address() -> str:
+def address(free_port: Callable[[], int]) -> str:
     """Where the control plane is, when it is."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{one.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def manifests(port: int) -> Sequence[Mapping[str, Any]]:

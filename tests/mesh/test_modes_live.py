@@ -1,7 +1,6 @@
 """Mutual TLS is asked for and given up again while calls go on."""
 
 import asyncio
-import socket
 import time
 
 import aiohttp
@@ -41,7 +40,7 @@ async def plane(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-async def port(plane):
+async def port(plane, free_port):
     """Where the service is, by aiohttp."""
     mesh = Mesh("reviews", control_plane=plane.address)
 
@@ -53,9 +52,7 @@ async def port(plane):
     mesh.aiohttp.setup(app)
     runner = web.AppRunner(app, shutdown_timeout=0.05)
     await runner.setup()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
+    number = free_port()
     await mesh.aiohttp.site(runner, host="127.0.0.1", port=number).start()
     async with mesh:
         await mesh.aregister(number)

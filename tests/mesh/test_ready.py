@@ -1,21 +1,11 @@
 """When a mesh says that it is ready."""
 
-import socket
-
 import pytest
 
 import meshlib
 from meshlib.testing import control_plane
 
 NOBODY = 0.3
-
-
-@pytest.fixture
-def nowhere() -> str:
-    """An address of this machine where nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{one.getsockname()[1]}"
 
 
 def test_a_mesh_without_its_control_plane_is_not_ready(nowhere) -> None:

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import meshlib
 from meshlib.controlplane import ControlPlane
 from meshlib.errors import ConfigError, MeshError
+from meshlib.testing.grpc_servers import aio_serving
 from meshlib.xds.codec import decode
 from meshlib.xds.protos import message_class
 from meshlib.xds.types import CLUSTER
@@ -31,20 +32,11 @@ async def plane_of(**options):
         yield plane
 
 
-@contextlib.asynccontextmanager
-async def server_of(answer):
-    async def unary(request, _call):
+def server_of(answer):
+    async def unary(_request, _call):
         return answer
 
-    server = grpc.aio.server()
-    handlers = {"Unary": grpc.unary_unary_rpc_method_handler(unary)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.T", handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield port
-    finally:
-        await server.stop(None)
+    return aio_serving("/test.T/Unary", unary)
 
 
 def member(plane, **options):

@@ -1,12 +1,11 @@
 """What becomes of calls while the control plane cannot be asked."""
 
-import socket
-
 import grpc
 import pytest
 
 import meshlib
 from meshlib.testing import control_plane
+from meshlib.testing.grpc_servers import serving
 
 MANY = 30.0
 SOON = 0.3
@@ -14,27 +13,16 @@ ECHO = "/test.T/Echo"
 
 
 @pytest.fixture
-def nowhere() -> str:
-    """An address of this machine where nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{one.getsockname()[1]}"
+def nowhere(free_port) -> str:
+    """Where nobody listens yet."""
+    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture
 def echo():
     """A server that is no member of any mesh; its port."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    handler = grpc.unary_unary_rpc_method_handler(lambda request, _: request)
-    server = grpc.server(ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("test.T", {"Echo": handler}),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield port
-    server.stop(None).wait()
+    with serving(ECHO, lambda request, _call: request) as port:
+        yield port
 
 
 def test_unless_told_otherwise_a_call_waits_until_its_deadline(nowhere) -> None:

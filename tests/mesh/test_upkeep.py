@@ -24,6 +24,7 @@ from meshlib.model import (
     TcpHealthCheck,
 )
 from meshlib.testing import always, assignment, one_service
+from meshlib.testing.grpc_servers import aio_serving
 
 SOON = 0.005
 """Seconds between checks."""
@@ -209,21 +210,11 @@ async def test_any_other_answer_or_none_is_not_well(keep, http_servers, status) 
     assert all(request.path == "/healthz" for request in server.seen)
 
 
-async def test_where_nobody_listens_nobody_is_well(keep, unused_tcp_port) -> None:
-    address = f"127.0.0.1:{unused_tcp_port}"
+async def test_where_nobody_listens_nobody_is_well(keep, nowhere) -> None:
     for checker in (HTTP.checker, GrpcHealthCheck(), TcpHealthCheck()):
         kept = keep()
-        kept.apply(address, health_checks=(check(checker),))
-        await until(lambda kept=kept: kept.unhealthy == {address})
-
-
-@pytest.fixture
-def unused_tcp_port() -> int:
-    import socket
-
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]
+        kept.apply(nowhere, health_checks=(check(checker),))
+        await until(lambda kept=kept: kept.unhealthy == {nowhere})
 
 
 @asynccontextmanager
@@ -235,17 +226,8 @@ async def grpc_server(serving: Mapping[bytes, bytes]):
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         return serving[question]
 
-    handler = grpc.unary_unary_rpc_method_handler(answer)
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler})]
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
+    async with aio_serving("/grpc.health.v1.Health/Check", answer) as port:
         yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
 
 
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"

@@ -15,6 +15,7 @@ from meshlib.middleware._grpc_request import ROOM, joined
 from meshlib.telemetry import Propagation
 from meshlib.telemetry.propagation import PRIVATE, TRACE
 from meshlib.telemetry.tracing import Tracer
+from meshlib.testing.grpc_servers import serving
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 HEX = st.text("0123456789abcdef", min_size=1, max_size=33)
@@ -133,14 +134,8 @@ def test_no_size_breaks_a_grpc_call(echo, sizes):
 
 @pytest.fixture(scope="module")
 def echo():
-    from concurrent.futures import ThreadPoolExecutor
-
-    server = grpc.server(ThreadPoolExecutor(2))
-    handler = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
-    handlers = grpc.method_handlers_generic_handler("a.B", {"C": handler})
-    server.add_generic_rpc_handlers((handlers,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with (
+        serving("/a.B/C", lambda request, _call: request) as port,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
         yield channel.unary_unary("/a.B/C")
-    server.stop(None).wait()

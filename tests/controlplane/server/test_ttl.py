@@ -23,6 +23,7 @@ from meshlib.model import (
     RouteConfiguration,
     VirtualHost,
 )
+from meshlib.testing.grpc_servers import aio_serving
 from meshlib.xds.protos import message_class
 from meshlib.xds.types import CLUSTER, ENDPOINT
 
@@ -157,13 +158,8 @@ async def port():
     async def unary(_request, _call):
         return b"hello"
 
-    server = grpc.aio.server()
-    handlers = {"Unary": grpc.unary_unary_rpc_method_handler(unary)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.T", handlers),))
-    listens = server.add_insecure_port(FREE)
-    await server.start()
-    yield listens
-    await server.stop(None)
+    async with aio_serving("/test.T/Unary", unary) as port:
+        yield port
 
 
 async def always(call):

@@ -1,7 +1,7 @@
 """gRPC servers of others whose listeners come from our control plane (gRFC A36)."""
 
-import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,8 @@ TEMPLATES = {
 
 
 @pytest.fixture
-def address() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{found.getsockname()[1]}"
+def address(free_port: Callable[[], int]) -> str:
+    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture(params=["go", "grpcio"])
