@@ -6,6 +6,7 @@ from aiohttp import ClientResponse, StreamReader
 
 from ..dataplane import CallRecord, Cause, Deliver, Failure, Outcome, Steps
 from ._aiohttp_errors import MeshTimeoutError, cause_of
+from ._aiohttp_socket import METERS
 from ._drive import Runtime
 
 SWITCHING_PROTOCOLS = 101
@@ -27,8 +28,12 @@ def hand_over(
     tail = _Tail(runtime, steps, delivery.record, answer.content)
     # aiohttp calls this when the body was read, released, closed, or collected as garbage.
     connection.add_callback(tail)
+    if answer.status == SWITCHING_PROTOCOLS:
+        if (meter := delivery.record.request.meter) is not None:
+            METERS[answer] = meter
+        return
     when = timer.when() if timer is not None else None
-    if when is not None and answer.status != SWITCHING_PROTOCOLS:
+    if when is not None:
         loop = asyncio.get_running_loop()
         tail.timer = loop.call_at(when, _expire, answer, delivery.record)
 
@@ -77,7 +82,7 @@ class _Tail:
 
 def _count(record: CallRecord, content: StreamReader) -> None:
     meter = record.request.meter
-    if meter is not None:
+    if meter is not None and content.total_bytes:  # what came over a WebSocket is no content
         meter.response_bytes = content.total_bytes
 
 

@@ -11,6 +11,7 @@ from aiohttp.payload import BytesPayload
 
 from ..clock import Clock
 from ..dataplane import Meter, Outcome, Steps
+from ._aiohttp_socket import count_socket
 from ._drive import Runtime
 
 WITHOUT_BODY = frozenset({204, 304})
@@ -78,6 +79,9 @@ def count_response(native: web.Request, response: web.Response, meter: Meter) ->
 
 def count_writing(native: web.Request, response: web.StreamResponse, meter: Meter) -> None:
     """Its headers are about to be sent: count what is written of its body."""
+    if isinstance(response, web.WebSocketResponse):
+        count_socket(response, meter)
+        return
     if isinstance(response, web.FileResponse):
         # The system may send it without a word.
         length = response.content_length if has_body(native, response) else 0

@@ -12,6 +12,7 @@ from ._aiohttp_connector import MeshConnector
 from ._aiohttp_errors import MeshConnectionError, MeshTimeoutError
 from ._aiohttp_run import run
 from ._aiohttp_site import MeshSite
+from ._aiohttp_socket import MeshWebSocket
 from ._drive import Runtime
 from .aiohttp_client import Middleware, client_middleware
 from .aiohttp_server import MISREAD, PARSES_IN_C, respond, server_middleware
@@ -42,6 +43,7 @@ class AiohttpHooks:
         Middlewares given here stay outside of the mesh: they see each call once, not each attempt.
         """
         connector = kw.pop("connector", None) or self.connector()
+        kw.setdefault("ws_response_class", MeshWebSocket)
         middlewares = (*kw.pop("middlewares", ()), self._client)
         session = aiohttp.ClientSession(connector=connector, middlewares=middlewares, **kw)
         if isinstance(connector, MeshConnector):

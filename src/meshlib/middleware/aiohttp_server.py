@@ -115,7 +115,8 @@ def _ended(
     """The handler has returned: the call ends now, or when its response has been written."""
     meter, response = served.meter, outcome.native
     assert meter is not None
-    meter.request_bytes = native.content.total_bytes
+    if octets := native.content.total_bytes:  # what came over a WebSocket is no content
+        meter.request_bytes = octets
     if isinstance(response, web.StreamResponse):
         if is_plain(response):
             count_response(native, response, meter)

@@ -3,7 +3,14 @@
 import asyncio
 
 import pytest
-from aiohttp import ClientError, ClientSession, TraceConfig, web
+from aiohttp import (
+    ClientError,
+    ClientSession,
+    ClientWebSocketResponse,
+    TraceConfig,
+    WSMsgType,
+    web,
+)
 
 from meshlib.model import DirectResponseAction, Route
 
@@ -187,16 +194,22 @@ async def test_a_response_that_nobody_can_be_sent_ends_its_call(mesh, servers, a
     assert [event.record.inbound for event in mesh.ended] == [True]
 
 
-async def test_what_follows_an_upgrade_is_no_body(mesh, servers, auntil_ended):
-    """A WebSocket is one call that lasts as long as it does; its messages are not counted."""
-
-    async def chat(request):
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        async for message in socket:
+async def chat(request):
+    """Says in capitals what it hears."""
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    async for message in socket:
+        if message.type is WSMsgType.BINARY:
+            await socket.send_bytes(message.data.upper())
+        elif message.data == "raw":
+            await socket.send_frame(b"RAW!", WSMsgType.TEXT)
+            await socket.send_frame(b"are you there?", WSMsgType.PING)
+        else:
             await socket.send_str(message.data.upper())
-        return socket
+    return socket
 
+
+async def test_a_websocket_is_one_call_that_lasts_as_long_as_it_does(mesh, servers, auntil_ended):
     mesh.apply(await servers.start(chat, setup=mesh.hooks.setup))
     async with (
         mesh.hooks.session() as session,
@@ -208,4 +221,41 @@ async def test_what_follows_an_upgrade_is_no_body(mesh, servers, auntil_ended):
         assert not mesh.ended
     await auntil_ended(2)
     assert [event.outcome.status for event in mesh.ended] == [101, 101]
-    assert [counted(event) for event in mesh.ended] == [(0, 0), (0, 0)]
+    assert [counted(event) for event in mesh.ended] == [(5, 5), (5, 5)]
+
+
+async def test_all_kinds_of_messages_count_at_both_ends_and_pings_do_not(
+    mesh, servers, auntil_ended
+):
+    mesh.apply(await servers.start(chat, setup=mesh.hooks.setup))
+    async with (
+        mesh.hooks.session() as session,
+        session.ws_connect("ws://reviews:9080/chat", compress=15) as socket,
+    ):
+        await socket.ping(b"are you there?")
+        await socket.send_str("\N{LATIN SMALL LETTER E WITH ACUTE}" * 10)
+        assert len(await socket.receive_str()) == 10
+        await socket.send_bytes(b"x" * 1000)
+        assert await socket.receive_bytes() == b"X" * 1000
+        await socket.send_frame(b"raw", WSMsgType.TEXT)
+        assert await socket.receive_str() == "RAW!"
+        await socket.send_json([7])
+        assert await socket.receive_json() == [7]
+    await auntil_ended(2)
+    assert [counted(event) for event in mesh.ended] == [(1026, 1027), (1026, 1027)]
+
+
+async def test_whoever_has_a_kind_of_websocket_of_his_own_keeps_it(mesh, servers, auntil_ended):
+    class Own(ClientWebSocketResponse):
+        pass
+
+    mesh.apply(await servers.start(chat))
+    async with (
+        mesh.hooks.session(ws_response_class=Own) as session,
+        session.ws_connect("ws://reviews:9080/chat") as socket,
+    ):
+        assert type(socket) is Own
+        await socket.send_str("hello")
+        assert await socket.receive_str() == "HELLO"
+    await auntil_ended(1)
+    assert counted(mesh.ended[0]) == (0, 0)
