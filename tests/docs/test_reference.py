@@ -46,7 +46,8 @@ def walk(piece: type[Piece], path: str, seen: set[type[Piece]]) -> Iterator[tupl
     seen.add(piece)
     fields = msgspec.structs.fields(piece)
     yield from ((f"{path}{field.encode_name}", True) for field in fields)
-    yield from ((f"{path}{name}", False) for name in sorted(piece.NOT_YET))
+    told = piece.OF_PROXIES
+    yield from ((f"{path}{name}", name in told) for name in sorted(told | piece.NOT_YET))
     for field in fields:
         for inner in pieces(field.type):
             yield from walk(inner, f"{path}{field.encode_name}.", seen)

@@ -255,3 +255,75 @@ def test_what_stands_in_hidden_folders_is_not_read(tmp_path):
 def test_a_file_that_is_not_there_is_a_problem(tmp_path):
     with pytest.raises(ConfigError, match=r"gone\.yaml: No such file"):
         load_files([tmp_path / "gone.yaml"])
+
+
+CONFIG_MAP = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, annotations: {by: "Jürgen"}}
+data:
+  mesh: |-
+
+      accessLogEncoding: JSON
+      defaultConfig:
+          tracing:
+              sampling: 200
+      trustDomian: x
+"""
+
+
+def test_what_is_wrong_in_a_config_map_is_told_where_it_stands(problems_of):
+    assert sorted(problem[1:] for problem in problems_of(CONFIG_MAP)) == [
+        ("a.yaml:10:25", "defaultConfig.tracing.sampling: expected float <= 100.0"),
+        ("a.yaml:11:7", "trustDomian: unknown field 'trustDomian'"),
+    ]
+
+
+def test_what_is_wrong_in_a_folded_text_is_told_where_that_begins(problems_of):
+    text = CONFIG_MAP.replace("mesh: |-", "mesh: >-")
+    assert {place for _, place, _ in problems_of(text)} == {"a.yaml:5:9"}
+
+
+def test_the_mesh_config_of_a_cluster_is_read_and_what_is_for_proxies_is_told(world_of):
+    world = world_of("""\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |-
+    accessLogFile: /dev/stdout
+    defaultConfig:
+      discoveryAddress: istiod.istio-system.svc:15012
+      proxy_metadata: {}
+      tracing: {max_path_tag_length: 12, custom_tags: {a_b: {literal: {value: x}}}}
+    enablePrometheusMerge: true
+    rootNamespace: null
+    trustDomain: cluster.local
+  meshNetworks: 'networks: {}'
+""")
+    told = [(one.severity, str(one.place).rpartition("/")[2]) for one in world.remarks]
+    assert told == [("info", "a.yaml:11:5"), ("info", "a.yaml:8:7"), ("info", "a.yaml:9:7")]
+    tracing = world.mesh_config.tracing
+    assert (tracing.max_path_tag_length, list(tracing.custom_tags)) == (12, ["a_b"])
+    assert world.mesh_config.access_log_file == "/dev/stdout"
+
+
+def test_fields_of_other_kinds_have_no_underscores(problems_of):
+    ((_, _, message),) = problems_of(manifest("DestinationRule", "host: x.y\ntraffic_policy: {}"))
+    assert "unknown field 'traffic_policy'" in message
+
+
+def test_of_an_operator_the_mesh_config_is_read(world_of):
+    world = world_of("""\
+apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+spec:
+  profile: demo
+  meshConfig:
+    enableTracing: true
+    h2UpgradePolicy: UPGRADE
+""")
+    assert world.mesh_config.tracing is not None
+    ((place, message),) = [(one.place.line, one.message) for one in world.remarks]
+    assert (place, message) == (4, "spec.profile: is not read: nothing is installed")
+    assert world.mesh_manifest.place_of("h2UpgradePolicy").line == 7

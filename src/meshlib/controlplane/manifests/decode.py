@@ -13,7 +13,7 @@ import msgspec
 from ...xds.regex import why_not_re2
 from .finding import REGEX, SCHEMA, UNSUPPORTED
 from .marks import Path
-from .piece import Flaw, Form, Piece
+from .piece import Flaw, Form, Piece, of_proxies
 
 P = TypeVar("P", bound=Piece)
 
@@ -28,11 +28,17 @@ _DURATION_PART = re.compile(r"(\d{1,15}(?:\.\d{0,9})?|\.\d{1,9})(ns|us|µs|ms|s|
 _DURATION = re.compile(rf"0|(?:{_DURATION_PART.pattern})+")
 
 
-def decode(value: Any, shape: type[P], path: Path = ()) -> tuple[P | None, list[Flaw]]:
-    """Read a value as a piece; ``None`` when anything in it is wrong."""
-    flaws: list[Flaw] = []
-    piece = _Decoder(flaws).piece(value, shape, path)
-    return (None if flaws else piece), flaws
+def decode(
+    value: Any, shape: type[P], path: Path = (), *, snake: bool = False
+) -> tuple[P | None, list[Flaw]]:
+    """Read a value as a piece; ``None`` when anything in it is wrong.
+
+    ``snake``: names of fields may be written with underscores, too, as protobuf has them.
+    """
+    decoder = _Decoder(snake=snake)
+    piece = decoder.piece(value, shape, path)
+    is_wrong = any(flaw.severity == "error" for flaw in decoder.flaws)
+    return (None if is_wrong else piece), decoder.flaws
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
@@ -47,19 +53,23 @@ def _fields(shape: type[Piece]) -> tuple[tuple[msgspec.structs.FieldInfo, Any], 
 
 
 class _Decoder:
-    def __init__(self, flaws: list[Flaw]) -> None:
-        self._flaws = flaws
+    def __init__(self, *, snake: bool) -> None:
+        self.flaws: list[Flaw] = []
+        self._snake = snake
+        self._wrongs = 0
 
     def piece(self, value: Any, shape: type[P], path: Path) -> P:
         if not isinstance(value, Mapping):
             self._wrong(path, f"expected a mapping, got {_kind(value)}")
             return BROKEN  # type: ignore[no-any-return]
-        before = len(self._flaws)
+        before = self._wrongs
         fields = _fields(shape)
         self._unknown_fields(value, shape, path)
         read: dict[str, Any] = {}
         for info, hint in fields:
             name = info.encode_name
+            if self._snake and name not in value and info.name in value:
+                name = info.name
             given = value.get(name)
             if given is None and not info.required:
                 continue  # "field:" without a value is an unset field, as in Kubernetes
@@ -67,23 +77,29 @@ class _Decoder:
                 self._wrong(path, f"{name} is missing")
                 continue
             read[info.name] = self._value(given, hint, (*path, name))
-        if len(self._flaws) > before:
+        if self._wrongs > before:
             return BROKEN  # type: ignore[no-any-return]
         made = shape(**read)
-        self._flaws.extend(replace(flaw, path=(*path, *flaw.path)) for flaw in made.rules())
+        for flaw in made.rules():
+            self._add(replace(flaw, path=(*path, *flaw.path)))
         return made
 
     def _unknown_fields(self, value: Mapping[Any, Any], shape: type[Piece], path: Path) -> None:
-        known = {info.encode_name for info, _ in _fields(shape)}
-        for name in value:
-            at = (*path, str(name))
-            if name in known or name in shape.ELSEWHERE:
+        fields = _fields(shape)
+        known = {info.encode_name for info, _ in fields}
+        also = {info.name for info, _ in fields} if self._snake else set()
+        for key in value:
+            at = (*path, str(key))
+            name = _camel(str(key)) if self._snake else key
+            if key in known or key in also or name in shape.ELSEWHERE:
                 continue
-            if name in shape.NOT_YET:
+            if name in shape.OF_PROXIES:
+                self._add(of_proxies(*at))
+            elif name in shape.NOT_YET:
                 self._wrong(at, f"{name} is not supported yet", code=UNSUPPORTED, at_key=True)
             else:
-                hint = did_you_mean(str(name), known | shape.NOT_YET)
-                self._wrong(at, f"unknown field {name!r}", hint, at_key=True)
+                hint = did_you_mean(str(key), known | shape.NOT_YET | shape.OF_PROXIES)
+                self._wrong(at, f"unknown field {key!r}", hint, at_key=True)
 
     def _value(self, value: Any, hint: Any, path: Path) -> Any:
         origin, arguments = get_origin(hint), get_args(hint)
@@ -147,8 +163,17 @@ class _Decoder:
     def _wrong(
         self, path: Path, message: str, hint: str = "", code: str = SCHEMA, *, at_key: bool = False
     ) -> Any:
-        self._flaws.append(Flaw(path, message, hint, code, at_key))
+        self._add(Flaw(path, message, hint, code, at_key))
         return BROKEN
+
+    def _add(self, flaw: Flaw) -> None:
+        self.flaws.append(flaw)
+        self._wrongs += flaw.severity == "error"
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
 
 
 def _kind(value: Any) -> str:

@@ -132,6 +132,8 @@ class _Reading:
                 self.document(item, EnclosedMarks(marks, ("items", index)))
         elif kind == "ConfigMap" and _name_of(document) == "istio":
             self._config_map(document, marks)
+        elif kind == "IstioOperator":
+            self._operator(document, marks)
         elif kind in SUPPORTED:
             self._supported(kind, document, marks)
         else:
@@ -188,6 +190,7 @@ class _Reading:
 
     def _config_map(self, document: Mapping[str, Any], marks: Marks) -> None:
         at = marks.place(("data", "mesh"))
+        corner = marks.corner(("data", "mesh"))
         held = document.get("data")
         text = held.get("mesh") if isinstance(held, Mapping) else None
         if not isinstance(text, str):
@@ -195,15 +198,30 @@ class _Reading:
             return
         try:
             for node in read(text, at.file):
-                self._read_mesh_config(node.value, OpaqueMarks(at), ())
+                inner: Marks = OpaqueMarks(at)
+                if corner is not None:
+                    inner = BareMarks(YamlMarks(at.file, node, corner))
+                self._read_mesh_config(node.value, inner, ())
         except Unreadable as error:
             said = f"data.mesh, line {error.place.line}: {error.why}"
             self._findings.append(Finding(UNREADABLE, "error", at, "ConfigMap istio", said))
 
+    def _operator(self, document: Mapping[str, Any], marks: Marks) -> None:
+        """Of what ``istioctl install`` is told, the MeshConfig is for us."""
+        spec = document.get("spec")
+        spec = spec if isinstance(spec, Mapping) else {}
+        for name in spec:
+            if name != "meshConfig":
+                flaw = Flaw(("spec", str(name)), "is not read: nothing is installed", at_key=True)
+                self._say(marks, _resource("IstioOperator", document), flaw, "info")
+        if spec.get("meshConfig") is not None:
+            inner = BareMarks(EnclosedMarks(marks, ("spec", "meshConfig")))
+            self._read_mesh_config(spec["meshConfig"], inner, ())
+
     def _read_mesh_config(self, fields: Any, marks: Marks, prefix: Path) -> None:
-        spec, flaws = decode(fields, SUPPORTED["MeshConfig"][1], prefix)
+        spec, flaws = decode(fields, SUPPORTED["MeshConfig"][1], prefix, snake=True)
         for flaw in flaws:
-            self._say(marks, "MeshConfig", flaw)
+            self._say(marks, "MeshConfig", flaw, flaw.severity)
         if spec is not None:
             self._add("MeshConfig", Metadata(name="istio", namespace="istio-system"), spec, marks)
 

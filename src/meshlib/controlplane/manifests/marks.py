@@ -14,6 +14,10 @@ class Marks(Protocol):
         """Where the field stands, or its nearest parent that exists; or where its key stands."""
         ...
 
+    def corner(self, path: Path) -> tuple[int, int] | None:
+        """Lines above and columns to the left of a text that stands there line by line."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -24,25 +28,44 @@ class Node:
     column: int
     children: Mapping[str | int, "Node"] = field(default_factory=dict)
     keys: Mapping[str | int, tuple[int, int]] = field(default_factory=dict)
+    corner: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class YamlMarks:
+    """``within``: the corner of the text that the document is, in a larger one."""
+
     file: str
     root: Node
+    within: tuple[int, int] = (0, 0)
 
     def place(self, path: Path = (), *, key: bool = False) -> Place:
         node = self.root
         line, column = node.line, node.column
         for depth, step in enumerate(path):
-            child = node.children.get(step)
+            name = step if step in node.children else snake(str(step))
+            child = node.children.get(name)
             if child is None:
                 break
             line, column = child.line, child.column
             if key and depth == len(path) - 1:
-                line, column = node.keys.get(step, (line, column))
+                line, column = node.keys.get(name, (line, column))
             node = child
-        return Place(self.file, line, column)
+        down, right = self.within
+        return Place(self.file, line + down, column + right)
+
+    def corner(self, path: Path) -> tuple[int, int] | None:
+        node = self.root
+        for step in path:
+            if step not in node.children:
+                return None
+            node = node.children[step]
+        return node.corner
+
+
+def snake(name: str) -> str:
+    """``maxPathTagLength`` as protobuf itself has it, and the MeshConfig may."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +76,9 @@ class PlainMarks:
 
     def place(self, path: Path = (), *, key: bool = False) -> Place:
         return Place(f"{self.name}: {dotted(path)}" if path else self.name)
+
+    def corner(self, path: Path) -> tuple[int, int] | None:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +91,9 @@ class EnclosedMarks:
     def place(self, path: Path = (), *, key: bool = False) -> Place:
         return self.outer.place((*self.prefix, *path), key=key)
 
+    def corner(self, path: Path) -> tuple[int, int] | None:
+        return self.outer.corner((*self.prefix, *path))
+
 
 @dataclass(frozen=True, slots=True)
 class BareMarks:
@@ -75,6 +104,9 @@ class BareMarks:
     def place(self, path: Path = (), *, key: bool = False) -> Place:
         return self.outer.place(path[1:] if path[:1] == ("spec",) else path, key=key)
 
+    def corner(self, path: Path) -> tuple[int, int] | None:
+        return self.outer.corner(path)
+
 
 @dataclass(frozen=True, slots=True)
 class OpaqueMarks:
@@ -84,6 +116,9 @@ class OpaqueMarks:
 
     def place(self, path: Path = (), *, key: bool = False) -> Place:
         return self.at
+
+    def corner(self, path: Path) -> tuple[int, int] | None:
+        return None
 
 
 def dotted(path: Path) -> str:

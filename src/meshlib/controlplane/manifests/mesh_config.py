@@ -59,16 +59,17 @@ class ProxyTracing(Piece, frozen=True):
 
 class ProxyConfig(Piece, frozen=True):
     tracing: ProxyTracing | None = None
-    NOT_YET = frozenset(
+    OF_PROXIES = frozenset(
         {"configPath", "binaryPath", "serviceCluster", "drainDuration", "discoveryAddress"}
         | {"statsdUdpAddress", "proxyAdminPort", "controlPlaneAuthPolicy", "customConfigFile"}
         | {"statNameLength", "concurrency", "proxyBootstrapTemplatePath", "interceptionMode"}
         | {"envoyAccessLogService", "envoyMetricsService", "proxyMetadata", "runtimeValues"}
         | {"statusPort", "extraStatTags", "gatewayTopology", "terminationDrainDuration"}
         | {"meshId", "readinessProbe", "proxyStatsMatcher", "holdApplicationUntilProxyStarts"}
-        | {"caCertificatesPem", "image", "privateKeyProvider", "proxyHeaders"}
-        | {"fileFlushInterval", "fileFlushMinSizeKb", "statsCompression", "tracingServiceName"}
+        | {"image", "fileFlushInterval", "fileFlushMinSizeKb", "statsCompression"}
+        | {"tracingServiceName"}
     )
+    NOT_YET = frozenset({"caCertificatesPem", "privateKeyProvider", "proxyHeaders"})
 
 
 class DefaultProviders(Piece, frozen=True):
@@ -105,17 +106,17 @@ class MeshConfig(Piece, frozen=True):
     enable_tracing: bool | None = None
     default_config: ProxyConfig | None = None
     default_providers: DefaultProviders = DefaultProviders()
-    NOT_YET = frozenset(
-        {"ca", "caCertificates"}
-        | {"certificates", "configSources"}
-        | {"disableEnvoyListenerLog", "discoverySelectors"}
-        | {"enableEnvoyAccessLogService", "enablePrometheusMerge"}
-        | {"inboundClusterStatName", "inboundTrafficPolicy"}
+    OF_PROXIES = frozenset(
+        {"configSources", "disableEnvoyListenerLog", "discoverySelectors"}
+        | {"enablePrometheusMerge", "inboundClusterStatName", "outboundClusterStatName"}
         | {"ingressClass", "ingressControllerMode", "ingressSelector", "ingressService"}
-        | {"outboundClusterStatName", "protocolDetectionTimeout", "proxyHttpPort"}
-        | {"proxyInboundListenPort", "proxyListenPort", "serviceEntryVisibility"}
-        | {"serviceScopeConfigs", "serviceSettings", "tlsDefaults"}
-        | {"verifyCertificateAtClient"}
+        | {"protocolDetectionTimeout", "proxyHttpPort", "proxyInboundListenPort"}
+        | {"proxyListenPort"}
+    )
+    NOT_YET = frozenset(
+        {"ca", "caCertificates", "certificates", "enableEnvoyAccessLogService"}
+        | {"inboundTrafficPolicy", "serviceEntryVisibility", "serviceScopeConfigs"}
+        | {"serviceSettings", "tlsDefaults", "verifyCertificateAtClient"}
     )
 
     def rules(self) -> Iterator[Flaw]:

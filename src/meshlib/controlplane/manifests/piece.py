@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from .finding import SCHEMA, UNSUPPORTED
+from .finding import NOT_ACTED_ON, SCHEMA, UNSUPPORTED, Severity
 from .marks import Path
 
 
@@ -19,6 +19,7 @@ class Flaw:
     hint: str = ""
     code: str = SCHEMA
     at_key: bool = False
+    severity: Severity = "error"
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -26,12 +27,19 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
 
     NOT_YET: ClassVar[frozenset[str]] = frozenset()
     """Fields that Istio knows and meshlib does not act on yet: refused, by name."""
+    OF_PROXIES: ClassVar[frozenset[str]] = frozenset()
+    """Fields for what is not there: accepted, and told to have no effect."""
     ELSEWHERE: ClassVar[frozenset[str]] = frozenset()
     """Fields that only Kubernetes itself acts on: accepted, without meaning for the mesh."""
 
     def rules(self) -> Iterator[Flaw]:
         """What no single field can tell."""
         return iter(())
+
+
+def of_proxies(*path: str | int) -> Flaw:
+    said = "has no effect: it is for proxies or for Kubernetes, of which there are none here"
+    return Flaw(path, said, code=NOT_ACTED_ON, at_key=True, severity="info")
 
 
 def not_yet(*path: str | int, what: str = "") -> Flaw:

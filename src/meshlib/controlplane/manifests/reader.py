@@ -62,6 +62,7 @@ class _Reader:
     def __init__(self, text: str, file: str) -> None:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         self._events: Iterator[Any] = yaml.parse(text, Loader=loader)
+        self._text = text
         self._file = file
         self._start = 0
 
@@ -101,7 +102,16 @@ class _Reader:
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(event, depth)
         mark = event.start_mark
-        return Node(_scalar(event), mark.line + 1, mark.column + 1)
+        corner = self._corner(event) if event.style == "|" else None
+        return Node(_scalar(event), mark.line + 1, mark.column + 1, corner=corner)
+
+    def _corner(self, event: Any) -> tuple[int, int]:
+        """Of a block, whose lines stand in the file as they are but for being indented."""
+        start = event.start_mark
+        lines = self._text[start.index : event.end_mark.index].splitlines()[1:]
+        pairs = zip(lines, str(event.value).splitlines(), strict=False)
+        indents = (len(line) - len(held) for line, held in pairs if held.strip())
+        return start.line + 1, next(indents, 0)
 
     def _mapping(self, start: Any, depth: int) -> Node:
         children: dict[str | int, Node] = {}
