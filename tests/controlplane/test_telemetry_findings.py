@@ -64,6 +64,15 @@ def test_what_does_as_it_seems_to_is_not_spoken_of(said, spec):
     assert said(plain, telemetry(spec)) == []
 
 
+def test_a_metric_that_nobody_counts_is_told_with_the_name_that_was_meant(world_of):
+    spec = "{metrics: [{overrides: [{match: {customMetric: NAME}, disabled: true}]}]}"
+    (told,) = findings_of(world_of(telemetry(spec.replace("NAME", "istio_request_total"))))
+    assert (told.code, told.severity) == ("ML1001", "warning")
+    assert "no metric 'istio_request_total' is counted here" in told.message
+    assert told.hint == "did you mean 'requests_total'?"
+    assert not findings_of(world_of(telemetry(spec.replace("NAME", "requests_total"))))
+
+
 @pytest.mark.parametrize("kind", ["tracing", "metrics", "accessLogging"])
 def test_a_provider_that_nobody_knows_is_told_with_its_place(said, kind):
     spec = f"{{{kind}: [{{providers: [{{name: nobody}}]}}]}}"

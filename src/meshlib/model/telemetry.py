@@ -67,6 +67,9 @@ RESPONSE_FLAGS = (
 )
 """All that Envoy knows, in its order."""
 
+NEVER_SET = frozenset({"LH", "SI", "IH", "UMSDR", "RFCF", "UPE", "DF", "DR", "UDO"})
+"""Those that no call of a member has: what they tell of cannot happen, or has another flag."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResponseFlagFilter:
@@ -220,11 +223,16 @@ class Tracing:
 
 # --- metrics ---
 
+STANDARD_METRICS = (
+    *("requests_total", "request_duration_milliseconds", "request_bytes", "response_bytes"),
+    *("request_messages_total", "response_messages_total"),
+)
+"""Istio's standard metrics of calls, by their short names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricOverride:
-    """What is different of one metric; of all where ``name`` is "" (Istio's short names:
-    ``requests_total``, ``request_duration_milliseconds``, …).
+    """What is different of one metric; of all where ``name`` is "".
 
     ``dimensions``: labels and the CEL expressions of their values, added or replaced.
     """

@@ -24,6 +24,7 @@ CODES = {
     Cause.UNAUTHORIZED: 403,
     Cause.UNCLEAN: 400,
     Cause.RATE_LIMITED: 429,
+    Cause.NO_FILTER_CONFIG: 500,
     Cause.BLOCKED: 502,
 }
 """What Envoy would have answered in the place of a failure; 503 for the others."""

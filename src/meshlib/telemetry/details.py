@@ -20,6 +20,7 @@ SAID = {
     Cause.NO_ROUTE: "route_not_found",
     Cause.NO_CLUSTER: "cluster_not_found",
     Cause.NO_CONFIG: "route_configuration_not_found",
+    Cause.NO_FILTER_CONFIG: "",  # Envoy has none for it
     Cause.DROP_OVERLOAD: "drop_overload",
     Cause.UNAUTHORIZED: "ext_authz_denied",
     Cause.UNCLEAN: "path_normalization_failed",
@@ -42,6 +43,7 @@ ANSWERED = {
         Cause.OVERLOADED,
         Cause.UNCLEAN,
         Cause.NO_CLUSTER,
+        Cause.NO_FILTER_CONFIG,
     )
 }
 """By the flag that a filter, or the route, leaves where it gives an answer of its own."""

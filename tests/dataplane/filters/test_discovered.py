@@ -83,7 +83,7 @@ def test_calls_are_refused_while_nobody_knows_what_the_filter_would_do() -> None
     refused = answer(made)
     assert (refused.status, refused.body) == (500, b"no configuration for filter 'f'")
     failure = answer(made, replace(CALL, is_grpc=True))
-    assert failure.grpc_status == 14
+    assert (failure.grpc_status, failure.cause.flags) == (14, ("NFCF",))
 
 
 def test_tokens_survive_a_listener_that_discovers_the_same_again() -> None:

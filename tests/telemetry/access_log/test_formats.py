@@ -18,7 +18,7 @@ from meshlib.model.log_format import (
     parse_log_format,
     secrets_in,
 )
-from meshlib.model.telemetry import AccessLog, FileAccessLog
+from meshlib.model.telemetry import NEVER_SET, RESPONSE_FLAGS, AccessLog, FileAccessLog
 from meshlib.telemetry.access_log import compile_log, default_log
 from meshlib.telemetry.access_log.formats import compile_json, compile_text
 from meshlib.telemetry.access_log.values import as_json, one_line
@@ -109,10 +109,16 @@ def test_whom_a_gateway_calls_for_is_the_remote_address(said, call):
         (Cause.NO_ROUTE, 404, "NR"),
         (Cause.CANCELLED, 0, "DC"),
         (Cause.NO_CONFIG, 503, "NR"),
+        (Cause.NO_FILTER_CONFIG, 500, "NFCF"),
     ],
 )
 def test_a_failure_has_the_code_that_envoy_would_answer(said, call, cause, code, flags):
     assert said("%RESPONSE_CODE% %RESPONSE_FLAGS%", call(Failure(cause))) == f"{code} {flags}"
+
+
+def test_every_flag_is_set_by_some_call_or_known_to_be_never_set():
+    caused = {flag for cause in Cause for flag in cause.flags}
+    assert set(RESPONSE_FLAGS) - NEVER_SET == caused.intersection(RESPONSE_FLAGS) | {"DI", "URX"}
 
 
 def test_flags_come_in_the_order_in_which_they_were_set(said, call):

@@ -16,7 +16,6 @@ STATS = {
         {"tags_to_remove": ["source_app"]},
         {"name": "request_bytes", "drop": True},
     ],
-    "tcp_reporting_duration": "10s",
 }
 
 
@@ -46,7 +45,6 @@ def test_istio_says_what_is_counted(decode_http, config):
             MetricOverride(tags_to_remove=("source_app",)),
             MetricOverride(name="request_bytes", drop=True),
         ),
-        reporting_interval=10.0,
     )
     assert decoded.ignored == ()
 
@@ -67,3 +65,17 @@ def test_what_nobody_here_can_tell_is_told(decode_http):
     }
     decoded = decode_http(http_filters=[{"name": "istio.stats", "typed_config": config}, ROUTER])
     assert [path.rpartition(".")[2] for path in decoded.ignored] == ["dimensions[a]"]
+
+
+def test_metrics_that_are_not_counted_and_an_interval_are_told(decode_http):
+    config = {
+        "@type": f"{GOOGLE}/stats.PluginConfig",
+        "metrics": [{"name": "requests_total"}, {"name": "requests"}],
+        "tcp_reporting_duration": "10s",
+    }
+    decoded = decode_http(http_filters=[{"name": "istio.stats", "typed_config": config}, ROUTER])
+    stats = decoded.resource.http.http_filters[0].config
+    assert stats.reporting_interval == 10.0
+    where = "api_listener.api_listener.http_filters[istio.stats].typed_config"
+    told = (f"{where}.tcp_reporting_duration", f"{where}.metrics[1].name")
+    assert decoded.ignored == told

@@ -17,6 +17,7 @@ from meshlib.model.telemetry import (
     OpenTelemetryAccessLog,
     OpenTelemetryTracer,
     OrFilter,
+    ResponseFlagFilter,
     StatusCodeFilter,
     Tracing,
 )
@@ -157,7 +158,7 @@ def test_log_records_go_to_a_cluster(decode_log):
     assert logs[0].config == OpenTelemetryAccessLog(
         cluster="otel", log_name="calls", body="%REQ(:METHOD)%", attributes=attributes
     )
-    assert ignored == ()
+    assert ignored == ("access_log[0].typed_config.common_config.grpc_service",)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +183,14 @@ def test_a_logger_without_a_cluster_of_the_mesh_is_refused(decode_log):
     kind = f"{LOGGERS}.open_telemetry.v3.OpenTelemetryAccessLogConfig"
     with pytest.raises(ConfigError, match="no service is given"):
         decode_log({"@type": kind})
+
+
+def test_flags_that_no_call_has_are_told(decode_log):
+    asked = {"response_flag_filter": {"flags": ["UF", "SI", "NFCF", "LH"]}}
+    logs, ignored = decode_log({"@type": FILE, "path": "/x"}, filter=asked)
+    assert logs[0].filter == ResponseFlagFilter(("UF", "SI", "NFCF", "LH"))
+    where = "access_log[0].filter.response_flag_filter"
+    assert ignored == (f"{where}.flags[SI]", f"{where}.flags[LH]")
 
 
 def test_filters_say_which_calls_have_lines(decode_log):
@@ -268,7 +277,7 @@ def test_tracing_has_shares_tags_and_a_collector(decode_http):
         ),
         tracer=OpenTelemetryTracer(cluster="otel", service_name="reviews", timeout=2.0),
     )
-    assert decoded.ignored == ()
+    assert decoded.ignored == ("api_listener.api_listener.tracing.provider",)
 
 
 def test_a_route_names_its_spans_and_has_tags_of_its_own(decode_route):
@@ -304,7 +313,7 @@ def test_a_collector_may_be_asked_by_http(decode_http):
     [
         (
             {"provider": {"name": "x", "typed_config": {"@type": FILE}}},
-            "tracing.provider.typed_config",
+            "tracing.provider",
         ),
         (
             {
@@ -313,7 +322,7 @@ def test_a_collector_may_be_asked_by_http(decode_http):
                     "typed_config": {"@type": f"{TRACERS}.OpenTelemetryConfig"},
                 }
             },
-            "tracing.provider.typed_config",
+            "tracing.provider",
         ),
         (
             {"custom_tags": [{"tag": "a", "metadata": {"kind": {"host": {}}}}]},
@@ -326,6 +335,13 @@ def test_what_traces_cannot_have_is_told(decode_http, tracing, ignored):
     decoded = decode_http(tracing=tracing)
     assert decoded.resource.http.tracing == Tracing()
     assert decoded.ignored == (f"api_listener.api_listener.{ignored}",)
+
+
+@pytest.mark.parametrize("field", ["verbose", "spawn_upstream_span"])
+def test_what_spans_are_in_any_case_is_told(decode_http, field):
+    decoded = decode_http(tracing={field: True})
+    assert decoded.resource.http.tracing == Tracing(**{field: True})
+    assert decoded.ignored == (f"api_listener.api_listener.tracing.{field}",)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,10 @@ def test_a_filter_of_each_kind_comes_back(condition):
 )
 def test_a_log_of_each_kind_comes_back(sink):
     log = AccessLog(name="log", config=sink)
-    assert back(access_log=(log,)) == (replace(BARE.http, access_log=(log,)), ())
+    made, ignored = back(access_log=(log,))
+    assert made == replace(BARE.http, access_log=(log,))
+    goes_elsewhere = isinstance(sink, OpenTelemetryAccessLog)
+    assert [path.endswith("grpc_service") for path in ignored] == [True] * goes_elsewhere
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,10 @@ def test_tracing_comes_back(tracer):
         tracer=tracer,
         spawn_upstream_span=True,
     )
-    assert back(tracing=tracing) == (replace(BARE.http, tracing=tracing), ())
+    made, ignored = back(tracing=tracing)
+    assert made == replace(BARE.http, tracing=tracing)
+    told = {path.rpartition(".")[2] for path in ignored}
+    assert told == {"verbose", "spawn_upstream_span"} | ({"provider"} if tracer else set())
 
 
 def test_envoy_is_told_of_the_operators_that_it_knows_by_extension():

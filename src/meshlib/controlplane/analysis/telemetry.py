@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...model.log_format import secrets_in
+from ...model.telemetry import STANDARD_METRICS
 from ...xds.expressions import TOLD, silent_in, why_not_cel
 from ..compile.services import registry
 from ..compile.telemetry_metrics import NAMES
@@ -186,6 +187,11 @@ def _of_override(path: Path, said: MetricsOverrides) -> Iterator[Remark]:
     if metric is not None and metric != "ALL_METRICS" and metric not in NAMES:
         text = f"{metric} is not counted here: connections are the libraries' own"
         yield Remark((*path, "match", "metric"), text)
+    custom = said.selected.custom_metric
+    if custom is not None and custom not in STANDARD_METRICS:
+        text = f"no metric {custom!r} is counted here: nothing is changed for it"
+        hint = did_you_mean(custom.removeprefix("istio_"), STANDARD_METRICS)
+        yield Remark((*path, "match", "customMetric"), text, severity="warning", hint=hint)
     for name, tag in said.tag_overrides.items():
         if tag.operation == "UPSERT":
             where = (*path, "tagOverrides", name, "value")

@@ -12,10 +12,10 @@ UNAVAILABLE = 14
 
 def undiscovered(_: FilterDiscovery, site: Site) -> Filter:
     """Refuses calls, as nobody knows whether the filter would let them pass."""
-    words = f"no configuration for filter {site.place[-1]!r}"
+    cause, words = Cause.NO_FILTER_CONFIG, f"no configuration for filter {site.place[-1]!r}"
 
     def refuse(request: Request, record: CallRecord, _: Service) -> Steps[Outcome]:
-        return local_reply(request, record, Cause.NO_CONFIG, 500, words, grpc_status=UNAVAILABLE)
+        return local_reply(request, record, cause, 500, words, grpc_status=UNAVAILABLE)
 
     return refuse
 

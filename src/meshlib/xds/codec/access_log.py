@@ -175,6 +175,8 @@ def _decode_open_telemetry(reader: Reader, _: str) -> OpenTelemetryAccessLog:
     common = reader.child("common_config")
     common.skip("transport_api_version")
     service = common.child("grpc_service")
+    if service.has("envoy_grpc"):
+        common.drop("grpc_service")  # the program says where its log records go
     if not service.has("envoy_grpc"):
         service.refuse("google_grpc", otherwise="no service is given")
     _decode_formatters(reader)

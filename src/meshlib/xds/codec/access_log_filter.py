@@ -5,6 +5,7 @@ from typing import Any
 
 from ...model import RuntimeFraction
 from ...model.telemetry import (
+    NEVER_SET,
     RESPONSE_FLAGS,
     AccessLogFilter,
     AndFilter,
@@ -117,6 +118,8 @@ def _decode_flags(reader: Reader) -> ResponseFlagFilter:
     for flag in flags:
         if flag not in RESPONSE_FLAGS:
             reader.problem(f"{flag!r} is no response flag", "flags")
+        elif flag in NEVER_SET:
+            reader.drop(f"flags[{flag}]")  # no call has it
     return ResponseFlagFilter(flags)
 
 

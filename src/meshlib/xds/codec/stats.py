@@ -1,15 +1,18 @@
 """Istio's ``stats.PluginConfig`` ⇄ :class:`Stats`: what is counted of calls, and how."""
 
-from ...model.telemetry import MetricOverride, Stats
+from ...model.telemetry import STANDARD_METRICS, MetricOverride, Stats
 from ..expressions import silent_in, why_not_cel
 from .wire import Fields, FilterCodec, Reader, duration
 
+REPORTING_INTERVAL = Stats().reporting_interval
+
 
 def _encode(stats: Stats) -> Fields:
+    interval = stats.reporting_interval
     return {
         "metrics": [_encode_override(one) for one in stats.metrics],
         "disable_host_header_fallback": stats.disable_host_header_fallback,
-        "tcp_reporting_duration": duration(stats.reporting_interval),
+        "tcp_reporting_duration": None if interval == REPORTING_INTERVAL else duration(interval),
     }
 
 
@@ -23,14 +26,19 @@ def _encode_override(override: MetricOverride) -> Fields:
 
 
 def _decode(reader: Reader) -> Stats:
+    if reader.has("tcp_reporting_duration"):
+        reader.drop("tcp_reporting_duration")  # calls are counted when they end
     return Stats(
         metrics=tuple(_decode_override(one) for one in reader.children("metrics")),
         disable_host_header_fallback=reader.flag("disable_host_header_fallback"),
-        reporting_interval=reader.seconds("tcp_reporting_duration", Stats().reporting_interval),
+        reporting_interval=reader.seconds("tcp_reporting_duration", REPORTING_INTERVAL),
     )
 
 
 def _decode_override(reader: Reader) -> MetricOverride:
+    name = reader.text("name")
+    if name and name not in STANDARD_METRICS:
+        reader.drop("name")
     dimensions = reader.entries("dimensions")
     for label, expression in dimensions.items():
         refusal = why_not_cel(expression)
@@ -39,7 +47,7 @@ def _decode_override(reader: Reader) -> MetricOverride:
         elif silent_in(expression):
             reader.drop(f"dimensions[{label}]")  # it is "unknown" always
     return MetricOverride(
-        name=reader.text("name"),
+        name=name,
         drop=reader.flag("drop"),
         dimensions=tuple(sorted(dimensions.items())),
         tags_to_remove=reader.texts("tags_to_remove"),

@@ -63,6 +63,7 @@ def decode_tracing(hcm: Reader) -> Tracing | None:
     reader = hcm.optional_child("tracing")
     if reader is None:
         return None
+    _tell_what_has_no_effect(reader)
     shares = {name: reader.percent(name, 100.0) for name in SAMPLINGS}
     return Tracing(
         **{name: 100.0 if share is None else share for name, share in shares.items()},
@@ -72,6 +73,13 @@ def decode_tracing(hcm: Reader) -> Tracing | None:
         tracer=_decode_provider(reader),
         spawn_upstream_span=reader.flag("spawn_upstream_span"),
     )
+
+
+def _tell_what_has_no_effect(reader: Reader) -> None:
+    """Attempts are spans of their own in any case, and the program says where its spans go."""
+    for field in ("verbose", "spawn_upstream_span", "provider"):
+        if reader.has(field):
+            reader.drop(field)
 
 
 def encode_route_tracing(tracing: RouteTracing | None) -> Fields:
@@ -136,14 +144,13 @@ def _decode_named(reader: Reader) -> dict[str, Any]:
 
 
 def _decode_provider(reader: Reader) -> OpenTelemetryTracer | None:
-    """Spans of other kinds are not made here: who asks for them is told."""
+    """Whom Envoy tells of spans. The program's own go where it sends them itself."""
     provider = reader.optional_child("provider")
     if provider is None:
         return None
     provider.skip("name")
     type_name, inside = provider.extension("typed_config")
     if inside is None or type_name != TRACER:
-        provider.drop("typed_config")
         return None
     name = inside.text("service_name")
     if inside.has("http_service"):
@@ -155,7 +162,6 @@ def _decode_provider(reader: Reader) -> OpenTelemetryTracer | None:
             timeout=uri.seconds("timeout", 10.0),
         )
     if not inside.has("grpc_service"):
-        provider.drop("typed_config")
         return None
     service = inside.child("grpc_service")
     if not service.has("envoy_grpc"):
