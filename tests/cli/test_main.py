@@ -65,6 +65,24 @@ def test_check_looks_at_the_config(mesh, run):
     assert config["state"] == "error"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "state", "what"),
+    [
+        ("MESHLIB_ADMIN", "nowhere", "error", "'nowhere' is not host:port"),
+        ("MESHLIB_ACCESS_LOG_FORMAT", "%NO%", "error", "the operator %NO% is not supported"),
+        ("MESHLIB_ACESS_LOG", "calls.log", "warning", "did you mean MESHLIB_ACCESS_LOG?"),
+        ("OTEL_TRACES_EXPORTER", "console", "warning", "'console' is neither"),
+    ],
+)
+def test_check_looks_at_the_environment(run, monkeypatch, name, value, state, what):
+    monkeypatch.setenv("MESHLIB_ACCESS_LOG", "calls.log")
+    monkeypatch.setenv(name, value)
+    said = run("check", "-o", "json")
+    assert said.exit_code == (state == "error")
+    (told,) = [one for one in json.loads(said.output) if what in one["what"]]
+    assert told["state"] == state
+
+
 def test_check_looks_at_the_bootstrap(mesh, run, monkeypatch):
     monkeypatch.setenv("GRPC_XDS_BOOTSTRAP_CONFIG", "{}")
     said = run("check")

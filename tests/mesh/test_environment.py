@@ -28,3 +28,9 @@ def test_a_format_without_a_log_is_told_and_logged(monkeypatch, caplog):
     said = "MESHLIB_ACCESS_LOG_FORMAT: has no effect without MESHLIB_ACCESS_LOG"
     assert said in meshlib.Mesh(config=[]).ignored()
     assert said in caplog.messages
+
+
+def test_a_propagator_that_nobody_here_knows_is_told():
+    assert unheard({"OTEL_PROPAGATORS": "tracecontext, b3,jaeger"}) == (
+        "OTEL_PROPAGATORS: 'jaeger' has no effect on what the mesh hands on",
+    )

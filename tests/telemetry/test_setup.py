@@ -230,6 +230,11 @@ def test_who_has_no_exporter_is_told_what_to_install(run):
     [
         ("protocol='http/json'", {}, "protocol: 'http/json' is neither"),
         ("", {"OTEL_EXPORTER_OTLP_PROTOCOL": "udp"}, "OTEL_EXPORTER_OTLP_PROTOCOL: 'udp'"),
+        (
+            "",
+            {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "udp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'udp'",
+        ),
         ("", {"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: 'zipkin'"),
         ("", {"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"}, "what the environment says"),
     ],

@@ -1,5 +1,6 @@
 """``meshlib check``: is this machine fit for a mesh?"""
 
+import logging
 import os
 import platform
 import socket
@@ -47,6 +48,8 @@ def check(config: str | None, control_plane: str | None, output: str) -> None:
     results = [
         *_versions(),
         *_clashes(),
+        *_environment(),
+        *_telemetry(),
         *_bootstrap(),
         *_config(config),
         *_control_plane(control_plane),
@@ -101,6 +104,40 @@ def _clashes() -> Iterator[Checked]:
         yield Checked("clashes", "error", str(error))
     else:
         yield Checked("clashes", "ok", "the xDS messages load")
+
+
+def _environment() -> Iterator[Checked]:
+    """A mesh is made as a program would make it; that begins nothing."""
+    from ..mesh import Mesh
+
+    logging.getLogger("meshlib").addHandler(logging.NullHandler())  # it is told here
+    try:
+        options = Mesh().options
+    except MeshError as error:
+        for line in str(error).splitlines():
+            yield Checked("environment", "error", line)
+        return
+    yield Checked("environment", "ok", f"service {options.service or 'without a name'}")
+    for said in options.without_effect:
+        yield Checked("environment", "warning", said)
+
+
+def _telemetry() -> Iterator[Checked]:
+    from ..telemetry.setup import PACKAGES, refused
+
+    port = os.environ.get("MESHLIB_ADMIN")
+    yield Checked("telemetry", "ok", f"metrics at {port}" if port else "no admin port")
+    log = os.environ.get("MESHLIB_ACCESS_LOG")
+    yield Checked("telemetry", "ok", f"access log {log}" if log else "no access log of its own")
+    known = [
+        f"{package} {version}" for package in PACKAGES.values() if (version := _version(package))
+    ]
+    hint = "" if known else f"for meshlib.telemetry.setup(): pip install {PACKAGES['grpc']}"
+    yield Checked("telemetry", "ok", ", ".join(known) or "no exporter of OTLP is installed", hint)
+    error = refused()
+    if error is not None:
+        hint = "meshlib.telemetry.setup() refuses it"
+        yield Checked("telemetry", "warning", str(error), hint)
 
 
 def _bootstrap() -> Iterator[Checked]:

@@ -10,6 +10,7 @@ _NAMES = """
     LAST_KNOWN_GOOD_MAX_AGE LOCALITY METRICS MTLS NAMESPACE ON_NO_CONFIG REGISTRATION_TOKEN
     RUNTIME_LAYERS SDS SERVICE TRUSTED_GATEWAYS TRUST_DOMAIN VERSION WORKLOAD
 """
+PROPAGATORS = ("tracecontext", "baggage", "b3", "b3multi", "none", "")
 VARIABLES = tuple(PREFIX + name for name in _NAMES.split())
 ALIKE = 0.9
 """So that what Kubernetes sets for a service of this name is not taken for a slip."""
@@ -26,4 +27,10 @@ def unheard(environ: Mapping[str, str]) -> tuple[str, ...]:
     ]
     if environ.get("MESHLIB_ACCESS_LOG_FORMAT") and not environ.get("MESHLIB_ACCESS_LOG"):
         said.append("MESHLIB_ACCESS_LOG_FORMAT: has no effect without MESHLIB_ACCESS_LOG")
+    words = (word.strip() for word in environ.get("OTEL_PROPAGATORS", "").split(","))
+    said += [
+        f"OTEL_PROPAGATORS: {word!r} has no effect on what the mesh hands on"
+        for word in words
+        if word not in PROPAGATORS
+    ]
     return tuple(said)

@@ -83,14 +83,10 @@ class _Asked:
     headers: dict[str, str] | None
 
     def protocol_of(self, kind: str) -> str:
-        said = (
-            self.protocol
-            or os.environ.get(f"OTEL_EXPORTER_OTLP_{SIGNALS[kind]}_PROTOCOL")
-            or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-            or GRPC
-        ).strip()
+        variables = f"OTEL_EXPORTER_OTLP_{SIGNALS[kind]}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
+        words = (("protocol", self.protocol), *((name, os.environ.get(name)) for name in variables))
+        where, said = next(((where, word.strip()) for where, word in words if word), ("", GRPC))
         if said not in ROOMS:
-            where = "OTEL_EXPORTER_OTLP_PROTOCOL" if self.protocol is None else "protocol"
             raise ConfigError(Problem(where, f"{said!r} is neither {GRPC!r} nor {HTTP!r}"))
         return said
 
@@ -142,8 +138,20 @@ def _is_wanted(kind: str) -> bool:
     variable = f"OTEL_{SIGNALS[kind]}_EXPORTER"
     said = os.environ.get(variable, "").strip() or "otlp"
     if said not in {"otlp", "none"}:
-        raise ConfigError(Problem(variable, f"{said!r} is neither 'otlp' nor 'none'"))
+        more = "for others, set up OpenTelemetry in the program, and the mesh uses that"
+        raise ConfigError(Problem(variable, f"{said!r} is neither 'otlp' nor 'none'; {more}"))
     return said == "otlp"
+
+
+def refused() -> ConfigError | None:
+    """What :func:`setup` would not take of the environment."""
+    try:
+        for kind in SIGNALS:
+            if _is_wanted(kind):
+                _Asked(None, None, None).protocol_of(kind)
+    except ConfigError as error:
+        return error
+    return None
 
 
 def _set_up(named: dict[str, str], asked: _Asked) -> Exports:
