@@ -150,9 +150,12 @@ class Peers:
         return found
 
     @property
-    def is_crowded(self) -> bool:
-        """Is there little room for further peers?"""
-        return any(len(known) >= FULL * _most(one) for one, known in self._known.items())
+    def crowded(self) -> frozenset[Standing]:
+        """Where there is little room for further peers."""
+        return frozenset(one for one in self._known if self._is_crowded(one))
+
+    def _is_crowded(self, standing: Standing) -> bool:
+        return len(self._known[standing]) >= FULL * _most(standing)
 
     def keep(self, wanted: Collection[PeerFacts]) -> None:
         """Make room: of all others nothing is counted any more. Under the lock, too."""

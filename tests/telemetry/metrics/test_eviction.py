@@ -184,7 +184,19 @@ def test_callers_of_the_past_leave_room_for_those_of_today(member):
     assert "unknown" in member.callers()
     member.read(after=IDLE)
     member.call(caller="page-new", inbound=True)
-    assert member.callers() == {"page-new"}
+    assert member.callers() == {"page-new", "unknown"}
+
+
+def test_callers_who_make_up_names_drive_nobody_else_out(member):
+    member.call(caller="nightly", inbound=True, secure=True)
+    member.call(cluster=OTHER)
+    member.read()
+    member.clock.jump(IDLE)
+    for number in range(300):
+        member.call(caller=f"attacker-{number}", inbound=True)
+    member.read()
+    assert "nightly" in member.callers()
+    assert OTHER in member.counted()
 
 
 def test_what_was_counted_together_stays(calls):

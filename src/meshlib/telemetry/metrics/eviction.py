@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ...clock import Clock
-from ..peers import Peers
-from .calls import OTHER, Kind
+from ..peers import ANSWERS, CALLS, PROVEN, TOLD, Peers
+from .calls import OTHER, Kind, is_strange
 from .labels import is_crowd
 from .recorder import Key, Recorder
 from .series import Series
@@ -83,7 +83,13 @@ class Eviction:
         return (idle >= KEPT and kind.cluster in over) or (idle >= IDLE and self._makes_room(kind))
 
     def _makes_room(self, kind: Kind) -> bool:
-        return self._peers.is_crowded or self._recorder.is_crowded(inbound=kind.inbound)
+        """For its like alone: whoever makes up names is not to drive others out."""
+        if kind.inbound:
+            standings = {CALLS if is_strange(kind) else PROVEN}
+        else:
+            standings = {TOLD, PROVEN, ANSWERS}
+        crowded = not standings.isdisjoint(self._peers.crowded)
+        return crowded or self._recorder.is_crowded(kind)
 
     def _forget(self, keys: list[Key], over: Collection[str]) -> None:
         recorder = self._recorder

@@ -214,10 +214,11 @@ class Recorder:
             self._later(partial(log.warning, said, self._most, name))
         self.crowded += 1
 
-    def is_crowded(self, *, inbound: bool) -> bool:
-        """Is there little room for further kinds of calls?"""
-        strange = inbound and self._strange >= FULL * (self._most // STRANGE)
-        return strange or self._counted[inbound] >= FULL * self._most
+    def is_crowded(self, kind: Kind) -> bool:
+        """Is there little room for further kinds of calls like this one?"""
+        if is_strange(kind) and self._strange >= FULL * (self._most // STRANGE):
+            return True
+        return self._counted[kind.inbound] >= FULL * self._most
 
     def forget(self, keys: Iterable[Key], clusters: Container[str]) -> None:
         """Series, and whatever else was counted of clusters; under the mesh's lock."""
