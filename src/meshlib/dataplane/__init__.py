@@ -3,6 +3,7 @@
 from .decision import Choice, Copy, Decision, LocalResponse, RuleTried
 from .engine import Engine, Prepared
 from .events import (
+    AttemptCancelled,
     AttemptFailed,
     CallEnded,
     CallRecord,
@@ -14,6 +15,8 @@ from .events import (
     Observer,
     RetryDenied,
     StreamBegan,
+    TriedAgain,
+    Tries,
 )
 from .explain import decide
 from .message import (
@@ -60,6 +63,7 @@ __all__ = [
     "PLAINTEXT",
     "AskAuthorization",
     "AskRateLimit",
+    "AttemptCancelled",
     "AttemptFailed",
     "AuthorizationVerdict",
     "AwaitConfig",
@@ -105,6 +109,8 @@ __all__ = [
     "Spawn",
     "Steps",
     "StreamBegan",
+    "TriedAgain",
+    "Tries",
     "Turn",
     "UpstreamEndpoint",
     "Whereabouts",

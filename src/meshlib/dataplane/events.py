@@ -1,7 +1,7 @@
 """Facts about calls, for those who count, trace or print them. Observers run under the lock."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CallReport
@@ -11,6 +11,31 @@ if TYPE_CHECKING:
     from .routing.table import Destination, LiveRoute
     from .upstream.cluster import UpstreamCluster
     from .upstream.endpoint import UpstreamEndpoint
+
+
+@dataclass(slots=True)
+class Tries:
+    """What a call had beside its first attempt.
+
+    ``ended``: attempts of which it was told that they are over, before the call was. ``counts``:
+    further attempts, by why. ``idle``: seconds between attempts, while there was none.
+    """
+
+    ended: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    idle: float = 0.0
+    why: str = ""
+    since: float = 0.0
+
+    def over(self, at: float, followed_by: str) -> None:
+        """An attempt failed, and another is to follow."""
+        self.ended += 1
+        self.since, self.why = at, followed_by
+
+    def begun(self, why: str, idle: float = 0.0) -> None:
+        """There is one attempt more, and before it there was none for so long."""
+        self.counts[why] = self.counts.get(why, 0) + 1
+        self.idle += idle
 
 
 @dataclass(slots=True)
@@ -42,9 +67,12 @@ class CallRecord:
     """Why a filter answered by itself, in Envoy's words; for those who run the mesh, not for
     callers."""
     attempt_began: float = 0.0
-    """When the last attempt was sent, on the mesh's clock."""
+    """When the last attempt was sent, on the mesh's clock; of attempts beside each other, when that
+    was sent which is told of."""
     audience: Any = None
     """Whom the listener's configuration wants to be told of the call (``Options.audience``)."""
+    tries: Tries | None = None
+    """``None``: one attempt, or none, did."""
 
     def responds(self, change: Callable[[Headers], Headers]) -> None:
         """Change the response headers once more, after whatever changes them so far."""
@@ -97,11 +125,30 @@ class StreamBegan:
 
 @dataclass(slots=True)
 class AttemptFailed:
-    """One attempt did not do; another follows."""
+    """One attempt did not do; another follows. The record tells when, and where, it was sent."""
 
     record: CallRecord
     outcome: Outcome
     retried_as: str
+
+
+@dataclass(slots=True)
+class AttemptCancelled:
+    """An attempt beside others was given up: another one has won, or the caller is gone.
+
+    ``began``: when it was sent, on the mesh's clock.
+    """
+
+    record: CallRecord
+    began: float
+
+
+@dataclass(slots=True)
+class TriedAgain:
+    """A further attempt begins, after others or beside them."""
+
+    record: CallRecord
+    why: str
 
 
 @dataclass(slots=True)
@@ -158,6 +205,8 @@ Event = (
     CallEnded
     | StreamBegan
     | AttemptFailed
+    | AttemptCancelled
+    | TriedAgain
     | RetryDenied
     | ConfigApplied
     | EndpointEjected

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from meshlib.dataplane import (
+    AttemptCancelled,
     CallEnded,
     Cause,
     Deliver,
@@ -13,6 +14,7 @@ from meshlib.dataplane import (
     Override,
     Race,
     Response,
+    TriedAgain,
 )
 from meshlib.model import (
     CircuitBreakers,
@@ -244,6 +246,21 @@ def test_the_report_knows_the_winner_and_all_attempts() -> None:
     assert isinstance(ended, CallEnded)
     report = ended.record.report(ended.outcome)
     assert (report.endpoint, report.attempts) == (B, 2)
+
+
+def test_it_is_told_when_the_winner_was_sent_and_when_each_loser() -> None:
+    hedge = HedgePolicy(initial_requests=3, hedging_delay=0.1)
+    mesh = hedging({A: slow(9.0), B: slow(0.15), C: slow(9.0)}, hedge=hedge)
+    mesh.clock.now = 1000.0
+    play(mesh, GET)
+    ended = mesh.events[-1]
+    assert isinstance(ended, CallEnded)
+    assert ended.record.attempt_began == pytest.approx(1000.1)
+    cancelled = [e.began for e in mesh.events if isinstance(e, AttemptCancelled)]
+    assert cancelled == pytest.approx([1000.0, 1000.2])
+    assert [e.why for e in mesh.events if isinstance(e, TriedAgain)] == ["hedge", "hedge"]
+    assert ended.record.tries is not None
+    assert (ended.record.tries.ended, ended.record.tries.idle) == (2, 0.0)
 
 
 @pytest.mark.parametrize("number", [0, 1, 9])

@@ -5,7 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...clock import Clock, Dice
-from ..events import AttemptFailed, CallRecord, Observer, RetryDenied, StreamBegan
+from ..events import (
+    AttemptCancelled,
+    AttemptFailed,
+    CallRecord,
+    Observer,
+    RetryDenied,
+    StreamBegan,
+    TriedAgain,
+    Tries,
+)
 from ..message import Cause, Failure, Headers, Outcome, Request
 from ..steps import AwaitTurn, Effect
 from ..upstream.circuit import CircuitBreaker
@@ -58,8 +67,24 @@ class Call:
     deadline: float | None
     around: Surroundings
 
+    @property
+    def tries(self) -> Tries:
+        tries = self.record.tries = self.record.tries or Tries()
+        return tries
+
     def failed(self, outcome: Outcome, followed_by: str) -> None:
+        self.tries.over(self.around.clock(), followed_by)
         self.around.observe(AttemptFailed(self.record, outcome, followed_by))
+
+    def cancelled(self, began: float) -> None:
+        self.tries.ended += 1
+        self.around.observe(AttemptCancelled(self.record, began))
+
+    def has_another(self, why: str, *, beside: bool) -> None:
+        """One more attempt was begun, after its forerunners or beside them."""
+        tries, began = self.tries, self.record.attempt_began
+        tries.begun(why, 0.0 if beside else began - tries.since)
+        self.around.observe(TriedAgain(self.record, why))
 
     def retries_are_exhausted(self) -> None:
         self.record.retries_exhausted = True
@@ -165,7 +190,11 @@ def _nobody(cluster: UpstreamCluster, around: Surroundings) -> Failure:
 
 
 def begun(request: Request, record: CallRecord, terms: Terms, around: Surroundings) -> Request:
-    """What is sent; those who watch hear of a stream before it is over."""
+    """What is sent; those who watch hear of second tries, and of a stream before it is over."""
+    tries = record.tries
+    if tries is not None:
+        tries.begun(tries.why, record.attempt_began - tries.since)
+        around.observe(TriedAgain(record, tries.why))
     if request.streaming:
         around.observe(StreamBegan(record))
     return dressed(request, record) if terms.dresses else request

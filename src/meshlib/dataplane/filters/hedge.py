@@ -51,6 +51,7 @@ class Going:
     """An attempt under way; an extra one holds a retry permit as well."""
 
     endpoint: UpstreamEndpoint
+    began: float
     is_extra: bool
 
 
@@ -89,7 +90,7 @@ class Hedge:
         self._due: float | None = None
         self._why = HEDGED
         self._tried: list[UpstreamEndpoint] = []
-        self._winner: UpstreamEndpoint | None = None
+        self._winner: Going | None = None
         self.going: dict[int, Going] = {}
         self.last: Outcome = GONE
 
@@ -127,6 +128,7 @@ class Hedge:
         lost = self.going.pop(finish.number)
         self._release(lost)
         self._call.cluster.observe(lost.endpoint, outcome)
+        self._tell_of(lost)
         self.last = outcome
         self._plan_after(outcome, unsent=unsent)
         if self._due is not None or self.going:
@@ -183,11 +185,14 @@ class Hedge:
             self._initial -= self._why == HEDGED
             self._retries -= self._why == RETRIED
         self._tried.append(endpoint)
-        self.going[self._begun] = Going(endpoint, is_extra)
+        attempt = Going(endpoint, call.around.clock(), is_extra)
+        self._tell_of(attempt)
+        if self._begun:
+            call.has_another(self._why, beside=bool(self.going))
+        self.going[self._begun] = attempt
         self._begun += 1
         endpoint.active += 1
         call.breaker.concurrency.active += 1
-        record.endpoint = endpoint
         record.attempts += 1
         self._plan_next()
         request = call.request
@@ -210,10 +215,19 @@ class Hedge:
     def _keep(self, number: int) -> None:
         """One has won, or none; the others are cancelled with the delivery."""
         for other in [n for n in self.going if n != number]:
-            self._release(self.going.pop(other))
-        won = self.going.get(number)
-        if won is not None:
-            self._winner = self._call.record.endpoint = won.endpoint
+            self._cancel(self.going.pop(other))
+        self._winner = self.going.get(number)
+        if self._winner is not None:
+            self._tell_of(self._winner)
+
+    def _tell_of(self, attempt: Going) -> None:
+        """Whoever hears of the call next hears of this attempt."""
+        record = self._call.record
+        record.endpoint, record.attempt_began = attempt.endpoint, attempt.began
+
+    def _cancel(self, attempt: Going) -> None:
+        self._release(attempt)
+        self._call.cancelled(attempt.began)
 
     def _release(self, attempt: Going) -> None:
         self._call.breaker.concurrency.retries -= attempt.is_extra
@@ -221,8 +235,12 @@ class Hedge:
 
     def ended(self, outcome: Outcome) -> None:
         if self._winner is not None:
-            self._call.cluster.observe(self._winner, outcome)
+            self._call.cluster.observe(self._winner.endpoint, outcome)
 
     def close(self) -> None:
         while self.going:
-            self._release(self.going.popitem()[1])
+            attempt = self.going.popitem()[1]
+            if attempt is self._winner:
+                self._release(attempt)
+            else:
+                self._cancel(attempt)

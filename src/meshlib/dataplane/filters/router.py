@@ -202,7 +202,7 @@ class Router:
                     wait = None
                     if not terms.is_final(answer):
                         again = again or Again.of(request, record, terms, deadline, around)
-                        wait = again.wait(answer, endpoint)
+                        wait, rare = again.wait(answer, endpoint), True
                     if wait is None:
                         outcome = answer = (yield Deliver(answer, record)) or answer
                     cluster.observe(endpoint, answer)
