@@ -127,3 +127,39 @@ spec:
     outlierDetection: {consecutive5xxErrors: 5}
     loadBalancer: {localityLbSetting: {enabled: true}}
 """
+
+
+TELEMETRY = """\
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: mesh, namespace: istio-system}
+spec:
+  tracing: [{randomSamplingPercentage: 50, enableIstioTags: false}]
+  accessLogging: [{providers: [{name: envoy}], filter: {expression: response.code >= 500}}]
+  metrics:
+    - overrides:
+        - match: {metric: REQUEST_COUNT}
+          tagOverrides: {host: {value: request.host}, source_app: {operation: REMOVE}}
+        - match: {metric: REQUEST_SIZE}
+          disabled: true
+"""
+
+
+def test_what_is_told_of_such_a_call_is_told(mesh, run):
+    (mesh / "telemetry.yaml").write_text(TELEMETRY)
+    said = run("explain", "GET", URL, "--config", mesh).output.splitlines()
+    assert said[-4:] == [
+        "traced      50 % of new traces",
+        "logged      /dev/stdout  if response.code >= 500",
+        "counted     istio_request_bytes is not",
+        "counted     istio_requests_total with host=request.host, no source_app",
+    ]
+    made = json.loads(run("explain", "GET", URL, "--config", mesh, "-o", "json").output)
+    assert made["telemetry"]["tracing"]["random_sampling"] == 50
+
+
+def test_whom_nobody_is_to_hear_of_is_told(mesh, run):
+    off = "{tracing: [{disableSpanReporting: true}], accessLogging: [{disabled: true}]}"
+    (mesh / "telemetry.yaml").write_text(TELEMETRY.partition("spec:")[0] + f"spec: {off}\n")
+    said = run("explain", "GET", URL, "--config", mesh).output.splitlines()
+    assert said[-2:] == ["traced      never", "logged      never"]
