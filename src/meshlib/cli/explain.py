@@ -112,21 +112,14 @@ def _decided(
 
 
 def _show(decision: "Decision", snapshot: "Snapshot", request: "Request") -> None:
+    from ..mesh.explained import facts_of, rules_of
+
     if decision.trace:
-        rows = [
-            (
-                str(number),
-                tried.source,
-                tried.rule,
-                f"{tried.outcome}: {tried.reason}" if tried.reason else tried.outcome,
-            )
-            for number, tried in enumerate(decision.trace, 1)
-        ]
-        print_table(("#", "SOURCE", "RULE", "OUTCOME"), rows)
+        print_table(("#", "SOURCE", "RULE", "OUTCOME"), list(rules_of(decision)))
     out = console()
     listener = snapshot.listeners.get(request.target)
     told = () if listener is None else _told.lines_of(listener)
-    for name, text in (*_facts(decision, snapshot, request), *told):
+    for name, text in (*facts_of(decision, snapshot, request), *told):
         out.print(f"{name:<12}{text}", soft_wrap=True)
     hosts = sorted({name for name in snapshot.listeners if name.count(".") == 0})
     if request.target not in snapshot.listeners:
