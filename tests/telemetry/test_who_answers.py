@@ -12,6 +12,7 @@ from meshlib.dataplane.introduction import PEER, PEER_WANTED
 
 METHOD = "/bookinfo.Reviews/Get"
 STREAM = "/bookinfo.Reviews/Watch"
+GATHER = "/bookinfo.Reviews/Gather"
 
 
 class Served:
@@ -38,6 +39,10 @@ class Served:
         self.note(context)
         yield from (request, request)
 
+    def gather(self, requests, context):
+        self.note(context)
+        return b"".join(requests)
+
     async def aget(self, request, context):
         self.note(context)
         return request
@@ -48,10 +53,11 @@ class Served:
             yield request
 
 
-def handlers(get, watch):
+def handlers(get, watch, gather=None):
     made = {
         "Get": grpc.unary_unary_rpc_method_handler(get),
         "Watch": grpc.unary_stream_rpc_method_handler(watch),
+        "Gather": grpc.stream_unary_rpc_method_handler(gather),
     }
     return (grpc.method_handlers_generic_handler("bookinfo.Reviews", made),)
 
@@ -61,7 +67,7 @@ def at_work(served):
     interceptors = served.mesh.grpc.server_interceptors()
     with served.mesh, ThreadPoolExecutor(2) as pool:
         server = grpc.server(pool, interceptors=interceptors)
-        server.add_generic_rpc_handlers(handlers(served.get, served.watch))
+        server.add_generic_rpc_handlers(handlers(served.get, served.watch, served.gather))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         try:
@@ -132,6 +138,32 @@ def test_a_stream_asks_too(reviews_at):
     ):
         for _ in range(2):
             assert list(channel.unary_stream(STREAM)(b"hello")) == [b"hello"] * 2
+    assert answerers(mesh) == {("reviews", "v3")}
+    assert served.asked == [True, False]
+
+
+def by_future(channel):
+    return channel.unary_unary(METHOD).future(b"hello").result(20)
+
+
+def with_its_call(channel):
+    return channel.unary_unary(METHOD).with_call(b"hello")[0]
+
+
+def by_a_stream_of_requests(channel):
+    return channel.stream_unary(GATHER)(iter((b"hel", b"lo")))
+
+
+@pytest.mark.parametrize("ask", [by_future, with_its_call, by_a_stream_of_requests])
+def test_so_does_any_other_kind_of_call(reviews_at, ask):
+    served = Served(metrics=True)
+    with (
+        at_work(served) as port,
+        caller(reviews_at, port) as mesh,
+        mesh.grpc.channel("reviews:9080") as channel,
+    ):
+        assert [ask(channel), ask(channel)] == [b"hello"] * 2
+        mesh._runtime.collect()
     assert answerers(mesh) == {("reviews", "v3")}
     assert served.asked == [True, False]
 

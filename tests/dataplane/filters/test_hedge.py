@@ -14,6 +14,7 @@ from meshlib.dataplane import (
     Override,
     Race,
     Response,
+    RetryDenied,
     TriedAgain,
 )
 from meshlib.model import (
@@ -193,6 +194,23 @@ def test_hedges_are_retries_for_the_budget() -> None:
     one = RetryBudget(budget_percent=0.0, min_retry_concurrency=1)
     call = alike({A: slow(1.0), B: slow(1.0)}, hedge=hedge, retry_budget=one)
     assert len(begun(call)) == 2
+
+
+def test_what_is_denied_of_attempts_beside_each_other_is_told() -> None:
+    nothing = RetryBudget(budget_percent=0.0, min_retry_concurrency=0)
+    hedge = HedgePolicy(initial_requests=2)
+    assert denied({A: slow(1.0), B: slow(1.0)}, hedge=hedge, retry_budget=nothing) == ["overflow"]
+    failing = {A: fails_with(503), B: fails_with(503), C: fails_with(503)}
+    assert denied(failing) == ["limit_exceeded"]
+    assert denied({A: fails_with(404)}) == []
+
+
+def denied(upstreams: dict[str, Reply], **fields: Any) -> list[str]:
+    mesh = hedging(upstreams, **fields)
+    play(mesh, GET)
+    found = [event for event in mesh.events if isinstance(event, RetryDenied)]
+    assert {event.cluster for event in found} <= {"reviews"}
+    return [event.reason for event in found]
 
 
 def test_an_attempt_more_must_find_room() -> None:
