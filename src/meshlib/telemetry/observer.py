@@ -1,16 +1,28 @@
 """The one observer of a mesh: it counts under the lock, and leaves all else for afterwards."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
 from ..dataplane import UpstreamEndpoint
-from ..dataplane.events import AttemptFailed, CallEnded, EndpointEjected, Event, Observer
+from ..dataplane.events import (
+    AttemptFailed,
+    CallEnded,
+    EndpointEjected,
+    EndpointReturned,
+    Event,
+    Observer,
+)
 from .audience import Audience
 from .metrics.calls import Peers
 
+log = logging.getLogger("meshlib")
+
+LATEST = datetime.max.replace(tzinfo=UTC).timestamp() - 1
 EJECTIONS = 16
 """Of the latest ones, who made the last call is to hear."""
 
@@ -38,7 +50,8 @@ class Telemetry:
     """``count`` runs under the mesh's lock. ``afterwards`` is run by the runtime without it.
 
     ``default``: who is told of calls that no listener of the mesh takes. ``unmet`` gives who traces
-    what never came to a handler, while anybody does. ``peers`` knows who takes part in a call.
+    what never came to a handler, while anybody does. ``clock`` is that of the events. ``peers``
+    knows who takes part in a call.
     """
 
     def __init__(
@@ -49,6 +62,7 @@ class Telemetry:
         *,
         unmet: Callable[[], Unmet | None] = lambda: None,
         now: Callable[[], int] = time.time_ns,
+        clock: Callable[[], float] = time.monotonic,
         peers: Peers | None = None,
     ) -> None:
         self._count = count
@@ -56,6 +70,7 @@ class Telemetry:
         self._default = default
         self._unmet = unmet
         self._now = now
+        self._clock = clock
         self._peers = peers
         self._ejections: deque[EndpointEjected] = deque(maxlen=EJECTIONS)
 
@@ -75,6 +90,11 @@ class Telemetry:
                 self._afterwards.append(told)
         elif type(event) is EndpointEjected:
             self._ejections.append(event)
+            left = event.until - self._clock()
+            until = self._now() / 1e9 + left
+            self._afterwards.append(partial(_tell_ejected, event, left, until))
+        elif type(event) is EndpointReturned:
+            self._afterwards.append(partial(_tell_returned, event))
 
     def _introduce(self, event: CallEnded) -> None:
         """Expressions of logs and labels may ask who takes part in the call."""
@@ -98,3 +118,13 @@ class Telemetry:
             self._afterwards.append(partial(unmet, event, self._now()))
         for log in () if audience is None else audience.logs:
             self._afterwards.append(partial(log, event))
+
+
+def _tell_ejected(event: EndpointEjected, left: float, until: float) -> None:
+    when = datetime.fromtimestamp(min(until, LATEST), UTC).isoformat(timespec="seconds")
+    said = "cluster %s: outlier detection (%s) ejects %s for %g s, until %s"
+    log.warning(said, event.cluster, event.reason, event.endpoint.address, round(left, 3), when)
+
+
+def _tell_returned(event: EndpointReturned) -> None:
+    log.info("cluster %s: %s may be called again", event.cluster, event.endpoint.address)
