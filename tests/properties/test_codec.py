@@ -32,6 +32,7 @@ NOT_ACTED_ON = {
     "max_concurrent_streams",
     "metadata_match",
     "name",
+    "per_try_idle_timeout",
     "provider",
     "shadow_enabled",
     "spawn_upstream_span",

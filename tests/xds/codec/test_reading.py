@@ -295,6 +295,10 @@ HERE = "virtual_hosts[v].routes[0]"
         ),
         ({"retry_policy": {"retry_on": "5xx,http3-post-connect-failure"}}, "retry_policy.retry_on"),
         ({"retry_policy": {"retry_priority": {"name": "x"}}}, "retry_policy.retry_priority"),
+        (
+            {"retry_policy": {"retry_on": "5xx", "per_try_idle_timeout": "1s"}},
+            "retry_policy.per_try_idle_timeout",
+        ),
         ({"hash_policy": [{"filter_state": {"key": "x"}}]}, "hash_policy[0].filter_state"),
         ({"hash_policy": [{"connection_properties": {}}]}, "hash_policy[0]"),
         ({"request_mirror_policies": [{"cluster_header": "x"}]}, "request_mirror_policies[0]"),

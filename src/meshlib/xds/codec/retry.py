@@ -55,6 +55,8 @@ def decode_retry_policy(reader: Reader, field: str = "retry_policy") -> RetryPol
     policy = reader.optional_child(field)
     if policy is None:
         return None
+    if policy.has("per_try_idle_timeout"):
+        policy.drop("per_try_idle_timeout")  # obeyed no further than up to the answer's headers
     words = (word.strip() for word in policy.text("retry_on").split(","))
     found = RetryPolicy(
         retry_on=tuple(word for word in words if word),
