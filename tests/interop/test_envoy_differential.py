@@ -8,7 +8,6 @@ import base64
 import json
 import os
 import random
-import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from meshlib.dataplane import Engine
@@ -40,6 +38,7 @@ from meshlib.testing.differential import (
     judged,
     listener,
 )
+from meshlib.testing.envoy import bootstrap, running
 from meshlib.xds.codec import decode_snapshot, encode_json
 
 pytestmark = pytest.mark.interop
@@ -81,9 +80,7 @@ async def test_what_once_went_elsewhere_goes_where_envoy_sends_it(fleet: Any) ->
 
 
 @pytest.fixture
-async def fleet(
-    envoy: Path, tmp_path: Path, until: Any, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Any]:
+async def fleet(envoy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     """Ask both of all cases: an Envoy with a listener for each table, and an engine with all."""
     monkeypatch.setenv("MESHLIB_DIFFERENTIAL", "set")
     async with AsyncExitStack() as stack:
@@ -93,8 +90,9 @@ async def fleet(
             documents = [encode_json(listener(each)) for each in cases]
             clusters = [encode_json(cluster(name, port)) for name, port in ports.items()]
             ours = engine(decode_snapshot([*documents, *clusters]), time.time)
-            config = bootstrap(documents, clusters)
-            async with running(envoy, config, tmp_path, until) as places:
+            config = bootstrap(listeners=documents, clusters=clusters)
+            async with running(envoy, config, tmp_path) as one:
+                places = await one.ports()
                 return [
                     wrong
                     for found in await asyncio.gather(
@@ -241,55 +239,3 @@ def cluster(name: str, port: int) -> Cluster:
         cluster_name=name, endpoints=(LocalityLbEndpoints(lb_endpoints=(place,)),)
     )
     return Cluster(name=name, discovery=Static(assignment))
-
-
-def bootstrap(listeners: list[Any], clusters: list[Any]) -> dict[str, Any]:
-    kinds = {"listeners": listeners, "clusters": clusters}
-    return {
-        "admin": {
-            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
-        },
-        "static_resources": {
-            kind: [{k: v for k, v in each.items() if k != "@type"} for each in resources]
-            for kind, resources in kinds.items()
-        },
-    }
-
-
-def spawn(envoy: Path, *arguments: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([envoy, *map(str, arguments)], stderr=subprocess.DEVNULL)
-
-
-@asynccontextmanager
-async def running(
-    envoy: Path, config: dict[str, Any], folder: Path, until: Any
-) -> AsyncIterator[dict[str, int]]:
-    """Where each listener listens."""
-    written, admin, log = (folder / name for name in ("envoy.json", "envoy.admin", "envoy.log"))
-    written.write_text(json.dumps(config))
-    quiet = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
-    places = ("-c", written, "--admin-address-path", admin, "--log-path", log)
-    process = spawn(envoy, *places, *quiet)
-
-    async def address() -> str:
-        assert process.poll() is None, log.read_text()
-        return admin.read_text() if admin.exists() else ""
-
-    async def listening() -> dict[str, int] | None:
-        async with aiohttp.ClientSession(f"http://{await until(address)}") as session:
-            if (await (await session.get("/server_info")).json(content_type=None))[
-                "state"
-            ] != "LIVE":
-                return None
-            told = await (await session.get("/listeners?format=json")).json(content_type=None)
-        statuses = told["listener_statuses"]
-        return {
-            each["name"]: each["local_address"]["socket_address"]["port_value"] for each in statuses
-        }
-
-    try:
-        yield await until(listening)
-    finally:
-        process.terminate()
-        process.wait(10)
-        print(log.read_text())

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import socket
-import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +35,7 @@ from meshlib.model import (
     gather,
 )
 from meshlib.model.authn import ExtAuthz, GrpcAuthorization, HttpAuthorization, RequestBody
+from meshlib.testing.envoy import ANYWHERE, bootstrap, http2_cluster, running, socket_address
 from meshlib.xds.codec.filter_ext_authz import EXT_AUTHZ
 from meshlib.xds.codec.wire import packed
 from meshlib.xds.ext_authz import METHOD
@@ -395,85 +394,28 @@ def member(config: ExtAuthz, services: Services) -> Any:
 
 
 @pytest.fixture
-async def theirs(
-    envoy: Path, services: Services, tmp_path: Path, until: Any
-) -> AsyncIterator[tuple[int, int]]:
-    with free_ports(2) as (first, second):
-        pass
-    written, admin, log = (tmp_path / name for name in ("envoy.json", "admin", "log"))
-    listeners = [listener(ASKS_GRPC, first), listener(ASKS_HTTP, second)]
-    clusters = [
-        cluster("authz", services.grpc_port, http2=True),
-        cluster("authz-http", services.http_port),
-        cluster("upstream", services.upstream_port),
-    ]
-    config = {
-        "admin": {"address": address(0)},
-        "static_resources": {"listeners": listeners, "clusters": clusters},
-    }
-    written.write_text(json.dumps(config))
-    process = started(envoy, "-c", written, "--admin-address-path", admin, "--log-path", log)
-
-    async def is_live() -> bool:
-        assert process.poll() is None, log.read_text()
-        if not admin.exists():
-            return False
-        async with aiohttp.ClientSession(f"http://{admin.read_text()}") as session:
-            told = await (await session.get("/server_info")).json(content_type=None)
-            return bool(told["state"] == "LIVE")
-
-    try:
-        await until(is_live)
-        yield first, second
-    finally:
-        process.terminate()
-        process.wait(10)
-        print(log.read_text())
-
-
-def started(envoy: Path, *arguments: object) -> subprocess.Popen[bytes]:
-    quiet = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "error")
-    return subprocess.Popen([envoy, *map(str, arguments), *quiet], stderr=subprocess.DEVNULL)
-
-
-class free_ports:  # noqa: N801 - used as a function is
-    """Ports that nobody listens on."""
-
-    def __init__(self, count: int) -> None:
-        self._sockets = [socket.socket() for _ in range(count)]
-
-    def __enter__(self) -> Iterator[int]:
-        for one in self._sockets:
-            one.bind(("127.0.0.1", 0))
-        return iter([one.getsockname()[1] for one in self._sockets])
-
-    def __exit__(self, *_: object) -> None:
-        for one in self._sockets:
-            one.close()
-
-
-def address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+async def theirs(envoy: Path, services: Services, tmp_path: Path) -> AsyncIterator[tuple[int, int]]:
+    config = bootstrap(
+        listeners=[listener("grpc", ASKS_GRPC), listener("http", ASKS_HTTP)],
+        clusters=[
+            cluster("authz", services.grpc_port, http2=True),
+            cluster("authz-http", services.http_port),
+            cluster("upstream", services.upstream_port),
+        ],
+    )
+    async with running(envoy, config, tmp_path) as one:
+        ports = {name: int(at.split(":")[1]) for name, at in (await one.listeners()).items()}
+        yield ports["grpc"], ports["http"]
 
 
 def cluster(name: str, port: int, *, http2: bool = False) -> dict[str, Any]:
-    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address(port)}}]}]
-    made: dict[str, Any] = {
-        "name": name,
-        "load_assignment": {"cluster_name": name, "endpoints": endpoints},
-    }
-    if http2:
-        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-        made["typed_extension_protocol_options"] = {
-            options: {
-                "@type": f"type.googleapis.com/{options}",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }
-        }
+    made = http2_cluster(name, f"127.0.0.1:{port}")
+    if not http2:
+        del made["typed_extension_protocol_options"]
     return made
 
 
-def listener(config: ExtAuthz, port: int) -> dict[str, Any]:
+def listener(name: str, config: ExtAuthz) -> dict[str, Any]:
     asks = to_json(packed(EXT_AUTHZ.type_name, EXT_AUTHZ.encode(config)))
     route = {"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}
     manager = {
@@ -486,7 +428,8 @@ def listener(config: ExtAuthz, port: int) -> dict[str, Any]:
         ],
     }
     http = {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
-    return {"address": address(port), "filter_chains": [{"filters": [http]}]}
+    chains = [{"filters": [http]}]
+    return {"name": name, "address": socket_address(ANYWHERE), "filter_chains": chains}
 
 
 async def outcome(session: aiohttp.ClientSession, port: int, case: Case | HttpCase) -> Any:

@@ -5,10 +5,8 @@ one that is expected is refused, on either side.
 """
 
 import asyncio
-import json
-import subprocess
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import grpc
@@ -48,6 +46,7 @@ from meshlib.model.security import (
     SdsSecret,
     UpstreamTls,
 )
+from meshlib.testing.envoy import BY_ADS, Envoy, bootstrap, running, stream_to
 from meshlib.xds.codec import encode_json
 
 pytestmark = pytest.mark.interop
@@ -55,7 +54,6 @@ pytestmark = pytest.mark.interop
 METHOD = "/bookinfo.Reviews/Get"
 CALLER = "productpage"
 PORTS = {"reviews": "grpc", "details": "http"}
-BY_ADS = {"ads": {}, "resource_api_version": "V3"}
 OWN, ROOTS = SdsSecret("default"), SdsSecret("ROOTCA")
 
 
@@ -118,110 +116,47 @@ def of(version, kind, name, spec):
 # -- Envoy ----------------------------------------------------------------------------------------
 
 
-class Envoy:
-    def __init__(self, admin, port):
-        self._admin = admin
-        self.port = port
-
-    async def certificates(self):
-        """Serials of those that it shows, of whatever secret came last."""
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"http://{self._admin}/certs") as response,
-        ):
-            found = (await response.json(content_type=None))["certificates"]
-        return {chain["serial_number"] for one in found for chain in one.get("cert_chain", ())}
+async def certificates(envoy):
+    """Serials of those that it shows, of whatever secret came last."""
+    found = (await envoy.ask("/certs"))["certificates"]
+    return {chain["serial_number"] for one in found for chain in one.get("cert_chain", ())}
 
 
 @pytest.fixture
-async def start_envoy(envoy, plane, tmp_path, until):
+async def start_envoy(envoy, plane, tmp_path):
     """Envoy beside a workload of that account: what it shows of itself to the control plane is in
     files, as with Istio's agent; all else comes by SDS."""
-    running = []
+    async with AsyncExitStack() as stack:
 
-    async def start(account, listener, *clusters) -> Envoy:
-        folder = tmp_path / f"envoy-{account}"
-        folder.mkdir()
-        svid = plane.ca.authority.issue(SpiffeId.parse(id_of(account)), time.time())
-        (folder / "chain.pem").write_bytes(svid.certificate_chain)
-        (folder / "key.pem").write_bytes(svid.private_key)
-        (folder / "roots.pem").write_bytes(plane.ca.authority.bundle().pem)
-        config = bootstrap(plane.address, folder, account, listener, *clusters)
-        (folder / "envoy.json").write_text(json.dumps(config))
-        places = ["-c", "envoy.json", "--admin-address-path", "admin", "--log-path", "log"]
-        process = subprocess.Popen(  # noqa: ASYNC220 - it is not waited for
-            [
-                str(envoy),
-                *places,
-                "--concurrency",
-                "1",
-                "--disable-hot-restart",
-                "--log-level",
-                "warn",
-            ],
-            cwd=folder,
-            stderr=subprocess.DEVNULL,
-        )
-        running.append((process, folder))
-        told = folder / "admin"
+        async def start(account, listener, *clusters) -> Envoy:
+            folder = tmp_path / f"envoy-{account}"
+            folder.mkdir()
+            svid = plane.ca.authority.issue(SpiffeId.parse(id_of(account)), time.time())
+            (folder / "chain.pem").write_bytes(svid.certificate_chain)
+            (folder / "key.pem").write_bytes(svid.private_key)
+            (folder / "roots.pem").write_bytes(plane.ca.authority.bundle().pem)
+            made = config(plane.address, folder, account, listener, *clusters)
+            return await stack.enter_async_context(running(envoy, made, folder))
 
-        async def admin():
-            assert process.poll() is None, (folder / "log").read_text()
-            return told.read_text() if told.exists() else ""
-
-        place = await until(admin)
-
-        async def port():
-            assert process.poll() is None, (folder / "log").read_text()
-            return await listening(place)
-
-        return Envoy(place, await until(port))
-
-    yield start
-    for process, folder in running:
-        process.kill()
-        process.wait(10)
-        print((folder / "log").read_text()[-4000:])
+        yield start
 
 
-async def listening(admin):
-    async with aiohttp.ClientSession() as session:
-        async with session.get(f"http://{admin}/server_info") as response:
-            if (await response.json(content_type=None))["state"] != "LIVE":
-                return 0
-        async with session.get(f"http://{admin}/listeners?format=json") as response:
-            statuses = (await response.json(content_type=None)).get("listener_statuses")
-    return statuses[0]["local_address"]["socket_address"]["port_value"] if statuses else 0
-
-
-def bootstrap(ads, folder, account, listener, *clusters):
+def config(ads, folder, account, listener, *clusters):
     host, port = ads.split(":")
     shown = CertificateFiles(str(folder / "chain.pem"), str(folder / "key.pem"))
     validation = expecting("meshlib-control-plane", RootFile(str(folder / "roots.pem")), SYSTEM)
     tls = UpstreamTls(certificate=shown, validation=validation, alpn_protocols=("h2",))
     plane = a_cluster("ads", int(port), host=host, http2=True, tls=tls)
-    static = {
-        "listeners": [encode_json(listener)],
-        "clusters": [encode_json(one) for one in (plane, *clusters)],
-    }
-    for one in (*static["listeners"], *static["clusters"]):
-        del one["@type"]
-    node = {
-        "id": f"sidecar~127.0.0.1~{account}.default~default.svc.cluster.local",
-        "cluster": f"{account}.default",
-        "metadata": {"NAMESPACE": "default", "SERVICE_ACCOUNT": account},
-    }
-    stream = {
-        "api_type": "GRPC",
-        "transport_api_version": "V3",
-        "grpc_services": [{"envoy_grpc": {"cluster_name": "ads"}}],
-    }
-    return {
-        "node": node,
-        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
-        "dynamic_resources": {"ads_config": stream, "cds_config": BY_ADS},
-        "static_resources": static,
-    }
+    return bootstrap(
+        listeners=[encode_json(listener)],
+        clusters=[encode_json(one) for one in (plane, *clusters)],
+        node={
+            "id": f"sidecar~127.0.0.1~{account}.default~default.svc.cluster.local",
+            "cluster": f"{account}.default",
+            "metadata": {"NAMESPACE": "default", "SERVICE_ACCOUNT": account},
+        },
+        dynamic_resources={"ads_config": stream_to("ads"), "cds_config": BY_ADS},
+    )
 
 
 def a_listener(tls=None, routes=None):
@@ -289,7 +224,7 @@ async def before(start_envoy, backend, plane, member):
         http2 = member.service == "reviews"
         onward = a_cluster("onward", backend[0][member.service], http2=http2)
         made = await start_envoy(account, a_listener(tls), onward)
-        await plane.apply(manifests(member.service, made.port, told or account))
+        await plane.apply(manifests(member.service, await made.port(), told or account))
         return made
 
     return start
@@ -443,9 +378,10 @@ async def behind(start_envoy, served, kind, plane):
         service = "details" if kind == "http" else "reviews"
         await plane.apply(manifests(service, await served[0](serving), expected))
         made = await start_envoy(caller, a_listener(routes=Rds("9080")))
+        port = await made.port()
         host = f"{service}:9080"
         if kind == "http":
-            session = aiohttp.ClientSession(f"http://127.0.0.1:{made.port}", raise_for_status=True)
+            session = aiohttp.ClientSession(f"http://127.0.0.1:{port}", raise_for_status=True)
             closing.append(session.close)
 
             async def call():
@@ -454,7 +390,7 @@ async def behind(start_envoy, served, kind, plane):
 
         else:
             options = (("grpc.default_authority", host),)
-            channel = grpc.aio.insecure_channel(f"127.0.0.1:{made.port}", options)
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options)
             closing.append(channel.close)
 
             async def call():
@@ -519,11 +455,11 @@ async def test_envoys_certificate_is_exchanged_by_sds_and_no_call_fails(behind, 
     envoy, call = await behind()
     async with load(call) as calls:
         for _ in range(3):
-            before = await envoy.certificates()
+            before = await certificates(envoy)
             renew_all(plane)
 
             async def is_new(before=before):
-                return await envoy.certificates() != before
+                return await certificates(envoy) != before
 
             await until(is_new)
             await calls.more(50)
@@ -535,7 +471,7 @@ async def test_roots_are_exchanged_by_sds_and_no_call_fails(behind, plane, load,
     envoy, call = await behind()
     authority = plane.ca.authority
     async with load(call) as calls:
-        before, shown = authority.slots, await envoy.certificates()
+        before, shown = authority.slots, await certificates(envoy)
         authority.rotate(time.time())
 
         async def is_active():
@@ -546,7 +482,7 @@ async def test_roots_are_exchanged_by_sds_and_no_call_fails(behind, plane, load,
         renew_all(plane)
 
         async def is_new():
-            return await envoy.certificates() != shown
+            return await certificates(envoy) != shown
 
         await until(is_new)
         await calls.more(100)
@@ -564,11 +500,11 @@ async def test_envoys_connections_outlive_the_certificates_that_they_began_with(
     end = time.time() + 2.0
     async with load(call) as calls:
         while time.time() < end + 1.0:
-            held = await envoy.certificates()
+            held = await certificates(envoy)
             renew_all(plane)
 
             async def is_new(held=held):
-                return await envoy.certificates() != held
+                return await certificates(envoy) != held
 
             await until(is_new)
             await calls.more(20)
@@ -581,11 +517,11 @@ async def test_envoy_before_a_service_has_its_certificate_exchanged_under_load(
     envoy = await before()
     async with calling(plane, member) as call, load(call) as calls:
         for _ in range(3):
-            held = await envoy.certificates()
+            held = await certificates(envoy)
             renew_all(plane)
 
             async def is_new(held=held):
-                return await envoy.certificates() != held
+                return await certificates(envoy) != held
 
             await until(is_new)
             await calls.more(50)

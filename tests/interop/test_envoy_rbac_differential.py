@@ -5,19 +5,16 @@
 
 import asyncio
 import datetime as dt
-import json
 import os
 import random
 import socket
 import ssl
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -44,6 +41,7 @@ from meshlib.testing.differential.access_ours import (
     access_listener,
 )
 from meshlib.testing.differential.case import Sent
+from meshlib.testing.envoy import bootstrap, running
 from meshlib.xds.codec import encode_json
 
 pytestmark = pytest.mark.interop
@@ -73,15 +71,14 @@ async def test_who_once_was_judged_otherwise_is_judged_as_envoy_does(judges: Any
 
 
 @pytest.fixture
-def judges(envoy: Path, tmp_path: Path, until: Any, certificates: Path) -> Any:
+def judges(envoy: Path, tmp_path: Path, certificates: Path) -> Any:
     """Ask both of all cases: one Envoy with and without TLS, and an engine, with a route each."""
 
     async def ask(cases: list[AccessCase]) -> tuple[list[str], dict[int, int]]:
         seen = {200: 0, 403: 0}
         ours = access_engine(cases)
         with ports(2) as (plain, secure):
-            config = bootstrap(cases, plain, secure, certificates)
-            async with running(envoy, config, tmp_path, until):
+            async with running(envoy, config(cases, plain, secure, certificates), tmp_path):
                 found = await asyncio.gather(
                     *(
                         compare(number, each, ours, (plain, secure), certificates, seen)
@@ -166,25 +163,19 @@ def ports(count: int) -> Iterator[list[int]]:
             each.close()
 
 
-def bootstrap(
-    cases: list[AccessCase], plain: int, secure: int, certificates: Path
-) -> dict[str, Any]:
+def config(cases: list[AccessCase], plain: int, secure: int, certificates: Path) -> dict[str, Any]:
     listener = replace(access_listener(cases), address=Address("0.0.0.0", PORT))
-    return {
-        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
-        "static_resources": {
-            "listeners": [
-                listening(encode_json(listener), "plain", plain),
-                secured(listening(encode_json(listener), "secure", secure), certificates),
-            ]
-        },
-    }
+    return bootstrap(
+        listeners=[
+            listening(encode_json(listener), "plain", plain),
+            secured(listening(encode_json(listener), "secure", secure), certificates),
+        ]
+    )
 
 
 def listening(listener: Any, name: str, port: int) -> dict[str, Any]:
     """With what only Envoy has: it learns metadata from headers, and says why it denies."""
     made = moved(listener, port)
-    made.pop("@type")
     http = made["filter_chains"][0]["filters"][0]["typed_config"]
     http["use_remote_address"] = True
     http["http_filters"].insert(0, learning())
@@ -253,38 +244,6 @@ def secured(listener: dict[str, Any], certificates: Path) -> dict[str, Any]:
         "typed_config": context,
     }
     return listener
-
-
-def spawn(envoy: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([envoy, *arguments], stderr=subprocess.DEVNULL)
-
-
-@asynccontextmanager
-async def running(
-    envoy: Path, config: dict[str, Any], folder: Path, until: Any
-) -> AsyncIterator[None]:
-    written, admin, log = (folder / name for name in ("envoy.json", "envoy.admin", "envoy.log"))
-    written.write_text(json.dumps(config))
-    quiet = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "error")
-    places = ("-c", str(written), "--admin-address-path", str(admin), "--log-path", str(log))
-    process = spawn(envoy, *places, *quiet)
-
-    async def address() -> str:
-        assert process.poll() is None, log.read_text()
-        return admin.read_text() if admin.exists() else ""
-
-    async def is_live() -> bool:
-        async with aiohttp.ClientSession(f"http://{await until(address)}") as session:
-            told = await (await session.get("/server_info")).json(content_type=None)
-            return bool(told["state"] == "LIVE")
-
-    try:
-        await until(is_live)
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
-        print(log.read_text())
 
 
 @pytest.fixture(scope="module")

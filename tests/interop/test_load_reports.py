@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-import aiohttp
 import grpc.aio
 import pytest
 
@@ -27,12 +26,12 @@ from meshlib.model import (
     VirtualHost,
 )
 from meshlib.model.filter import ROUTER
+from meshlib.testing.envoy import bootstrap, http2_cluster, running, socket_address, stream_to
 from meshlib.testing.grpc_servers import aio_serving
 
 pytestmark = pytest.mark.interop
 
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 CLIENT = Path(__file__).with_name("stock_client.py")
 FREE = "127.0.0.1:0"
 CALLS = 20
@@ -117,34 +116,7 @@ async def test_stock_grpc_tells_of_its_calls(server, until):
         await process.wait()
 
 
-def socket_address(address):
-    host, port = address.rsplit(":", 1)
-    return {"socket_address": {"address": host, "port_value": int(port)}}
-
-
-def http2_cluster(name, address):
-    return {
-        "name": name,
-        "type": "STATIC",
-        "typed_extension_protocol_options": {
-            HTTP_OPTIONS: {
-                "@type": f"type.googleapis.com/{HTTP_OPTIONS}",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }
-        },
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [
-                {
-                    "locality": {"region": "north", "zone": "a"},
-                    "lb_endpoints": [{"endpoint": {"address": socket_address(address)}}],
-                }
-            ],
-        },
-    }
-
-
-def envoy_bootstrap(plane, backend):
+def config(plane, backend):
     manager = {
         "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "in",
@@ -164,54 +136,27 @@ def envoy_bootstrap(plane, backend):
             }
         ],
     }
-    return {
-        "node": {"id": "envoy-1", "cluster": "test"},
-        "admin": {"address": socket_address(FREE)},
-        "cluster_manager": {
-            "load_stats_config": {
-                "api_type": "GRPC",
-                "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "plane"}}],
-            }
-        },
-        "static_resources": {
-            "clusters": [http2_cluster("plane", plane), http2_cluster("who", backend)],
-            "listeners": [
-                {
-                    "name": "in",
-                    "address": socket_address(FREE),
-                    "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-                }
-            ],
-        },
+    listener = {
+        "name": "in",
+        "address": socket_address(FREE),
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
+    clusters = [("plane", plane), ("who", backend)]
+    return bootstrap(
+        listeners=[listener],
+        clusters=[http2_cluster(*one, region="north", zone="a") for one in clusters],
+        node={"id": "envoy-1", "cluster": "test"},
+        cluster_manager={"load_stats_config": stream_to("plane")},
+    )
 
 
 async def test_envoy_tells_of_its_calls(server, backend, envoy, tmp_path, until):
-    config, admin = tmp_path / "envoy.json", tmp_path / "envoy.admin"
-    config.write_text(json.dumps(envoy_bootstrap(server.address, backend)))
-    process = await asyncio.create_subprocess_exec(
-        *(envoy, "-c", config, "--admin-address-path", admin, "--log-level", "warning"),
-        *("--concurrency", "1", "--disable-hot-restart"),
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
+    async def is_asked():
+        return server.status.loads.reporters
 
-        async def listener():
-            if not admin.exists() or not (address := admin.read_text()):
-                return None
-            url = f"http://{address}/listeners?format=json"
-            async with aiohttp.ClientSession() as session, session.get(url) as response:
-                (found,) = json.loads(await response.text())["listener_statuses"]
-                return found["local_address"]["socket_address"]["port_value"]
-
-        port = await until(listener)
-
-        async def is_asked():
-            return server.status.loads.reporters
-
+    async with running(envoy, config(server.address, backend), tmp_path) as one:
         await until(is_asked)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{await one.port()}") as channel:
             call = channel.unary_unary("/test.Who/Are")
             for _ in range(CALLS):
                 assert await call(b"", timeout=10) == b"here"
@@ -219,6 +164,3 @@ async def test_envoy_tells_of_its_calls(server, backend, envoy, tmp_path, until)
         assert (client["id"], client["kind"]) == ("envoy-1", "envoy")
         (load,) = [one for one in client["clusters"] if one["cluster"] == "who"]
         assert [one["locality"] for one in load["localities"]] == ["north/a"]
-    finally:
-        process.terminate()
-        await process.wait()

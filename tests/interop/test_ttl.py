@@ -1,10 +1,9 @@
 """Envoy keeps what lives for a time as long as our control plane says so, and not after."""
 
 import asyncio
-import json
 from collections import Counter
+from contextlib import AsyncExitStack
 
-import aiohttp
 import grpc.aio
 import pytest
 
@@ -26,14 +25,13 @@ from meshlib.model import (
     VirtualHost,
 )
 from meshlib.model.filter import ROUTER
+from meshlib.testing.envoy import BY_ADS, bootstrap, http2_cluster, running, stream_to
 from meshlib.testing.grpc_servers import aio_serving
 from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
 pytestmark = pytest.mark.interop
 
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 FREE = "127.0.0.1:0"
-OURS = {"ads": {}, "resource_api_version": "V3"}
 
 
 @pytest.fixture
@@ -73,107 +71,38 @@ async def cache(backend):
     return made
 
 
-def socket_address(address):
-    host, port = address.rsplit(":", 1)
-    return {"socket_address": {"address": host, "port_value": int(port)}}
-
-
-def bootstrap(plane):
-    return {
-        "node": {"id": "envoy-1", "cluster": "test"},
-        "admin": {"address": socket_address(FREE)},
-        "dynamic_resources": {
-            "ads_config": {
-                "api_type": "DELTA_GRPC",
-                "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "plane"}}],
-            },
-            "cds_config": OURS,
-            "lds_config": OURS,
-        },
-        "static_resources": {
-            "clusters": [
-                {
-                    "name": "plane",
-                    "type": "STATIC",
-                    "typed_extension_protocol_options": {
-                        HTTP_OPTIONS: {
-                            "@type": f"type.googleapis.com/{HTTP_OPTIONS}",
-                            "explicit_http_config": {"http2_protocol_options": {}},
-                        }
-                    },
-                    "load_assignment": {
-                        "cluster_name": "plane",
-                        "endpoints": [
-                            {"lb_endpoints": [{"endpoint": {"address": socket_address(plane)}}]}
-                        ],
-                    },
-                }
-            ]
-        },
-    }
-
-
-@pytest.fixture
-async def start(envoy, tmp_path, until):
-    """``await start(address)``: what asks its admin interface."""
-    processes = []
-
-    async def started(address):
-        config, admin = tmp_path / "envoy.json", tmp_path / "envoy.admin"
-        config.write_text(json.dumps(bootstrap(address)))
-        processes.append(
-            await asyncio.create_subprocess_exec(
-                *(envoy, "-c", config, "--admin-address-path", admin, "--log-level", "warning"),
-                *("--concurrency", "1", "--disable-hot-restart"),
-            )
-        )
-
-        async def at():
-            return admin.read_text() if admin.exists() else ""
-
-        where = await until(at)
-
-        async def ask(path):
-            url = f"http://{where}{path}"
-            async with aiohttp.ClientSession() as session, session.get(url) as response:
-                return json.loads(await response.text())
-
-        return ask
-
-    yield started
-    for process in processes:
-        process.terminate()
-        await process.wait()
-
-
-async def test_envoy_runs_on_it_as_long_as_it_hears_of_it_and_not_after(cache, start, until):
+async def test_envoy_runs_on_it_as_long_as_it_hears_of_it_and_not_after(
+    cache, envoy, tmp_path, until
+):
     sent = Counter()
 
     def wire(direction, message):
         if direction == "response":
             sent[message["type_url"]] += 1
 
-    async with serve(cache, FREE, wire=wire) as server:
-        ask = await start(server.address)
+    async with AsyncExitStack() as stack:
+        async with serve(cache, FREE, wire=wire) as server:
+            config = bootstrap(
+                clusters=[http2_cluster("plane", server.address)],
+                node={"id": "envoy-1", "cluster": "test"},
+                dynamic_resources={
+                    "ads_config": stream_to("plane", "DELTA_GRPC"),
+                    "cds_config": BY_ADS,
+                    "lds_config": BY_ADS,
+                },
+            )
+            one = await stack.enter_async_context(running(envoy, config, tmp_path))
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{await one.port()}") as channel:
+                call = channel.unary_unary("/test.Who/Are")
+                assert await call(b"", timeout=10, wait_for_ready=True) == b"here"
+                while min(sent[url] for url in (CLUSTER, ENDPOINT, LISTENER, ROUTE)) < 6:
+                    assert await call(b"", timeout=10) == b"here"
+                    await asyncio.sleep(0.02)
+            assert set((await one.counts("update_rejected")).values()) == {0}
+            assert server.status.to_dict()["nacks"] == []
 
-        async def listener():
-            found = (await ask("/listeners?format=json")).get("listener_statuses", ())
-            return next((one["local_address"]["socket_address"]["port_value"] for one in found), 0)
+        async def is_forgotten():
+            clusters = (await one.ask("/clusters?format=json"))["cluster_statuses"]
+            return [each["name"] for each in clusters] == ["plane"] and not await one.listeners()
 
-        port = await until(listener)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            call = channel.unary_unary("/test.Who/Are")
-            assert await call(b"", timeout=10, wait_for_ready=True) == b"here"
-            while min(sent[url] for url in (CLUSTER, ENDPOINT, LISTENER, ROUTE)) < 6:
-                assert await call(b"", timeout=10) == b"here"
-                await asyncio.sleep(0.02)
-        stats = (await ask("/stats?format=json&filter=update_rejected"))["stats"]
-        assert {one["value"] for one in stats} == {0}
-        assert server.status.to_dict()["nacks"] == []
-
-    async def is_forgotten():
-        clusters = (await ask("/clusters?format=json"))["cluster_statuses"]
-        return [one["name"] for one in clusters] == ["plane"] and not await listener()
-
-    await until(is_forgotten)
+        await until(is_forgotten)

@@ -1,8 +1,6 @@
 """Envoy at the other end, secured by what our codec says of it: known, or refused."""
 
-import asyncio
-import json
-import subprocess
+from contextlib import AsyncExitStack
 
 import aiohttp
 import grpc
@@ -35,6 +33,7 @@ from meshlib.model.security import (
     SanType,
     UpstreamTls,
 )
+from meshlib.testing.envoy import bootstrap, running
 from meshlib.xds.codec import encode_json
 
 ECHO = "/test.Echo/Say"
@@ -56,44 +55,16 @@ def files(ca, tmp_path):
 
 
 @pytest.fixture
-async def start_envoy(envoy, tmp_path, eventually):
-    running = []
+async def start_envoy(envoy, tmp_path):
+    async with AsyncExitStack() as stack:
 
-    async def start(listener, cluster):
-        """The port that it listens at."""
-        static = {"listeners": [encode_json(listener)], "clusters": [encode_json(cluster)]}
-        for one in (*static["listeners"], *static["clusters"]):
-            del one["@type"]
-        admin = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}
-        config = {"admin": admin, "static_resources": static}
-        (tmp_path / "envoy.json").write_text(json.dumps(config))
-        places = ["-c", "envoy.json", "--admin-address-path", "admin", "--log-path", "log"]
-        options = ["--concurrency", "1", "--disable-hot-restart"]
-        process = subprocess.Popen(  # noqa: ASYNC220 - it is not waited for
-            [str(envoy), *places, *options], cwd=tmp_path, stderr=subprocess.DEVNULL
-        )
-        running.append(process)
-        told = tmp_path / "admin"
+        async def start(listener, cluster):
+            """The port that it listens at."""
+            config = bootstrap(listeners=[encode_json(listener)], clusters=[encode_json(cluster)])
+            started = await stack.enter_async_context(running(envoy, config, tmp_path))
+            return await started.port()
 
-        def is_up():
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            return told.exists() and told.read_text()
-
-        await eventually(is_up)
-        url = f"http://{told.read_text()}/listeners?format=json"
-        async with aiohttp.ClientSession() as session:
-            for _ in range(2000):
-                async with session.get(url) as response:
-                    statuses = (await response.json(content_type=None)).get("listener_statuses")
-                if statuses:
-                    return statuses[0]["local_address"]["socket_address"]["port_value"]
-                await asyncio.sleep(0.005)
-        raise AssertionError("it does not listen")
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait(10)
+        yield start
 
 
 def a_listener(tls=None, plaintext=False):

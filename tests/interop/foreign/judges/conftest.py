@@ -1,74 +1,29 @@
 """Envoys that have nothing of their own but the address of our control plane."""
 
-import json
 import random
-import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import aiohttp
 import pytest
 
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+from meshlib.testing.envoy import BY_ADS, Envoy, bootstrap, http2_cluster, stream_to
+
 LABELS = {"app": "reviews"}
 EDITS = "from the edit of a file to the first affected call, ms"
 
 
-class Envoy:
-    """A running Envoy that says what is in force.
+class Sidecar(Envoy):
+    """Takes calls of the program beside it at ``address``, and those of others at ``inbound``."""
 
-    It takes calls of the program beside it at ``address``, and those of others at ``inbound``.
-    """
-
-    def __init__(self, name: str, labels: dict[str, str], folder: Path) -> None:
-        self.name, self.labels = name, labels
+    def __init__(
+        self, binary: Path, ads: str, kind: str, labels: dict[str, str], folder: Path
+    ) -> None:
+        self.name, self.labels = folder.name, labels
         self.address, self.inbound = loopback(), loopback()
-        self._folder = folder
         folder.mkdir()
-        self.admin = ""
-
-    def start(self, binary: Path, config: dict[str, Any]) -> None:
-        (self._folder / "envoy.json").write_text(json.dumps(config))
-        places = ["-c", "envoy.json", "--admin-address-path", "admin", "--log-path", "log"]
-        options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
-        self._process = subprocess.Popen(
-            [str(binary), *places, *options], cwd=self._folder, stderr=subprocess.DEVNULL
-        )
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait(10)
-        print(self.log())
-
-    def log(self) -> str:
-        return (self._folder / "log").read_text()
-
-    async def is_up(self) -> bool:
-        assert self._process.poll() is None, self.log()
-        told = self._folder / "admin"
-        self.admin = told.read_text() if told.exists() else ""
-        return bool(self.admin) and bool(await self.listeners())
-
-    async def ask(self, path: str) -> Any:
-        async with (
-            aiohttp.ClientSession(f"http://{self.admin}") as session,
-            session.get(path) as response,
-        ):
-            text = await response.text()
-            assert response.status == 200, text
-            return json.loads(text)
-
-    async def listeners(self) -> dict[str, str]:
-        return {
-            one["name"]: "{address}:{port_value}".format(**one["local_address"]["socket_address"])
-            for one in (await self.ask("/listeners?format=json")).get("listener_statuses", ())
-        }
-
-    async def counts(self, ending: str) -> dict[str, int]:
-        stats = (await self.ask(f"/stats?format=json&filter={ending}$"))["stats"]
-        return {stat["name"]: stat["value"] for stat in stats if "value" in stat}
+        super().__init__(binary, config(self, ads, kind), folder)
 
 
 @pytest.fixture
@@ -90,16 +45,13 @@ def tell_edits(
 
 
 @pytest.fixture
-def spawn_envoy(envoy: Path, tmp_path: Path) -> Iterator[Callable[..., Envoy]]:
+def spawn_envoy(envoy: Path, tmp_path: Path) -> Iterator[Callable[..., Sidecar]]:
     """``spawn_envoy(address, "GRPC")``: under the control plane at the address, not waited for."""
-    running: list[Envoy] = []
+    running: list[Sidecar] = []
 
-    def spawned(ads: str, kind: str, labels: dict[str, str] = LABELS) -> Envoy:
-        name = f"envoy-{len(running)}"
-        one = Envoy(name, labels, tmp_path / name)
-        one.start(envoy, bootstrap(one, ads, kind))
-        running.append(one)
-        return one
+    def spawned(ads: str, kind: str, labels: dict[str, str] = LABELS) -> Sidecar:
+        running.append(Sidecar(envoy, ads, kind, labels, tmp_path / f"envoy-{len(running)}"))
+        return running[-1]
 
     yield spawned
     for one in running:
@@ -107,14 +59,12 @@ def spawn_envoy(envoy: Path, tmp_path: Path) -> Iterator[Callable[..., Envoy]]:
 
 
 @pytest.fixture
-def start_envoy(
-    spawn_envoy: Callable[..., Envoy], until: Callable[..., Awaitable[Any]]
-) -> Callable[..., Awaitable[Envoy]]:
+def start_envoy(spawn_envoy: Callable[..., Sidecar]) -> Callable[..., Awaitable[Sidecar]]:
     """The same, listening by now."""
 
-    async def started(*arguments: Any, **rest: Any) -> Envoy:
+    async def started(*arguments: Any, **rest: Any) -> Sidecar:
         one = spawn_envoy(*arguments, **rest)
-        await until(one.is_up)
+        await one.until_it_is_up()
         return one
 
     return started
@@ -125,46 +75,19 @@ def loopback() -> str:
     return f"127.{random.randint(1, 250)}.{random.randint(1, 250)}.{random.randint(2, 250)}"
 
 
-def bootstrap(one: Envoy, ads: str, kind: str) -> dict[str, Any]:
-    ours = {"ads": {}, "resource_api_version": "V3"}
+def config(one: Sidecar, ads: str, kind: str) -> dict[str, Any]:
     metadata = {
         "NAMESPACE": "default",
         "LABELS": one.labels,
         "MESHLIB_LISTEN_ADDRESS": one.address,
         "MESHLIB_INBOUND_ADDRESS": one.inbound,
     }
-    return {
-        "node": {"id": one.name, "cluster": "reviews", "metadata": metadata},
-        "admin": {"address": socket_address("127.0.0.1:0")},
-        "dynamic_resources": {
-            "ads_config": {
-                "api_type": kind,
-                "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "ads"}}],
-            },
-            "cds_config": ours,
-            "lds_config": ours,
+    return bootstrap(
+        clusters=[http2_cluster("ads", ads)],
+        node={"id": one.name, "cluster": "reviews", "metadata": metadata},
+        dynamic_resources={
+            "ads_config": stream_to("ads", kind),
+            "cds_config": BY_ADS,
+            "lds_config": BY_ADS,
         },
-        "static_resources": {"clusters": [control_plane_cluster(ads)]},
-    }
-
-
-def control_plane_cluster(ads: str) -> dict[str, Any]:
-    place = {"lb_endpoints": [{"endpoint": {"address": socket_address(ads)}}]}
-    return {
-        "name": "ads",
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "typed_extension_protocol_options": {
-            HTTP_OPTIONS: {
-                "@type": f"type.googleapis.com/{HTTP_OPTIONS}",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }
-        },
-        "load_assignment": {"cluster_name": "ads", "endpoints": [place]},
-    }
-
-
-def socket_address(place: str) -> dict[str, Any]:
-    host, port = place.split(":")
-    return {"socket_address": {"address": host, "port_value": int(port)}}
+    )
