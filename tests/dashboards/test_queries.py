@@ -30,7 +30,6 @@ SELDOM = {
     "refused_registrations_total": "nobody is turned away here",
     "nacks_total": "nothing that is pushed here is refused",
     "reported_calls_total": "a member reports every so many seconds, longer than this takes",
-    "process_": "brought by the client library of Prometheus, where a program has it",
     "meshlib_plaintext_calls_total": "all here speak TLS",
 }
 

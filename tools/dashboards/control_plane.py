@@ -112,7 +112,7 @@ def updates(which: str) -> str:
 
 
 def program() -> Section:
-    """By the collectors that Prometheus' client libraries bring."""
+    """By the names that Prometheus' client libraries have, too."""
     memory = 'process_resident_memory_bytes{instance=~"$instance"}'
     cpu = f'rate(process_cpu_seconds_total{{instance=~"$instance"}}[{RATE}])'
     return "Program", [

@@ -16,6 +16,7 @@ from .registry import Registry
 from .subscriptions import Subscriptions
 from .type_names import SHORT, short
 from .type_subscription import TypeSubscription
+from .vitals import vitals
 
 MAX_NACKS = 100
 MAX_DOWNGRADES = 1000
@@ -138,6 +139,7 @@ class Status:
             *metric("streams", "gauge", "Open streams of clients.", streams),
             *metric("rejecting_streams", "gauge", "Streams with a NACK.", [((), rejecting)]),
             *self.metrics.lines(),
+            *vitals(),
             *self.loads.lines(),
         ]
         if self.registry is not None:
