@@ -121,21 +121,14 @@ def either(request):
     return Conversation(delta=request.param == "delta")
 
 
-class DeltaStream:
-    """One raw stream in the delta encoding to a real server."""
+class RawStream:
+    """To a real server; the node goes with its first request."""
 
     def __init__(self, call, node):
         self._call = call
         self._node = node
 
-    async def ask(self, kind, *names, without=(), has=(), nonce="", error=None):
-        request = message_class(f"{DISCOVERY}.DeltaDiscoveryRequest")(
-            type_url=URLS.get(kind, kind),
-            resource_names_subscribe=names,
-            resource_names_unsubscribe=without,
-            initial_resource_versions=dict(has),
-            response_nonce=nonce,
-        )
+    async def _write(self, request, error):
         if self._node is not None:
             request.node.MergeFrom(self._node)
             self._node = None
@@ -148,22 +141,32 @@ class DeltaStream:
         assert response is not grpc.aio.EOF, await self._call.code()
         return response
 
+    async def ended(self):
+        """The status with which the server ended the stream."""
+        return await asyncio.wait_for(self._call.code(), 10)
+
+
+class DeltaStream(RawStream):
+    async def ask(self, kind, *names, without=(), has=(), nonce="", error=None):
+        request = message_class(f"{DISCOVERY}.DeltaDiscoveryRequest")(
+            type_url=URLS.get(kind, kind),
+            resource_names_subscribe=names,
+            resource_names_unsubscribe=without,
+            initial_resource_versions=dict(has),
+            response_nonce=nonce,
+        )
+        await self._write(request, error)
+
     async def accept(self):
         """The next response, acknowledged."""
         response = await self.next()
         await self.ask(response.type_url, nonce=response.nonce)
         return response
 
-    async def ended(self):
-        return await asyncio.wait_for(self._call.code(), 10)
 
-
-class AdsStream:
-    """One raw stream to a real server."""
-
+class AdsStream(RawStream):
     def __init__(self, call, node):
-        self._call = call
-        self._node = node
+        super().__init__(call, node)
         self.last = {}
 
     async def ask(self, kind, *names, error=None):
@@ -174,16 +177,10 @@ class AdsStream:
             response_nonce=last.nonce if last else "",
             version_info=last.version_info if last and error is None else "",
         )
-        if self._node is not None:
-            request.node.MergeFrom(self._node)
-            self._node = None
-        if error is not None:
-            request.error_detail.message = error
-        await self._call.write(request)
+        await self._write(request, error)
 
     async def next(self):
-        response = await asyncio.wait_for(self._call.read(), 10)
-        assert response is not grpc.aio.EOF, await self._call.code()
+        response = await super().next()
         self.last[KINDS[response.type_url]] = response
         return response
 
@@ -192,10 +189,6 @@ class AdsStream:
         response = await self.next()
         await self.ask(KINDS[response.type_url], *names)
         return response
-
-    async def ended(self):
-        """The status with which the server ended the stream."""
-        return await asyncio.wait_for(self._call.code(), 10)
 
 
 AGGREGATED = f"{DISCOVERY}.AggregatedDiscoveryService"

@@ -502,3 +502,16 @@ def words():
         uri=uri,
     )
     return found
+
+
+@pytest.fixture
+def callers(productpage, words, client):
+    """One with a certificate and one without."""
+
+    def make(port, kind):
+        productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
+        plain = words.Member()
+        plain.lead_to(port, tls=None)
+        return client(productpage, kind), client(plain, kind)
+
+    return make

@@ -31,19 +31,6 @@ def obeying():
     return make
 
 
-@pytest.fixture
-def callers(productpage, words, client):
-    """One with a certificate and one without."""
-
-    def make(port, kind):
-        productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
-        plain = words.Member()
-        plain.lead_to(port, tls=None)
-        return client(productpage, kind), client(plain, kind)
-
-    return make
-
-
 async def test_a_policy_by_principal_lets_in_whom_a_certificate_proves(
     kind, serve, callers, obeying, reviews, words, seen
 ):

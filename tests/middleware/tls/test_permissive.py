@@ -5,19 +5,6 @@ import socket
 import pytest
 
 
-@pytest.fixture
-def callers(productpage, words, client):
-    """One with a certificate and one without."""
-
-    def make(port, kind):
-        productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
-        plain = words.Member()
-        plain.lead_to(port, tls=None)
-        return client(productpage, kind), client(plain, kind)
-
-    return make
-
-
 async def test_both_kinds_of_callers_come_in_at_one_port(
     kind, serve, callers, reviews, words, seen
 ):

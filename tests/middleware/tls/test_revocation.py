@@ -108,38 +108,37 @@ async def test_an_answer_of_aiohttp_is_cut(reviews, productpage, words, revoke):
     await runner.cleanup()
 
 
-async def test_who_is_not_revoked_goes_on(reviews, productpage, words, endless):
+@pytest.fixture
+async def watch(reviews, productpage, words, endless):
+    """``await watch()``: a stream that goes on, from a server that lets the caller in."""
     server = grpc.aio.server(interceptors=reviews.grpc.aio_server_interceptors())
     server.add_generic_rpc_handlers((endless(awaited=True),))
     port = reviews.grpc.add_port(server, "127.0.0.1:0")
     await server.start()
     productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
     channel = productpage.grpc.aio_channel(words.HOST)
-    call = channel.unary_stream("/test/Watch")(b"", timeout=20)
-    assert await call.read() == b"first"
-    current = reviews.source.current()
-    reviews.rotate(words.replace(current, revoked=frozenset([words.RATINGS])))
-    again = channel.unary_stream("/test/Watch")(b"", timeout=20)
-    assert await again.read() == b"first"
-    assert not call.done()
+
+    async def watch():
+        call = channel.unary_stream("/test/Watch")(b"", timeout=20)
+        assert await call.read() == b"first"
+        return call
+
+    yield watch
     await channel.close()
     await server.stop(0)
+
+
+async def test_who_is_not_revoked_goes_on(reviews, words, watch):
+    call = await watch()
+    current = reviews.source.current()
+    reviews.rotate(words.replace(current, revoked=frozenset([words.RATINGS])))
+    await watch()
+    assert not call.done()
 
 
 @pytest.fixture
-async def watched(reviews, productpage, words, endless):
-    """A stream that goes on, from a server that lets the caller in."""
-    server = grpc.aio.server(interceptors=reviews.grpc.aio_server_interceptors())
-    server.add_generic_rpc_handlers((endless(awaited=True),))
-    port = reviews.grpc.add_port(server, "127.0.0.1:0")
-    await server.start()
-    productpage.lead_to(port, tls=words.mutual(words.REVIEWS))
-    channel = productpage.grpc.aio_channel(words.HOST)
-    call = channel.unary_stream("/test/Watch")(b"", timeout=20)
-    assert await call.read() == b"first"
-    yield call
-    await channel.close()
-    await server.stop(0)
+async def watched(watch):
+    return await watch()
 
 
 @pytest.fixture
