@@ -19,6 +19,7 @@ extensionProviders:
 - {name: old, zipkin: {service: zipkin.example, port: 9411}}
 - {name: als, envoyHttpAls: {service: als.example, port: 1}}
 """
+ELSEWHERE = "those of members go where the program sends them"
 
 
 def telemetry(spec, name="t", namespace="default"):
@@ -61,7 +62,18 @@ def only(found):
 )
 def test_what_does_as_it_seems_to_is_not_spoken_of(said, spec):
     plain = PROVIDERS.partition("- {name: old")[0]
-    assert said(plain, telemetry(spec)) == []
+    assert [one for one in said(plain, telemetry(spec)) if ELSEWHERE not in one[3]] == []
+
+
+def test_members_send_where_their_program_sends(said):
+    service = "service: otel.default.svc.cluster.local, port: 4317"
+    a, b = f"{{name: a, opentelemetry: {{{service}}}}}", f"{{name: b, envoyOtelAls: {{{service}}}}}"
+    found = said(mesh(f"extensionProviders: [{a}, {b}]"))
+    )
+    found = said(mesh(f"extensionProviders:\n{fields}"))
+    assert [(code, severity) for code, severity, *_ in found] == [("ML1001", "info")] * 2
+    assert [text.split()[4] for *_, text in found] == ["spans:", "records:"]
+    assert all(ELSEWHERE in text for *_, text in found)
 
 
 def test_a_metric_that_nobody_counts_is_told_with_the_name_that_was_meant(world_of):
@@ -249,7 +261,7 @@ def test_what_a_collector_is_told_in_vain_is_named(said):
     fields = "resourceDetectors: {environment: {}}, dynatraceSampler: {tenant: a}"
     service = "service: otel.default.svc.cluster.local, port: 4317"
     found = said(mesh(f"extensionProviders: [{{name: a, opentelemetry: {{{service}, {fields}}}}}]"))
-    assert [text for *_, text in found] == [
+    assert [text for *_, text in found if ELSEWHERE not in text] == [
         "resourceDetectors has no effect",
         "dynatraceSampler has no effect",
     ]

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import pytest
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as logs_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as metrics_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
@@ -19,6 +21,10 @@ SPAN = """
 from opentelemetry import trace
 with trace.get_tracer("app").start_as_current_span("work"):
     pass
+"""
+RECORD = """
+from opentelemetry._logs import LogRecord, get_logger
+get_logger("calls").emit(LogRecord(body="a call"))
 """
 
 
@@ -42,16 +48,23 @@ def run(root):
     return play
 
 
-class Collector(traces_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServicer):
+class Collector:
     def __init__(self):
         self.heard = []
         self.asked = []
+        self.records = []
 
     def note(self, kind, resources):
         for one in resources:
             named = {a.key: a.value.string_value for a in one.resource.attributes}
             spans = [span.name for scope in getattr(one, "scope_spans", ()) for span in scope.spans]
             self.heard.append((kind, named, spans))
+
+    def note_logs(self, request):
+        for one in request.resource_logs:
+            named = {a.key: a.value.string_value for a in one.resource.attributes}
+            kept = [record for scope in one.scope_logs for record in scope.log_records]
+            self.records += [(named["service.name"], each.body.string_value) for each in kept]
 
     @property
     def traces(self):
@@ -74,7 +87,13 @@ def by_grpc():
             heard.note("metrics", request.resource_metrics)
             return metrics.ExportMetricsServiceResponse()
 
+    class Logs(logs_grpc.LogsServiceServicer):
+        def Export(self, request, context):
+            heard.note_logs(request)
+            return logs.ExportLogsServiceResponse()
+
     server = grpc.server(ThreadPoolExecutor(2))
+    logs_grpc.add_LogsServiceServicer_to_server(Logs(), server)
     traces_grpc.add_TraceServiceServicer_to_server(Traces(), server)
     metrics_grpc.add_MetricsServiceServicer_to_server(Metrics(), server)
     heard.url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
@@ -94,6 +113,8 @@ def by_http():
             if self.path == "/v1/traces":
                 request = traces.ExportTraceServiceRequest.FromString(body)
                 heard.note("traces", request.resource_spans)
+            elif self.path == "/v1/logs":
+                heard.note_logs(logs.ExportLogsServiceRequest.FromString(body))
             else:
                 assert self.path == "/v1/metrics"
                 request = metrics.ExportMetricsServiceRequest.FromString(body)
@@ -146,6 +167,19 @@ def test_they_go_by_http_where_the_variables_say_so(run, by_http):
     assert (named["service.name"], spans) == ("reviews", ["work"])
 
 
+def test_records_of_logs_go_where_the_rest_goes(run, by_grpc, by_http):
+    program = "import meshlib.telemetry\nprint(meshlib.telemetry.setup({given}).logs)\n" + RECORD
+    assert run(program.format(given=f"'page', {by_grpc.url!r}")) == "True"
+    assert by_grpc.records == [("page", "a call")]
+    variables = {
+        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": f"{by_http.url}/v1/logs",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": by_grpc.url,
+    }
+    assert run(program.format(given="'reviews'"), **variables) == "True"
+    assert by_http.records == [("reviews", "a call")]
+
+
 def test_an_endpoint_that_is_given_is_one_for_all_signals(run, by_http):
     run(
         "import meshlib.telemetry\n"
@@ -178,16 +212,17 @@ def test_the_sampler_is_that_of_the_variables(run, by_grpc):
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"OTEL_SDK_DISABLED": "true"}, [False, False]),
-        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}, [False, False]),
-        ({"OTEL_METRICS_EXPORTER": "none"}, [True, False]),
+        ({"OTEL_SDK_DISABLED": "true"}, [False, False, False]),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}, [False, False, True]),
+        ({"OTEL_METRICS_EXPORTER": "none"}, [True, False, True]),
+        ({"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}, [True, False, False]),
     ],
 )
 def test_what_is_not_wanted_is_not_begun(run, variables, said):
     program = """
 import json, meshlib.telemetry
 made = meshlib.telemetry.setup(endpoint="http://127.0.0.1:1")
-print(json.dumps([made.traces, made.metrics]))
+print(json.dumps([made.traces, made.metrics, made.logs]))
 """
     assert json.loads(run(program, **variables)) == said
 
@@ -199,8 +234,14 @@ from opentelemetry.sdk.trace import TracerProvider
 own = TracerProvider()
 trace.set_tracer_provider(own)
 import meshlib.telemetry
-assert not meshlib.telemetry.setup(endpoint="http://127.0.0.1:1").traces
+from opentelemetry import _logs
+from opentelemetry.sdk._logs import LoggerProvider
+logs = LoggerProvider()
+_logs.set_logger_provider(logs)
+made = meshlib.telemetry.setup(endpoint="http://127.0.0.1:1")
+assert not made.traces and not made.logs
 assert trace.get_tracer_provider() is own
+assert _logs.get_logger_provider() is logs
 """
     run(program, OTEL_METRICS_EXPORTER="none")
 

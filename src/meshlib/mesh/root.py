@@ -397,4 +397,4 @@ class Mesh:
     def ignored(self) -> tuple[str, ...]:
         """What was configured and is not acted on, each as ``place: what``."""
         source = () if self._source is None else (*self._source.ignored(), *self._upkeep.ignored())
-        return (*self.options.without_effect, *source)
+        return (*self.options.without_effect, *source, *self._seen.ignored())

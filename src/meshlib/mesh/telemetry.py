@@ -13,6 +13,7 @@ from ..exposition import TEXT, Metric, pieces
 from ..middleware._drive import Runtime
 from ..model.telemetry import Tracing
 from ..telemetry.access_log import flush
+from ..telemetry.access_log.open_telemetry import unheard
 from ..telemetry.audience import default_audience
 from ..telemetry.metrics import Recorder
 from ..telemetry.metrics.eviction import Eviction
@@ -161,6 +162,10 @@ class Seen:
         return Telemetry(
             self.recorder, self.afterwards, self._default, unmet=unmet, peers=self.peers
         )
+
+    def ignored(self) -> tuple[str, ...]:
+        """Logs whose records nobody takes, at least for now."""
+        return unheard(self._facts.engine.snapshot.listeners.values())
 
     def has_called(self, cluster: str) -> bool:
         return self.recorder.has_called(cluster)

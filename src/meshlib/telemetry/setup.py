@@ -12,6 +12,7 @@ from ..errors import ConfigError, Problem
 from .metrics.otlp import MetricsExport
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
@@ -25,17 +26,22 @@ ROOMS = {
     GRPC: "opentelemetry.exporter.otlp.proto.grpc",
     HTTP: "opentelemetry.exporter.otlp.proto.http",
 }
-PATHS = {"trace": "/v1/traces", "metric": "/v1/metrics"}
-CLASSES = {"trace": "OTLPSpanExporter", "metric": "OTLPMetricExporter"}
-SIGNALS = {"trace": "TRACES", "metric": "METRICS"}
+MODULES = {"trace": "trace_exporter", "metric": "metric_exporter", "log": "_log_exporter"}
+PATHS = {"trace": "/v1/traces", "metric": "/v1/metrics", "log": "/v1/logs"}
+CLASSES = {"trace": "OTLPSpanExporter", "metric": "OTLPMetricExporter", "log": "OTLPLogExporter"}
+SIGNALS = {"trace": "TRACES", "metric": "METRICS", "log": "LOGS"}
 
 
 @dataclass(frozen=True, slots=True)
 class Exports:
-    """What :func:`setup` did. ``traces`` and ``metrics``: it is ours that are exported by OTLP."""
+    """What :func:`setup` did: which it is of ours that are exported by OTLP.
+
+    ``logs`` are access logs that a ``Telemetry`` or an xDS server wants to go there.
+    """
 
     traces: bool = False
     metrics: bool = False
+    logs: bool = False
 
 
 _lock = threading.Lock()
@@ -52,13 +58,13 @@ def setup(
     headers: dict[str, str] | None = None,
     attributes: dict[str, str] | None = None,
 ) -> Exports:
-    """Send traces and metrics of this process by OTLP, as ``OTEL_*`` variables say.
+    """Send traces, metrics and access logs of this process by OTLP, as ``OTEL_*`` variables say.
 
     What is given here counts more than the variables: ``OTEL_SERVICE_NAME``,
     ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_PROTOCOL`` (``grpc``, or
     ``http/protobuf``), ``OTEL_EXPORTER_OTLP_HEADERS``, ``OTEL_RESOURCE_ATTRIBUTES``;
-    ``OTEL_TRACES_SAMPLER`` samples, ``OTEL_TRACES_EXPORTER=none`` and
-    ``OTEL_METRICS_EXPORTER=none`` leave one of both out, ``OTEL_SDK_DISABLED=true`` everything.
+    ``OTEL_TRACES_SAMPLER`` samples, ``OTEL_TRACES_EXPORTER=none``, ``OTEL_METRICS_EXPORTER=none``
+    and ``OTEL_LOGS_EXPORTER=none`` leave one of them out, ``OTEL_SDK_DISABLED=true`` everything.
     The service is the mesh's own (``MESHLIB_SERVICE``, ``_NAMESPACE``, ``_VERSION``) where nothing
     else is said. A provider that the program has set stays; a second call changes nothing.
 
@@ -94,7 +100,7 @@ class _Asked:
         """The exporter, which knows the other variables by itself."""
         protocol = self.protocol_of(kind)
         try:
-            room = import_module(f"{ROOMS[protocol]}.{kind}_exporter")
+            room = import_module(f"{ROOMS[protocol]}.{MODULES[kind]}")
         except ImportError as missing:
             words = f"{PACKAGES[protocol]} is not installed; pip install {PACKAGES[protocol]}"
             raise ConfigError(Problem("meshlib.telemetry.setup", words)) from missing
@@ -155,8 +161,10 @@ def refused() -> ConfigError | None:
 
 
 def _set_up(named: dict[str, str], asked: _Asked) -> Exports:
-    from opentelemetry import trace
+    from opentelemetry import _logs, trace
     from opentelemetry.sdk.resources import Resource
+
+    from .access_log.open_telemetry import are_taken
 
     own: dict[str, str | int] = {"host.name": gethostname(), "process.pid": os.getpid(), **named}
     resource = Resource.create(dict(own))
@@ -164,8 +172,10 @@ def _set_up(named: dict[str, str], asked: _Asked) -> Exports:
         trace.get_tracer_provider(), trace.ProxyTracerProvider
     )
     metrics = _is_wanted("metric")
+    logs = _is_wanted("log") and not are_taken()
     spans_go: Any = asked.exporter("trace") if traces else None
     counts_go: Any = asked.exporter("metric") if metrics else None
+    records_go: Any = asked.exporter("log") if logs else None
     # Nothing has gone wrong: only now is anything begun.
     if traces:
         trace.set_tracer_provider(_provider(resource, spans_go))
@@ -173,7 +183,9 @@ def _set_up(named: dict[str, str], asked: _Asked) -> Exports:
         export = MetricsExport(counts_go, resource=resource)
         export.start()
         atexit.register(export.close)
-    return Exports(traces=traces, metrics=metrics)
+    if logs:
+        _logs.set_logger_provider(_log_provider(resource, records_go))
+    return Exports(traces=traces, metrics=metrics, logs=logs)
 
 
 def _provider(resource: "Resource", exporter: Any) -> "TracerProvider":
@@ -182,4 +194,13 @@ def _provider(resource: "Resource", exporter: Any) -> "TracerProvider":
 
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
+
+
+def _log_provider(resource: "Resource", exporter: Any) -> "LoggerProvider":
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+    provider = LoggerProvider(resource=resource)
+    provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     return provider

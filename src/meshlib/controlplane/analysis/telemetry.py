@@ -28,6 +28,7 @@ from ..manifests.marks import Path
 from ..manifests.mesh_config import MeshConfig
 from ..manifests.service import Service
 from ..manifests.telemetry import Metrics, MetricsOverrides, Telemetry, Tracing
+from ..manifests.telemetry_provider import Collector, OpenTelemetry
 from ..world import World
 
 FIELDS = tuple(f"{root}.{field}" for root, fields in TOLD.items() for field in fields.split())
@@ -237,9 +238,8 @@ def _of_provider(
     if kind in TRACERS or kind in LOGGERS:
         yield Remark((*path, camel), f"providers of kind {camel} are not told anything here")
     collector = provider.opentelemetry or provider.envoy_otel_als
-    if collector is not None and (collector.host, collector.port) not in known:
-        text = f"no service {collector.host}:{collector.port} is known: nobody is told"
-        yield Remark((*path, camel, "service"), text, UNKNOWN_HOST, "warning")
+    if collector is not None:
+        yield _of_collector((*path, camel, "service"), collector, known)
     spans = provider.opentelemetry
     for field in ("resource_detectors", "dynatrace_sampler", "service_attribute_enrichment"):
         if spans is not None and getattr(spans, field):
@@ -248,6 +248,15 @@ def _of_provider(
     if lines is not None and lines.log_format is not None:
         for inner, text in lines.log_format.texts:
             yield from _secrets((*path, camel, "logFormat", *inner), text)
+
+
+def _of_collector(path: Path, told: Collector, known: set[tuple[str, int]]) -> Remark:
+    if (told.host, told.port) not in known:
+        text = f"no service {told.host}:{told.port} is known: nobody is told"
+        return Remark(path, text, UNKNOWN_HOST, "warning")
+    what = "spans" if isinstance(told, OpenTelemetry) else "records"
+    text = f"is where Envoys send {what}: those of members go where the program sends them"
+    return Remark(path, text)
 
 
 def _secrets(path: Path, said: str) -> Iterator[Remark]:
