@@ -69,8 +69,6 @@ def test_members_send_where_their_program_sends(said):
     service = "service: otel.default.svc.cluster.local, port: 4317"
     a, b = f"{{name: a, opentelemetry: {{{service}}}}}", f"{{name: b, envoyOtelAls: {{{service}}}}}"
     found = said(mesh(f"extensionProviders: [{a}, {b}]"))
-    )
-    found = said(mesh(f"extensionProviders:\n{fields}"))
     assert [(code, severity) for code, severity, *_ in found] == [("ML1001", "info")] * 2
     assert [text.split()[4] for *_, text in found] == ["spans:", "records:"]
     assert all(ELSEWHERE in text for *_, text in found)
