@@ -13,6 +13,7 @@ from meshlib.dataplane import (
     Failure,
     Response,
     RetryDenied,
+    TriedAgain,
 )
 from meshlib.telemetry.metrics import Recorder
 from meshlib.telemetry.metrics.eviction import EVERY, IDLE, KEPT, Eviction
@@ -128,6 +129,7 @@ def test_all_else_that_was_counted_of_a_cluster_goes_too(member):
     recorder = member.recorder
     record = member.calls.ended(grpc=True, path="/b.R/Get", cluster=CLUSTER).record
     recorder(AttemptFailed(record, Failure(Cause.RESET, "gone"), "retry"))
+    recorder(TriedAgain(record, "retry"))
     recorder(EndpointEjected(CLUSTER, SimpleNamespace(), "consecutive_5xx", 1.0))
     recorder(EndpointSpared(CLUSTER, "success_rate", "max_ejection_overflow"))
     member.call(mirror=True)

@@ -7,11 +7,12 @@ from meshlib.dataplane.message import Meter
 from meshlib.exposition import Metric
 from meshlib.telemetry.metrics import Recorder
 from meshlib.telemetry.metrics.grpc import grpc_metrics
-from meshlib.telemetry.metrics.series import LATENCY, SIZES
+from meshlib.telemetry.metrics.messages import SIZES
+from meshlib.telemetry.metrics.series import LATENCY
 
 PATH = "/bookinfo.Reviews/Get"
 METHOD = ("grpc.method", "bookinfo.Reviews/Get")
-TARGET = ("grpc.target", "reviews:9080")
+TARGET = ("grpc.target", "dns:///reviews:9080")
 BACKEND = ("grpc.lb.backend_service", "outbound|9080||reviews.default.svc.cluster.local")
 OK = Response(200, grpc_status=0)
 
@@ -32,6 +33,10 @@ def test_names_and_units_are_those_of_the_grfc(recorder):
         "grpc_client_attempt_sent_total_compressed_message_size_bytes": "By",
         "grpc_client_attempt_rcvd_total_compressed_message_size_bytes": "By",
         "grpc_client_call_duration_seconds": "s",
+        "grpc_client_call_retries": "{retry}",
+        "grpc_client_call_transparent_retries": "{transparent_retry}",
+        "grpc_client_call_hedges": "{hedge}",
+        "grpc_client_call_retry_delay_seconds": "s",
         "grpc_server_call_started": "{call}",
         "grpc_server_call_duration_seconds": "s",
         "grpc_server_call_sent_total_compressed_message_size_bytes": "By",

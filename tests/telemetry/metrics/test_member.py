@@ -6,16 +6,14 @@ import threading
 import pytest
 
 from meshlib.dataplane import (
-    AttemptFailed,
-    Cause,
     ConfigApplied,
     EndpointEjected,
     EndpointSpared,
     Engine,
-    Failure,
     Options,
     Request,
     RetryDenied,
+    TriedAgain,
 )
 from meshlib.exposition import Distribution, Kind
 from meshlib.model import (
@@ -156,7 +154,7 @@ def test_retries_and_ejections_are_counted_by_why(recorder, engine, facts, calls
     apply(engine, WELL)
     record = calls.ended(cluster="reviews").record
     for kind in ("retry", "retry", "hedge"):
-        recorder(AttemptFailed(record, Failure(Cause.CONNECT), kind))
+        recorder(TriedAgain(record, kind))
     (endpoint,) = engine.clusters["reviews"].balance.endpoints.values()
     recorder(EndpointEjected("reviews", endpoint, "consecutive_5xx", 10.0))
     found = values(recorder, facts, "meshlib_retries_total", "cluster", "kind")

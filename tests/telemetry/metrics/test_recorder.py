@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 
 from meshlib.dataplane import (
-    AttemptFailed,
     CallEnded,
     CallRecord,
     Cause,
@@ -13,6 +12,7 @@ from meshlib.dataplane import (
     Failure,
     Request,
     Response,
+    TriedAgain,
 )
 from meshlib.telemetry import Recorder
 from meshlib.telemetry.metrics.recorder import BOUNDS
@@ -76,9 +76,9 @@ def test_durations_fall_into_buckets_and_add_up(recorder):
     assert sum(row["buckets"]) == row["count"] == 4
 
 
-def test_attempts_that_are_followed_by_others_are_counted_by_kind(recorder):
+def test_further_attempts_are_counted_by_kind(recorder):
     for kind in ("retry", "retry", "another endpoint"):
-        recorder(AttemptFailed(record(), Response(503), kind))
+        recorder(TriedAgain(record(), kind))
     assert recorder.snapshot()["retries"] == [
         {"cluster": "reviews", "kind": "retry", "count": 2},
         {"cluster": "reviews", "kind": "another endpoint", "count": 1},

@@ -1,4 +1,4 @@
-"""gRPC's own metrics of calls and attempts (gRFC A66, A89), out of what was counted.
+"""gRPC's own metrics of calls and attempts (gRFC A66, A89, A96), out of what was counted.
 
 An attempt is counted when it is over, also as one that was started; only streams, which may go on
 for days, are counted as started when they are.
@@ -7,11 +7,16 @@ for days, are counted as started when they are.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
+from ...dataplane import Cause
 from ...exposition import Distribution, Labels, Metric, Sample
 from ...exposition import Kind as MetricKind
+from .calls import OTHER
+from .messages import Way, weights
 from .recorder import Recorder
-from .series import GRPC_BYTES, GRPC_SECONDS, Series
+from .series import GRPC_SECONDS, Series
+from .tries import tries_metrics
 
 STATUSES = (
     *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"),
@@ -23,8 +28,9 @@ METHOD, TARGET, STATUS, BACKEND = (
     *("grpc.method", "grpc.target", "grpc.status"),
     "grpc.lb.backend_service",
 )
+SCHEME = "dns:///"
 COUNTER, HISTOGRAM = MetricKind.COUNTER, MetricKind.HISTOGRAM
-Made = Callable[[list[Series]], float | Distribution]
+UNSENT = Cause.CONNECT.value
 
 
 class Told:
@@ -38,7 +44,7 @@ class Told:
         self.series = series
         self._known = {
             METHOD: method,
-            TARGET: target,
+            TARGET: canonical(target),
             STATUS: _status_name(status or 0),
             BACKEND: backend,
         }
@@ -46,27 +52,76 @@ class Told:
     def labels(self, names: tuple[str, ...]) -> Labels:
         return tuple([(name, self._known[name]) for name in names])
 
+    @property
+    def sent(self) -> Way:
+        return self.series.responses
+
+    @property
+    def received(self) -> Way:
+        return self.series.requests
+
+
+class Attempts(Told):
+    """Of a client: the last ones of their calls, or, of no call, those before."""
+
+    __slots__ = ("_is_unsent",)
+
+    def __init__(self, series: Series, *labels: Any, is_unsent: bool = False) -> None:
+        super().__init__(series, *labels)
+        self._is_unsent = is_unsent
+
+    @property
+    def sent(self) -> Way:
+        if self._is_unsent:
+            return Way((sum(self.series.attempt_seconds),), 0, 0, None)
+        return self.series.requests._replace(none=self._none)
+
+    @property
+    def received(self) -> Way:
+        return self.series.responses._replace(none=self._none)
+
+    @property
+    def _none(self) -> int:
+        """Calls that came to an end before there was an attempt."""
+        return max(0, sum(self.series.seconds) - sum(self.series.attempt_seconds))
+
+
+Made = Callable[[list[Told]], float | Distribution]
+
+
+def canonical(target: str) -> str:
+    """As gRPC writes what it is given without a scheme."""
+    return f"{SCHEME}{target}" if target and target != OTHER else target
+
 
 def grpc_metrics(recorder: Recorder) -> Iterator[Metric]:
     counted = [(kind, series) for (_, kind), series in list(recorder.series.items())]
     grpc = [(kind, series) for kind, series in counted if kind.is_grpc]
-    clients = [
-        Told(series, kind.method, kind.status, kind.target, kind.cluster)
+    clients: list[Told] = [
+        Attempts(
+            *(series, kind.method, kind.status, kind.target, kind.cluster),
+            is_unsent=kind.answer == UNSENT,
+        )
         for kind, series in grpc
         if not kind.inbound
     ]
     servers = [Told(series, kind.method, kind.status) for kind, series in grpc if kind.inbound]
     failed = [
-        Told(series, method, status, target, cluster)
+        Attempts(series, method, status, target, cluster)
         for (method, target, cluster, status), series in list(recorder.failed_attempts.items())
     ]
     streams = list(recorder.streams.values())
     begun: list[Labels] = [
-        ((METHOD, method), (TARGET, to)) for inbound, method, to in streams if not inbound
+        ((METHOD, method), (TARGET, canonical(to))) for is_in, method, to in streams if not is_in
     ]
     yield from _of_attempts([*clients, *failed], begun)
     called = METHOD, TARGET, STATUS
     yield _metric("client.call.duration", "s", "Calls, over all attempts.", clients, called, _calls)
+    yield from tries_metrics(
+        (one.labels((METHOD, TARGET)), one.series.tried)
+        for one in clients
+        if one.series.tried is not None
+    )
     yield from _of_servers(servers, [((METHOD, method),) for is_in, method, _ in streams if is_in])
 
 
@@ -83,8 +138,8 @@ def _of_attempts(told: list[Told], begun: list[Labels]) -> Iterator[Metric]:
     over = METHOD, TARGET, STATUS, BACKEND
     for name, unit, text, labels, made in (
         ("duration", "s", "Attempts.", over, _attempts),
-        ("sent_total_compressed_message_size", "By", "What they sent.", over, _request_bytes),
-        ("rcvd_total_compressed_message_size", "By", "What came back.", over, _response_bytes),
+        ("sent_total_compressed_message_size", "By", "What they sent.", over, _sent),
+        ("rcvd_total_compressed_message_size", "By", "What came back.", over, _received),
     ):
         yield _metric(f"client.attempt.{name}", unit, text, told, labels, made)
 
@@ -96,8 +151,8 @@ def _of_servers(told: list[Told], begun: list[Labels]) -> Iterator[Metric]:
     over = METHOD, STATUS
     for name, unit, text, labels, made in (
         ("duration", "s", "Calls as they were served.", over, _calls),
-        ("sent_total_compressed_message_size", "By", "What was answered.", over, _response_bytes),
-        ("rcvd_total_compressed_message_size", "By", "What came in.", over, _request_bytes),
+        ("sent_total_compressed_message_size", "By", "What was answered.", over, _sent),
+        ("rcvd_total_compressed_message_size", "By", "What came in.", over, _received),
     ):
         yield _metric(f"server.call.{name}", unit, text, told, labels, made)
 
@@ -105,9 +160,9 @@ def _of_servers(told: list[Told], begun: list[Labels]) -> Iterator[Metric]:
 def _metric(
     name: str, unit: str, text: str, told: list[Told], labels: tuple[str, ...], made: Made
 ) -> Metric:
-    alike: dict[Labels, list[Series]] = {}
+    alike: dict[Labels, list[Told]] = {}
     for each in told:
-        alike.setdefault(each.labels(labels), []).append(each.series)
+        alike.setdefault(each.labels(labels), []).append(each)
     kind = COUNTER if name.endswith("started") else HISTOGRAM
     samples = [Sample(found, made(series)) for found, series in alike.items()]
     return Metric(f"grpc.{name}", kind, text, samples, unit)
@@ -126,25 +181,25 @@ def _status_name(number: int) -> str:
     return STATUSES[number] if 0 <= number < len(STATUSES) else "UNKNOWN"
 
 
-def _number_of_calls(alike: list[Series]) -> float:
-    return sum(sum(series.seconds) for series in alike)
+def _number_of_calls(alike: list[Told]) -> float:
+    return sum(sum(one.series.seconds) for one in alike)
 
 
-def _number_of_attempts(alike: list[Series]) -> float:
-    return sum(sum(series.attempt_seconds) for series in alike)
+def _number_of_attempts(alike: list[Told]) -> float:
+    return sum(sum(one.series.attempt_seconds) for one in alike)
 
 
-def _calls(alike: list[Series]) -> Distribution:
-    return GRPC_SECONDS((series.seconds, series.total) for series in alike)
+def _calls(alike: list[Told]) -> Distribution:
+    return GRPC_SECONDS((one.series.seconds, one.series.total) for one in alike)
 
 
-def _attempts(alike: list[Series]) -> Distribution:
-    return GRPC_SECONDS((series.attempt_seconds, series.attempt_total) for series in alike)
+def _attempts(alike: list[Told]) -> Distribution:
+    return GRPC_SECONDS((one.series.attempt_seconds, one.series.attempt_total) for one in alike)
 
 
-def _request_bytes(alike: list[Series]) -> Distribution:
-    return GRPC_BYTES((series.request_bytes, series.request_total) for series in alike)
+def _sent(alike: list[Told]) -> Distribution:
+    return weights(one.sent for one in alike)
 
 
-def _response_bytes(alike: list[Series]) -> Distribution:
-    return GRPC_BYTES((series.response_bytes, series.response_total) for series in alike)
+def _received(alike: list[Told]) -> Distribution:
+    return weights(one.received for one in alike)

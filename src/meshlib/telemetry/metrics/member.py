@@ -149,7 +149,7 @@ def _of_retries(recorder: Recorder) -> Iterator[Metric]:
         ((("cluster", cluster), ("kind", kind)), count)
         for (cluster, kind), count in list(recorder.retries.items())
     ]
-    yield _counter("meshlib_retries_total", "Attempts that others followed, by why.", retries)
+    yield _counter("meshlib_retries_total", "Further attempts of calls, by why.", retries)
     denied: list[tuple[Labels, float]] = [
         ((("cluster", cluster), ("reason", reason)), count)
         for (cluster, reason), count in list(recorder.denied.items())

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from ...clock import Clock
 from ...dataplane import (
+    AttemptCancelled,
     AttemptFailed,
     CallEnded,
     CallRecord,
+    Cause,
     ConfigApplied,
     EndpointEjected,
     EndpointSpared,
@@ -26,14 +28,17 @@ from ...dataplane import (
     Request,
     RetryDenied,
     StreamBegan,
+    TriedAgain,
+    Tries,
 )
 from ..peers import UNKNOWN, PeerFacts
 from ..peers import Peers as Named
 from .calls import LONGEST, OTHER, Kind, Peers, grpc_status_of, is_strange, kind_of
 from .calls import UNKNOWN as NOBODY
 from .labels import crowded, is_crowd
+from .messages import FRAME
 from .overrides import Plan
-from .series import BYTES, GRPC_SECONDS, LATENCY, SECONDS, Series
+from .series import BYTES, GRPC_SECONDS, LATENCY, SECONDS, Series, Tried
 
 log = logging.getLogger("meshlib")
 
@@ -52,6 +57,8 @@ REMEMBERED = 4096
 METHODS = 200
 """gRPC methods of one direction that are told apart; further ones are ``other``."""
 UNIMPLEMENTED = 12
+GIVEN_UP = Failure(Cause.CANCELLED, grpc_status=1)
+"""What comes of an attempt where another one has won."""
 
 Stream = tuple[bool, str, str]
 """One that is under way: whether it came in, its method, and its target."""
@@ -158,15 +165,36 @@ class Recorder:
             self._count_grpc(record, seconds, series)
 
     def _count_grpc(self, record: CallRecord, seconds: float, series: Series) -> None:
-        if (meter := record.request.meter) is not None:
+        request = record.request
+        if (meter := request.meter) is not None:
             series.request_messages += meter.request_messages
             series.response_messages += meter.response_messages
-        if record.request.streaming:
-            self.streams.pop(id(record), None)
-        if record.attempt_began:
+        if request.streaming:
+            self._count_stream(record, series)
+        if record.tries is not None:
+            self._count_tries(record, record.tries, seconds, series)
+        elif record.attempt_began:
             seconds -= record.attempt_began - record.started
             series.attempt_total += seconds
             series.attempt_seconds[bisect_left(SECONDS, seconds)] += 1
+
+    def _count_stream(self, record: CallRecord, series: Series) -> None:
+        self.streams.pop(id(record), None)
+        meter, tries = record.request.meter, record.tries
+        if meter is not None and (tries is None or record.attempts > tries.ended):
+            series.weigh_stream(meter)
+
+    def _count_tries(
+        self, record: CallRecord, tries: Tries, seconds: float, series: Series
+    ) -> None:
+        """The last attempt, unless it is told of already, and what was needed beside the first."""
+        meter = record.request.meter
+        if record.attempts > tries.ended:
+            series.attempt(seconds - (record.attempt_began - record.started))
+        elif meter is not None:
+            series.weigh_nothing(meter)
+        tried = series.tried = series.tried or Tried()
+        tried.count(tries)
 
     def _look_closer(
         self,
@@ -255,16 +283,8 @@ class Recorder:
 
     def _seldom(self, event: Event) -> None:
         match event:
-            case StreamBegan(record=CallRecord(request=request, inbound=inbound) as record):
-                if request.is_grpc:
-                    method = self._method(request, None, inbound=inbound)
-                    target = "" if inbound else request.target[:LONGEST]
-                    self.streams[id(record)] = inbound, method, target
-            case AttemptFailed(record=record, retried_as=retried_as):
-                name = record.cluster.name if record.cluster is not None else ""
-                self.retries[name, retried_as] += 1
-                if record.request.is_grpc:
-                    self._count_attempt(record, event.outcome)
+            case StreamBegan() | TriedAgain() | AttemptFailed() | AttemptCancelled():
+                self._attempted(event)
             case RetryDenied(cluster=cluster, reason=reason):
                 self.denied[cluster, reason] += 1
             case ConfigApplied():
@@ -280,19 +300,44 @@ class Recorder:
             case _:
                 pass
 
-    def _count_attempt(self, record: CallRecord, outcome: Outcome) -> None:
+    def _attempted(
+        self, event: StreamBegan | TriedAgain | AttemptFailed | AttemptCancelled
+    ) -> None:
+        record = event.record
+        request, inbound, cluster = record.request, record.inbound, record.cluster
+        match event:
+            case TriedAgain(why=why):
+                self.retries["" if cluster is None else cluster.name, why] += 1
+            case _ if not request.is_grpc:
+                pass
+            case StreamBegan():
+                method = self._method(request, None, inbound=inbound)
+                target = "" if inbound else request.target[:LONGEST]
+                self.streams[id(record)] = inbound, method, target
+            case AttemptFailed(outcome=outcome):
+                self.streams.pop(id(record), None)
+                self._count_attempt(record, outcome, record.attempt_began)
+            case AttemptCancelled(began=began):
+                self._count_attempt(record, GIVEN_UP, began)
+
+    def _count_attempt(self, record: CallRecord, outcome: Outcome, began: float) -> None:
+        """One that is over while its call is not."""
         request, status = record.request, grpc_status_of(outcome)
         method = self._method(request, outcome, inbound=False)
         cluster = "" if record.cluster is None else record.cluster.name
-        key = method, request.target, cluster, status
+        key = method, request.target[:LONGEST], cluster, status
         series = self.failed_attempts.get(key)
         if series is None:
             if len(self.failed_attempts) >= self._most:
                 key = OTHER, OTHER, OTHER, status
             series = self.failed_attempts.setdefault(key, Series())
-        seconds = max(0.0, self._clock() - record.attempt_began)
-        series.attempt_total += seconds
-        series.attempt_seconds[bisect_left(SECONDS, seconds)] += 1
+        series.attempt(max(0.0, self._clock() - began))
+        sent = received = 0
+        if (meter := request.meter) is not None and not _is_unsent(outcome):
+            sent = meter.request_bytes - FRAME * meter.request_messages
+            if outcome is not GIVEN_UP:
+                received = meter.response_bytes - FRAME * meter.response_messages
+        series.weigh(sent, received)
 
     def has_called(self, cluster: str) -> bool:
         if cluster in self.mirrors:
@@ -323,6 +368,10 @@ class Recorder:
 def _drop(counted: dict[K, V], gone: Callable[[K], bool]) -> None:
     for key in [one for one in counted if gone(one)]:
         del counted[key]
+
+
+def _is_unsent(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and outcome.cause is Cause.CONNECT
 
 
 def _now(action: Callable[[], None]) -> None:

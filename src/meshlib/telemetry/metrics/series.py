@@ -5,9 +5,12 @@ when somebody reads.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from ...dataplane import Meter, Tries
 from ...exposition import Distribution
+from .messages import FRAME, FRAMED, Odd, Way
 
 ISTIO = (
     *(0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0),
@@ -22,11 +25,26 @@ LATENCY = (
 )
 """Seconds: the latency buckets of gRFC A66."""
 
-SIZES = (0.0, 1024.0, 2048.0, *(float(4**power) for power in range(6, 17)))
-"""Bytes: the size buckets of gRFC A66, from 1 KiB to 4 GiB."""
-
 SECONDS = tuple(sorted({*LATENCY, *(round(bound / 1000, 7) for bound in ISTIO)}))
-BYTES = tuple(sorted({*SIZES, *ISTIO}))
+BYTES = tuple(sorted({*FRAMED, *ISTIO}))
+
+
+class Tried:
+    """Of calls that are alike, and had more than one attempt."""
+
+    __slots__ = ("delay", "delays", "numbers")
+
+    def __init__(self) -> None:
+        self.numbers: Counter[tuple[str, int]] = Counter()
+        self.delays = [0] * (len(SECONDS) + 1)
+        self.delay = 0.0
+
+    def count(self, tries: Tries) -> None:
+        for each in tries.counts.items():
+            self.numbers[each] += 1
+        if tries.idle > 0:
+            self.delay += tries.idle
+            self.delays[bisect_left(SECONDS, tries.idle)] += 1
 
 
 class Series:
@@ -37,12 +55,15 @@ class Series:
         "attempt_total",
         "request_bytes",
         "request_messages",
+        "request_odd",
         "request_total",
         "response_bytes",
         "response_messages",
+        "response_odd",
         "response_total",
         "seconds",
         "total",
+        "tried",
     )
 
     def __init__(self) -> None:
@@ -56,6 +77,53 @@ class Series:
         self.response_total = 0
         self.request_messages = 0
         self.response_messages = 0
+        self.request_odd: Odd | None = None
+        self.response_odd: Odd | None = None
+        self.tried: Tried | None = None
+
+    def attempt(self, seconds: float) -> None:
+        self.attempt_total += seconds
+        self.attempt_seconds[bisect_left(SECONDS, seconds)] += 1
+
+    def weigh(self, sent: int, received: int) -> None:
+        """An attempt by itself, by the bytes of its messages."""
+        self.request_bytes[bisect_left(BYTES, sent + FRAME)] += 1
+        self.request_total += sent
+        self.response_bytes[bisect_left(BYTES, received + FRAME)] += 1
+        self.response_total += received
+
+    def weigh_stream(self, meter: Meter) -> None:
+        """A call that was counted like any other may have any number of messages."""
+        octets, messages = meter.request_bytes, meter.request_messages
+        if messages != 1:
+            odd = self.request_odd = self.request_odd or Odd()
+            odd.weighs(octets, octets - FRAME * messages)
+        octets, messages = meter.response_bytes, meter.response_messages
+        if messages != 1:
+            odd = self.response_odd = self.response_odd or Odd()
+            odd.weighs(octets, octets - FRAME * messages)
+
+    def weigh_nothing(self, meter: Meter) -> None:
+        """A call that was counted like any other has ended without a last attempt: those that it
+        had were weighed by themselves."""
+        octets, messages = meter.request_bytes, meter.request_messages
+        odd = self.request_odd = self.request_odd or Odd()
+        odd.weighs(octets, 0)
+        odd.less += octets - FRAME * messages
+        octets, messages = meter.response_bytes, meter.response_messages
+        odd = self.response_odd = self.response_odd or Odd()
+        odd.weighs(octets, 0)
+        odd.less += octets - FRAME * messages
+
+    @property
+    def requests(self) -> Way:
+        octets = UNFRAMED.counts(self.request_bytes)
+        return Way(octets, self.request_total, self.request_messages, self.request_odd)
+
+    @property
+    def responses(self) -> Way:
+        octets = UNFRAMED.counts(self.response_bytes)
+        return Way(octets, self.response_total, self.response_messages, self.response_odd)
 
 
 class Fold:
@@ -69,16 +137,19 @@ class Fold:
 
     def __call__(self, parts: Iterable[tuple[Sequence[int], float]]) -> Distribution:
         """The sum of histograms with fine buckets, each with its total."""
-        counts, total = [0] * (len(self.bounds) + 1), 0.0
-        for buckets, added in parts:
-            total += added
+        buckets, totals = zip(*parts, strict=True)
+        return Distribution(self.bounds, tuple(self.counts(*buckets)), sum(totals) * self._scale)
+
+    def counts(self, *parts: Sequence[int]) -> list[int]:
+        counts = [0] * (len(self.bounds) + 1)
+        for buckets in parts:
             for place, count in zip(self._places, buckets, strict=True):
                 if count:
                     counts[place] += count
-        return Distribution(self.bounds, tuple(counts), total * self._scale)
+        return counts
 
 
 MILLISECONDS = Fold(SECONDS, ISTIO, 1000)
 ISTIO_BYTES = Fold(BYTES, ISTIO)
 GRPC_SECONDS = Fold(SECONDS, LATENCY)
-GRPC_BYTES = Fold(BYTES, SIZES)
+UNFRAMED = Fold(BYTES, FRAMED)
