@@ -1,5 +1,7 @@
 """A member's xDS client is told in gRPC's own metrics."""
 
+from collections import Counter
+
 import pytest
 
 import meshlib
@@ -72,6 +74,26 @@ def test_servers_and_resources_are_told_by_the_names_of_the_grfc(told):
             ("east", "does_not_exist", TYPE): 2,
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("state", "kept", "lost"),
+    [
+        ("ACKED", "acked", "acked"),
+        ("DOES_NOT_EXIST", "does_not_exist_but_cached", "does_not_exist"),
+        ("NACKED", "nacked_but_cached", "nacked"),
+        ("RECEIVED_ERROR", "received_error_but_cached", "received_error"),
+        ("REQUESTED", "requested", "requested"),
+        ("TIMEOUT", "timeout", "timeout"),
+    ],
+)
+def test_what_is_wrong_with_a_resource_does_not_hide_that_it_is_kept(told, state, kept, lost):
+    known = {"a": resource(state), "b": resource(state, cached=False)}
+    types = {LISTENER: {"valid": 1, "invalid": 0, "resources": known}}
+    found = Counter()
+    for (_, named, _), count in told({**STATUS, "types": types})["resources"].items():
+        found[named] += count
+    assert found == Counter([kept, lost])
 
 
 def test_who_has_no_control_plane_tells_nothing_of_it(told):

@@ -1,4 +1,4 @@
-"""gRPC's metrics of xDS clients (gRFC A78), out of what the client says of itself."""
+"""gRPC's metrics of xDS clients (gRFC A78, A88), out of what the client says of itself."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,10 @@ from ...exposition import Kind, Labels, Metric, Sample
 
 TARGET = ("grpc.target", "#mesh")
 """One client serves all targets of a mesh."""
+
+KEPT = frozenset({"does_not_exist", "nacked", "received_error"})
+"""States of resources that gRFC A88 keeps in use, if they are there, and says so of. Nobody waits
+any more for one that is there, so that there is no time to be out."""
 
 
 def xds_metrics(status: Mapping[str, Any]) -> Iterator[Metric]:
@@ -62,7 +66,7 @@ def _resources(status: Mapping[str, Any]) -> Iterator[Sample]:
 
 def _state(resource: Mapping[str, Any]) -> str:
     state: str = resource["state"].lower()
-    return f"{state}_but_cached" if state == "nacked" and resource["cached"] else state
+    return f"{state}_but_cached" if state in KEPT and resource["cached"] else state
 
 
 def _authority(name: str) -> str:
