@@ -290,21 +290,22 @@ class Engine:
         """
         if target in self.listeners:
             return True
-        for suffix, listener in self._wildcards:
-            if target.endswith(suffix) and len(target) > len(suffix):
-                if len(self.listeners) < len(self.snapshot.listeners) + ADOPTED:
-                    self.listeners[target] = listener
-                return True
-        return False
+        found = self.listener(target)
+        if found is not None and len(self.listeners) < len(self.snapshot.listeners) + ADOPTED:
+            self.listeners[target] = found
+        return found is not None
 
     def listener(self, target: str) -> LiveListener | None:
         """The listener of this name, or of the longest wildcard that covers it."""
-        if not self._lists(target):
-            return None
         found = self.listeners.get(target)
         if found is not None:
             return found
-        return next(one for suffix, one in self._wildcards if target.endswith(suffix))
+        covering = (
+            listener
+            for suffix, listener in self._wildcards
+            if target.endswith(suffix) and len(target) > len(suffix)
+        )
+        return next(covering, None)
 
     @property
     def is_cut_off(self) -> bool:
