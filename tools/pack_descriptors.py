@@ -31,6 +31,7 @@ SCALARS = {
     name.removeprefix("TYPE_").lower(): number for name, number in FieldDescriptorProto.Type.items()
 }
 
+ENVOY_ADMIN = ("certs", "clusters", "config_dump", "listeners", "server_info")
 ENVOY_CONFIG = (
     "bootstrap/v3/bootstrap",
     "cluster/v3/cluster",
@@ -156,6 +157,7 @@ def pack(root: Path) -> Path:
 
 def roots() -> Iterator[str]:
     for folder, names in (
+        ("envoy/admin/v3/", ENVOY_ADMIN),
         ("envoy/config/", ENVOY_CONFIG),
         ("envoy/service/", ENVOY_SERVICE),
         ("envoy/extensions/", ENVOY_EXTENSIONS),

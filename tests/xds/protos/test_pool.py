@@ -16,6 +16,11 @@ from meshlib.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
     "name",
     [
         *(url.rpartition("/")[2] for url in (LISTENER, ROUTE, CLUSTER, ENDPOINT)),
+        "envoy.admin.v3.Certificates",
+        "envoy.admin.v3.Clusters",
+        "envoy.admin.v3.ConfigDump",
+        "envoy.admin.v3.Listeners",
+        "envoy.admin.v3.ServerInfo",
         "envoy.service.discovery.v3.DiscoveryResponse",
         "envoy.service.discovery.v3.DeltaDiscoveryRequest",
         "envoy.service.load_stats.v3.LoadStatsResponse",
