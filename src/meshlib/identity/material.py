@@ -87,6 +87,11 @@ class Materials:
             self._known[wanted] = stamp, made
             return made
 
+    def held(self) -> tuple[tuple[Wanted, Material], ...]:
+        """All that was wanted so far, as it was when it was wanted last."""
+        with self._lock:
+            return tuple((wanted, material) for wanted, (_, material) in self._known.items())
+
     def credentials(self) -> Credentials:
         source = self._source()
         found = None if source is None else source.current()

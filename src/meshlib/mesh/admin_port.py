@@ -1,4 +1,4 @@
-"""A port of a member's own, for those who run it: metrics, and whether it lives and is ready."""
+"""A port of a member's own, for those who run it: metrics, whether it lives, and what it does."""
 
 import hmac
 import logging
@@ -15,12 +15,12 @@ from typing import Any
 
 from ..exposition import wanted_format
 from .admin_options import LOOPBACK
+from .pages import PLAIN, Answer, Asked, RefusedError
 
 log = logging.getLogger("meshlib")
 
-OPEN = ("/healthz", "/readyz")
+OPEN = ("/healthz", "/ready", "/readyz")
 """What an orchestrator asks, which has no token."""
-PLAIN = "text/plain; charset=utf-8"
 PATIENCE = 10.0
 """Seconds that a client may take for all it has to say and to read."""
 MOST = 32
@@ -32,13 +32,17 @@ GZIP = 31
 LOOK = 0.1
 """Seconds between two looks whether it is over."""
 
-Answer = tuple[int, str, str | Iterable[str]]
-"""Status, content type and body; a large one in pieces."""
+HARMLESS = {"Cache-Control": "no-cache, max-age=0", "X-Content-Type-Options": "nosniff"}
+"""A browser keeps nothing, and runs nothing of what configuration may hold."""
+
+
+def _nothing(asked: Asked) -> Answer:
+    raise RefusedError(f"there is no {asked.path[:100]!r}", 404)
 
 
 class AdminPort:
     """``metrics`` makes the pieces of the text in a format; ``unready`` says why not, "" when there
-    is no reason.
+    is no reason. ``page`` answers all else, or raises :class:`RefusedError`.
 
     A port that cannot be had is logged, and the member goes on without.
     """
@@ -50,12 +54,14 @@ class AdminPort:
         *,
         metrics: Callable[[str], Iterable[str]],
         unready: Callable[[], str],
+        page: Callable[[Asked], Answer] = _nothing,
     ) -> None:
         self._host, _, port = listen.rpartition(":")
         self._port = int(port)
         self._token = token
         self._metrics = metrics
         self._unready = unready
+        self._page = page
         self._server: _V4 | None = None
         self._thread: threading.Thread | None = None
 
@@ -97,7 +103,8 @@ class AdminPort:
         if server is not None:
             server.socket.close()
 
-    def answer(self, path: str, host: str, authorization: str, accept: str) -> Answer:
+    def answer(self, target: str, host: str, authorization: str, accept: str) -> Answer:
+        path = target.partition("?")[0]
         refused = self._refusal(path, host, authorization)
         if refused is not None:
             return refused
@@ -107,11 +114,20 @@ class AdminPort:
             case "/readyz":
                 why = self._unready()
                 return (503, PLAIN, f"{why}\n") if why else (200, PLAIN, "ready\n")
-            case "/metrics":
+            case "/ready":
+                why = self._unready()
+                return (503, PLAIN, f"INITIALIZING\n{why}\n") if why else (200, PLAIN, "LIVE\n")
+            case "/metrics" | "/stats/prometheus":
                 content_type = wanted_format(accept)
                 return 200, content_type, self._metrics(content_type)
             case _:
-                return 404, PLAIN, "there are /metrics, /healthz and /readyz\n"
+                return self._other(target)
+
+    def _other(self, target: str) -> Answer:
+        try:
+            return self._page(Asked.of(target))
+        except RefusedError as said:
+            return said.answer
 
     def _refusal(self, path: str, host: str, authorization: str) -> Answer | None:
         """A web page that gave its own name our address must not read this (DNS rebinding)."""
@@ -203,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         said = self.headers
         status, content_type, body = self.server.answer(
-            self.path.partition("?")[0],
+            self.path,
             said.get("Host", ""),
             said.get("Authorization", ""),
             said.get("Accept", ""),
@@ -213,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         text = body.encode()
         self.send_response(status)
-        self.send_header("Content-Type", content_type)
+        self._head(content_type)
         self.send_header("Content-Length", str(len(text)))
         if status == 401:
             self.send_header("WWW-Authenticate", "Bearer")
@@ -227,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
         packs = "gzip" in self.headers.get("Accept-Encoding", "")
         self.protocol_version = "HTTP/1.1" if chunked else "HTTP/1.0"
         self.send_response(200)
-        self.send_header("Content-Type", content_type)
+        self._head(content_type)
         self.send_header("Connection", "close")
         if chunked:
             self.send_header("Transfer-Encoding", "chunked")
@@ -241,6 +257,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
+
+    def _head(self, content_type: str) -> None:
+        self.send_header("Content-Type", content_type)
+        for name, value in HARMLESS.items():
+            self.send_header(name, value)
 
     do_HEAD = do_GET  # noqa: N815 - its name by which it is found
 

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from ..errors import ConfigError
 from ..exposition import Metric, Sample, pieces
 from ..telemetry.metrics.member import program_metrics
 from .admin_port import AdminPort
+from .pages import MESH, PAGES, Answer, Asked, Member, RefusedError, index, page
 
 log = logging.getLogger("meshlib")
 
-MESH = "mesh"
-"""The label that says of which mesh a series is, where a port shows several."""
 NAMELESS = "unnamed"
 
 
@@ -26,6 +26,8 @@ class Shown(Protocol):
 
     def unready(self) -> str: ...
 
+    def member(self) -> Member: ...
+
 
 class SharedPort:
     """Open as long as there is anybody to show. From the second mesh on, series say of which one
@@ -34,7 +36,9 @@ class SharedPort:
     def __init__(self, listen: str, token: str) -> None:
         self.listen = listen
         self.token = token
-        self._port = AdminPort(listen, token, metrics=self._pieces, unready=self._unready)
+        self._port = AdminPort(
+            listen, token, metrics=self._pieces, unready=self._unready, page=self._page
+        )
         self._shown: dict[str, Shown] = {}
         self._several = False
 
@@ -80,12 +84,33 @@ class SharedPort:
                 yield from mesh.own_metrics()
         yield from program_metrics()
 
+    def _page(self, asked: Asked) -> Answer:
+        shown = self._shown
+        if asked.path in ("/", "/help"):
+            return index(asked, shown)
+        if asked.path not in PAGES:
+            raise RefusedError(f"there is no {asked.path[:100]!r}; / says what there is", 404)
+        try:
+            return page(_chosen(asked, shown).member(), asked)
+        except ConfigError as error:
+            raise RefusedError(str(error), 503) from error
+
     def _unready(self) -> str:
         """Who calls this program may be answered by any of its meshes: all are to be ready."""
         reasons = {name: mesh.unready() for name, mesh in self._shown.items()}
         if not self._several:
             return "".join(reasons.values())
         return "\n".join(f"{name}: {why}" for name, why in reasons.items() if why)
+
+
+def _chosen(asked: Asked, shown: Mapping[str, Shown]) -> Shown:
+    """One page is of one mesh. Raises :class:`RefusedError`."""
+    named = asked.last(MESH, "")
+    if named in shown:
+        return shown[named]
+    if named or len(shown) != 1:
+        raise RefusedError(f"?{MESH}= has to be one of: {', '.join(shown)}")
+    return next(iter(shown.values()))
 
 
 def merged(told: Mapping[str, Iterable[Metric]]) -> Iterable[Metric]:

@@ -30,8 +30,10 @@ from .options import Options
 from .workload import Workload
 
 if TYPE_CHECKING:
+    from ..xds.bootstrap import Node
     from ..xds.watches import Entry
     from .admin_ports import SharedPort
+    from .pages import Member
 
 
 class Seen:
@@ -44,6 +46,8 @@ class Seen:
         self._options = options
         self._admin: SharedPort | None = None
         self.unready: Callable[[], str] = str
+        self._started = 0.0
+        self._node: Node | None = None
         self._facts: Facts
         self._pushed = PushToApply()
         self.workload = Workload(options)
@@ -64,7 +68,7 @@ class Seen:
         watched: "Callable[[], tuple[Entry, ...] | None]",
     ) -> None:
         """Where to find what is told besides calls."""
-        self._watched, self._runtime = watched, runtime
+        self._watched, self._runtime, self._identity = watched, runtime, identity
         self.propagation.configured = partial(_tracing_of, engine)
         self._evict = self._made_eviction()
         self._facts = Facts(
@@ -83,7 +87,7 @@ class Seen:
         if options.metrics or (options.metrics is None and options.admin):
             self._introduce()
         MEMBERS.join(self)
-        self.unready = unready
+        self.unready, self._started = unready, time.monotonic()
         if options.admin:
             from .admin_ports import PORTS
 
@@ -105,6 +109,30 @@ class Seen:
     @property
     def name(self) -> str:
         return self._options.service
+
+    def member(self) -> "Member":
+        """What the admin port's pages are about.
+
+        Raises :class:`ConfigError` where nothing says any more who this is.
+        """
+        from .pages import Member
+        from .remote import node_of
+
+        if self._node is None:
+            self._node = node_of(self._options)
+        return Member(
+            node=self._node,
+            engine=self._facts.engine,
+            runtime=self._runtime,
+            identity=self._identity,
+            recorder=self.recorder,
+            source=self._facts.source,
+            watched=self._watched,
+            unready=self.unready,
+            clock=time.monotonic,
+            wall=time.time,  # noqa: TID251 - for eyes outside of this process
+            started=self._started,
+        )
 
     def introduce(self) -> None:
         """Somebody reads the metrics of this process."""
@@ -173,7 +201,7 @@ class Seen:
     def begin_anew(self) -> None:
         """In a forked child: what was counted is the parent's."""
         self.afterwards.clear()
-        self._admin = None
+        self._admin = self._node = None
         self.recorder = self._made_recorder()
         self._facts = replace(self._facts, lock=self._runtime.lock)
         self._evict = self._made_eviction()

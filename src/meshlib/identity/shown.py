@@ -1,0 +1,49 @@
+"""What may be told of certificates: whose they are, and how long they last."""
+
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from .certificates import ends, starts
+from .sources import split
+
+Names = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """``serial`` is lower-case hex, ``names`` the subject's other names by kind (``dns``, ``uri``,
+    ``ip_address``), ``subject`` as in RFC 4514. Times are on the wall clock."""
+
+    serial: str
+    names: Names
+    subject: str
+    not_before: float
+    not_after: float
+
+
+def shown(pem: bytes) -> tuple[Shown, ...]:
+    """Each certificate of a file, in its order; keys beside them are passed over."""
+    return tuple(_shown(x509.load_pem_x509_certificate(one)) for one in split(pem))
+
+
+def _shown(certificate: x509.Certificate) -> Shown:
+    return Shown(
+        serial=f"{certificate.serial_number:x}",
+        names=_names(certificate),
+        subject=certificate.subject.rfc4514_string(),
+        not_before=starts(certificate),
+        not_after=ends(certificate),
+    )
+
+
+def _names(certificate: x509.Certificate) -> Names:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return (
+        *(("uri", name) for name in found.get_values_for_type(x509.UniformResourceIdentifier)),
+        *(("dns", name) for name in found.get_values_for_type(x509.DNSName)),
+        *(("ip_address", str(one)) for one in found.get_values_for_type(x509.IPAddress)),
+    )
