@@ -22,6 +22,14 @@ def joined(headers: Headers, name: str) -> str | None:
     return found
 
 
+def first(headers: Headers, name: str) -> str | None:
+    """The first value of a header as it stands; ``None`` where it is missing."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Override:
     """What a block of the application's code asks for instead of the configuration's values.
@@ -147,6 +155,10 @@ class Request:
         found = joined(self.headers, name)
         return self._pseudo(name) if found is None and name[:1] == ":" else found
 
+    def first(self, name: str) -> str | None:
+        """The first value of a header (lower-case name), of which a line of a log is made."""
+        return first(self.headers, name)
+
     def values(self, name: str) -> tuple[str, ...]:
         """Each value of a header as it stands; of a gRPC call, or a pseudo-header, at most one."""
         if not self.is_grpc:
@@ -271,6 +283,9 @@ class Response:
 
     def header(self, name: str) -> str | None:
         return joined(self.headers, name)
+
+    def first(self, name: str) -> str | None:
+        return first(self.headers, name)
 
 
 @dataclass(slots=True)

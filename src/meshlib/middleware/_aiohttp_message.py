@@ -50,6 +50,9 @@ class NativeRequest(Request):
         found = self._native.headers.getall(name, None)
         return None if found is None else found[0] if len(found) == 1 else ",".join(found)
 
+    def first(self, name: str) -> str | None:
+        return self._native.headers.get(name)
+
     def values(self, name: str) -> tuple[str, ...]:
         if name[:1] == ":":
             return super().values(name)
@@ -72,6 +75,11 @@ class NativeResponse(Response):
         assert isinstance(self.native, ClientResponse | web.StreamResponse)
         self.headers = lower_case(self.native)
         return self.headers
+
+    def first(self, name: str) -> str | None:
+        native: Any = self.native
+        found: str | None = native.headers.get(name)
+        return found
 
 
 def lower_case(native: Native | ClientResponse | web.StreamResponse) -> Headers:

@@ -93,7 +93,7 @@ def test_a_served_call_tells_who_called(said, call, peer):
 
 
 def test_whom_a_gateway_calls_for_is_the_remote_address(said, call):
-    event = call(source="10.0.0.7:99")
+    event = call(source="10.0.0.7:99", inbound=True)
     event.record.sent = event.record.request.on_behalf_of("203.0.113.9")
     event.record.request = event.record.sent
     assert said("%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_PORT%", event) == "203.0.113.9 -"

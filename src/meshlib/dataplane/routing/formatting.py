@@ -5,12 +5,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import floor
 from typing import TYPE_CHECKING, Protocol
 
 from ...clock import Clock
 from ...model import Metadata, Struct, Value
 from ...model.format import Operator, parse_format
-from ..message import Headers, Request
+from ..message import Headers, Request, first
 
 if TYPE_CHECKING:
     from ..events import CallRecord
@@ -120,8 +121,8 @@ def _request_header(name: str, other: str = "") -> Filler:
 
 def _response_header(name: str, other: str = "") -> Filler:
     def fill(facts: Facts) -> str | None:
-        found = _first(facts.response, name)
-        return _first(facts.response, other) if found is None and other else found
+        found = first(facts.response, name)
+        return first(facts.response, other) if found is None and other else found
 
     return fill
 
@@ -130,15 +131,8 @@ def first_value(request: Request, name: str) -> str | None:
     """Of a header, or of a pseudo-header, which Envoy calls ``host`` by another name."""
     if name == "host":
         name = ":authority"
-    found = _first(request.headers, name)
+    found = request.first(name)
     return request.header(name) if found is None and name[:1] == ":" else found
-
-
-def _first(headers: Headers, name: str) -> str | None:
-    for key, value in headers:
-        if key == name:
-            return value
-    return None
 
 
 def _start_time(text: str, whereabouts: Whereabouts) -> Filler:
@@ -164,12 +158,14 @@ class TimeFormat:
         self._latest = -1, ""
 
     def __call__(self, moment: float) -> str:
-        second, rest = divmod(round(moment * NANOSECONDS), NANOSECONDS)
-        known, template = self._latest
-        if known != second:
+        second, template = self._latest
+        rest = moment - second
+        if not 0.0 <= rest < 1.0:
+            second = floor(moment)
+            rest = moment - second
             template = "".join([_of_second(one, second) for one in self._pieces])
             self._latest = second, template
-        return template % ((f"{rest:09}",) * self._fractions)
+        return template % ((f"{int(rest * NANOSECONDS):09}",) * self._fractions)
 
 
 def _of_second(piece: re.Match[str], second: int) -> str:

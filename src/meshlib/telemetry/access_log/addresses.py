@@ -18,14 +18,15 @@ def local(event: CallEnded) -> str | None:
 
 
 def direct(event: CallEnded) -> str | None:
-    """Who made the connection."""
-    return event.record.request.source or None
+    """Who made the connection; nobody did where the call began in this very program."""
+    record = event.record
+    return record.request.source or None if record.inbound else None
 
 
 def remote(event: CallEnded) -> str | None:
     """Who calls: whom a trusted gateway calls for, or who made the connection."""
-    request = event.record.request
-    return request.remote or request.source or None
+    record = event.record
+    return record.request.remote or record.request.source or None if record.inbound else None
 
 
 def host_of(address: Read) -> Read:

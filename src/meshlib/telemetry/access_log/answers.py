@@ -2,7 +2,7 @@
 
 import re
 
-from ...dataplane import CallEnded, Cause, Headers, Response
+from ...dataplane import CallEnded, Cause, Response
 from ...dataplane.statuses import http_to_grpc
 from ..details import details_of, flags_of
 
@@ -114,11 +114,3 @@ def transport_failure(event: CallEnded) -> str | None:
         return None
     reason = _REASON.search(details_of(event))
     return None if reason is None else _SPACES.sub("_", reason[1])
-
-
-def response_headers(event: CallEnded) -> Headers:
-    """As the caller sees them; none where there is no answer."""
-    outcome, respond = event.outcome, event.record.respond
-    if not isinstance(outcome, Response):
-        return ()
-    return outcome.headers if respond is None else respond(outcome.headers)

@@ -1,10 +1,12 @@
 """Headers of a call, by the names that a format asks for."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from ...dataplane import CallEnded, Headers, Request
+from ...dataplane import CallEnded, Headers, Request, Response
+from ...dataplane.message import first
 from .values import Read, nothing
 
 PSEUDO: Mapping[str, Callable[[Request], str]] = {
@@ -23,9 +25,9 @@ def of_request(names: Sequence[str], otherwise: Read = nothing) -> Read:
     def read(event: CallEnded) -> Any:
         request = event.record.sent or event.record.request
         for name, own in asked:
-            for key, value in request.headers:
-                if key == name:
-                    return value
+            found = request.first(name)
+            if found is not None:
+                return found
             if own is not None:
                 return own(request)
         return otherwise(event)
@@ -33,17 +35,29 @@ def of_request(names: Sequence[str], otherwise: Read = nothing) -> Read:
     return read
 
 
-def first_of(
-    headers_of: Callable[[CallEnded], Headers], names: Sequence[str], otherwise: Read = nothing
-) -> Read:
-    """The first of these that is there; of several with one name, the first."""
+def of_response(names: Sequence[str], otherwise: Read = nothing) -> Read:
+    """The first of these that is there, as the caller sees them."""
 
     def read(event: CallEnded) -> Any:
-        headers = headers_of(event)
-        for name in names:
-            for key, value in headers:
-                if key == name:
-                    return value
+        outcome, respond = event.outcome, event.record.respond
+        if isinstance(outcome, Response):
+            find = outcome.first if respond is None else _finder(respond(outcome.headers))
+            for name in names:
+                found = find(name)
+                if found is not None:
+                    return found
         return otherwise(event)
 
     return read
+
+
+def of_trailers(names: Sequence[str]) -> Read:
+    def read(event: CallEnded) -> Any:
+        find = _finder(event.outcome.trailers)
+        return next((found for name in names if (found := find(name)) is not None), None)
+
+    return read
+
+
+def _finder(headers: Headers) -> Callable[[str], str | None]:
+    return partial(first, headers)

@@ -20,7 +20,7 @@ from ..attributes import answer_code, request_id
 from ..expressions import attributes, compile_expression
 from . import answers, times
 from .addresses import ADDRESSES, upstream
-from .headers import first_of, of_request
+from .headers import of_request, of_response, of_trailers
 from .values import Read, as_json, nothing
 
 SERVICE_TIME = "x-envoy-upstream-service-time"
@@ -54,7 +54,7 @@ def _reader(operator: Operator, whereabouts: Whereabouts) -> Read:
 def _response_header(operator: Operator, _whereabouts: Whereabouts) -> Read:
     names = _names(operator)
     otherwise = times.service_time if SERVICE_TIME in names else nothing
-    return first_of(answers.response_headers, names, otherwise)
+    return of_response(names, otherwise)
 
 
 def _request_header(operator: Operator, _whereabouts: Whereabouts) -> Read:
@@ -78,7 +78,7 @@ def _without_query(operator: Operator, _whereabouts: Whereabouts) -> Read:
 
 
 def _trailer(operator: Operator, _whereabouts: Whereabouts) -> Read:
-    return first_of(lambda event: event.outcome.trailers, _names(operator))
+    return of_trailers(_names(operator))
 
 
 def _names(operator: Operator) -> list[str]:

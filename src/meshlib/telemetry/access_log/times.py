@@ -44,10 +44,11 @@ def attempt_began(event: CallEnded) -> float | None:
 def attempt_sent(event: CallEnded) -> float | None:
     """The last attempt is sent when the request has come and the attempt has begun; nothing is
     where there was no connection."""
-    begin, whole, outcome = attempt_began(event), request_ended(event), event.outcome
-    if isinstance(outcome, Failure) and outcome.cause is Cause.CONNECT:
+    record, outcome = event.record, event.outcome
+    if not record.attempts or (isinstance(outcome, Failure) and outcome.cause is Cause.CONNECT):
         return None
-    return None if begin is None or whole is None else max(begin, whole)
+    came = request_ended(event)
+    return None if came is None else max(record.attempt_began, came)
 
 
 def response_began(event: CallEnded) -> float | None:
@@ -87,16 +88,17 @@ def span(begin: Moment, end: Moment, unit: int = MILLISECOND) -> Read:
 
 
 def duration(event: CallEnded) -> int:
-    return whole(event.duration)
+    return round(event.duration * NANOSECONDS) // MILLISECOND
 
 
 def service_time(event: CallEnded) -> str | None:
     """What Envoy's router tells callers in ``x-envoy-upstream-service-time``: from the last byte
     of the request until the answer began."""
-    sent, answered = attempt_sent(event), response_began(event)
-    if sent is None or answered is None:
+    answered = response_began(event)
+    sent = None if answered is None else attempt_sent(event)
+    if answered is None or sent is None:
         return None
-    return str(max(0, whole(answered - sent)))
+    return str(max(0, round((answered - sent) * NANOSECONDS) // MILLISECOND))
 
 
 DURATIONS: dict[str, Read] = {

@@ -126,11 +126,10 @@ class Writer:
             if self._thread is None:
                 self._start()
             self._news.set()
-        elif self._is_much() and not self._haste.is_set():
+        elif (
+            self._length > MUCH or len(self._lines) > self._capacity // 2
+        ) and not self._haste.is_set():
             self._haste.set()
-
-    def _is_much(self) -> bool:
-        return self._length > MUCH or len(self._lines) > self._capacity // 2
 
     def _start(self) -> None:
         with self._starting:
