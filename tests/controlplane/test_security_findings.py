@@ -51,6 +51,14 @@ def test_what_the_mesh_says_of_security_in_vain_is_said(world_of):
     ]
 
 
+@pytest.mark.parametrize(
+    "least, severity", [("TLS_AUTO", None), ("TLSV1_2", "info"), ("TLSV1_3", "warning")]
+)
+def test_a_version_of_tls_that_is_not_enforced_is_a_warning(world_of, least, severity):
+    said = findings_of(world_of(f"kind: MeshConfig\nmeshMTLS: {{minProtocolVersion: {least}}}\n"))
+    assert [one.severity for one in said] == ([severity] if severity else [])
+
+
 def secured(kind, spec):
     head = f"apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata: {{name: x}}\n"
     return f"{head}spec: {spec}\n"

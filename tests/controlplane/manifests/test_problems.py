@@ -327,3 +327,27 @@ spec:
     ((place, message),) = [(one.place.line, one.message) for one in world.remarks]
     assert (place, message) == (4, "spec.profile: is not read: nothing is installed")
     assert world.mesh_manifest.place_of("h2UpgradePolicy").line == 7
+
+
+PASSED_BY = """\
+kind: MeshConfig
+inboundTrafficPolicy: {mode: PASSTHROUGH}
+verifyCertificateAtClient: true
+enableEnvoyAccessLogService: false
+serviceSettings: []
+defaultConfig:
+  zipkinAddress: zipkin:9411
+  parentShutdownDuration: 60s
+  tracing: {zipkin: {address: zipkin:9411}, tlsSettings: {mode: SIMPLE}}
+"""
+
+
+def test_fields_that_do_no_harm_do_not_refuse_the_mesh_config(world_of):
+    remarks = [(one.severity, one.place.line) for one in world_of(PASSED_BY).remarks]
+    assert sorted(remarks) == [("info", line) for line in (2, 3, 4, 5, 7, 8, 9)]
+
+
+@pytest.mark.parametrize("field", ["ca", "caCertificates", "tlsDefaults", "serviceEntryVisibility"])
+def test_fields_that_somebody_relies_on_refuse_it(problems_of, field):
+    ((_, place, message),) = problems_of(f"kind: MeshConfig\n{field}: {{}}\n")
+    assert (place, message) == ("a.yaml:2:1", f"{field}: {field} is not supported yet")

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from ..manifests.finding import NOT_ACTED_ON, Finding
+from ..manifests.manifest import Manifest
 from ..manifests.marks import Path
+from ..manifests.mesh_config import MeshConfig, MeshTLS
 from ..world import World
 from .policies import remarks_of_pool
 
@@ -21,8 +23,20 @@ def check(world: World) -> Iterator[Finding]:
     if baseline is not None and baseline.connection_pool is not None:
         for path, text in remarks_of_pool(baseline.connection_pool):
             said.append((("defaultTrafficPolicy", "connectionPool", *path), text))
-    if config.mesh_mtls is not None and config.mesh_mtls.min_protocol_version != "TLS_AUTO":
-        text = "minProtocolVersion has no effect: TLS 1.2 at least is spoken in any case"
-        said.append((("meshMTLS", "minProtocolVersion"), text))
     for path, text in said:
         yield Finding(NOT_ACTED_ON, "info", manifest.place_of(*path), str(manifest), text)
+    if config.mesh_mtls is not None:
+        yield from _of_versions(config.mesh_mtls, manifest)
+
+
+def _of_versions(said: MeshTLS, manifest: Manifest[MeshConfig]) -> Iterator[Finding]:
+    place = manifest.place_of("meshMTLS", "minProtocolVersion")
+    if said.min_protocol_version == "TLSV1_2":
+        text = "minProtocolVersion has no effect: TLS 1.2 at least is spoken in any case"
+        yield Finding(NOT_ACTED_ON, "info", place, str(manifest), text)
+    elif said.min_protocol_version == "TLSV1_3":
+        text = (
+            "minProtocolVersion is not enforced: members speak TLS 1.3 with one another, and let in"
+            " others who can speak 1.2 alone"
+        )
+        yield Finding(NOT_ACTED_ON, "warning", place, str(manifest), text)

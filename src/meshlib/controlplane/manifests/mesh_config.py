@@ -31,7 +31,7 @@ class ProxyPathNormalization(Piece, frozen=True):
 
 
 class MeshTLS(Piece, frozen=True):
-    """Nothing older than TLS 1.2 is spoken in any case."""
+    """Nothing older than TLS 1.2 is spoken in any case, and 1.3 wherever both ends can."""
 
     min_protocol_version: Literal["TLS_AUTO", "TLSV1_2", "TLSV1_3"] = "TLS_AUTO"
     NOT_YET = frozenset({"ecdhCurves", "cipherSuites"})
@@ -49,7 +49,7 @@ class ProxyTracing(Piece, frozen=True):
     datadog: Opaque | None = None
     stackdriver: Opaque | None = None
     open_census_agent: Opaque | None = None
-    NOT_YET = frozenset({"tlsSettings"})
+    OF_PROXIES = frozenset({"tlsSettings"})
 
     @property
     def collectors(self) -> tuple[str, ...]:
@@ -67,7 +67,8 @@ class ProxyConfig(Piece, frozen=True):
         | {"statusPort", "extraStatTags", "gatewayTopology", "terminationDrainDuration"}
         | {"meshId", "readinessProbe", "proxyStatsMatcher", "holdApplicationUntilProxyStarts"}
         | {"image", "fileFlushInterval", "fileFlushMinSizeKb", "statsCompression"}
-        | {"tracingServiceName"}
+        | {"tracingServiceName", "parentShutdownDuration", "discoveryRefreshDelay", "sds"}
+        | {"zipkinAddress", "envoyMetricsServiceAddress", "availabilityZone"}
     )
     NOT_YET = frozenset({"caCertificatesPem", "privateKeyProvider", "proxyHeaders"})
 
@@ -111,13 +112,11 @@ class MeshConfig(Piece, frozen=True):
         | {"enablePrometheusMerge", "inboundClusterStatName", "outboundClusterStatName"}
         | {"ingressClass", "ingressControllerMode", "ingressSelector", "ingressService"}
         | {"protocolDetectionTimeout", "proxyHttpPort", "proxyInboundListenPort"}
-        | {"proxyListenPort"}
+        | {"proxyListenPort", "inboundTrafficPolicy", "enableEnvoyAccessLogService"}
+        | {"certificates", "serviceSettings", "serviceScopeConfigs", "thriftConfig"}
+        | {"verifyCertificateAtClient"}
     )
-    NOT_YET = frozenset(
-        {"ca", "caCertificates", "certificates", "enableEnvoyAccessLogService"}
-        | {"inboundTrafficPolicy", "serviceEntryVisibility", "serviceScopeConfigs"}
-        | {"serviceSettings", "tlsDefaults", "verifyCertificateAtClient"}
-    )
+    NOT_YET = frozenset({"ca", "caCertificates", "serviceEntryVisibility", "tlsDefaults"})
 
     def rules(self) -> Iterator[Flaw]:
         names = [one.name for one in self.extension_providers]
