@@ -1,12 +1,6 @@
 """The demo that everybody runs first, run as everybody runs it: ``demo.py --json``."""
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,36 +21,16 @@ Account = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def account(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Account:
+def account(demo: Any) -> Account:
     """What the demo says of itself, as JSON on stdout; what its services logged, if it fails."""
-    folder = tmp_path_factory.mktemp("demo")
-    status, said, told = run(root, folder)
-    if status:
-        for log in sorted(folder.glob("bookinfo-*/logs/*")):
+    ran = demo("--keep", seconds=160)
+    if ran.status:
+        for log in sorted(ran.folder.glob("bookinfo-*/logs/*")):
             print(f"--- {log.name}\n{log.read_text()[-2000:]}")
-    assert said, f"exit status {status}, and no account\n{told}"
-    account: Account = json.loads(said)
-    assert status == (0 if account["ok"] else 1), told
+    assert ran.said, f"exit status {ran.status}, and no account\n{ran.told}"
+    account: Account = json.loads(ran.said)
+    assert ran.status == (0 if account["ok"] else 1), ran.told
     return account
-
-
-def run(root: Path, folder: Path) -> tuple[int, str, str]:
-    process = subprocess.Popen(
-        [sys.executable, "examples/bookinfo/demo.py", "--json", "--keep"],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root / "src"), "TMPDIR": str(folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said, told = process.communicate(timeout=160)
-    finally:
-        # Whatever became of the demo, its services must not outlive it.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode, said, told
 
 
 def test_the_account_has_six_scenes_and_a_verdict(account: Account) -> None:

@@ -1,12 +1,6 @@
 """The demo with certificates and policies: ``demo.py --mtls --json``."""
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,25 +17,10 @@ WAYS = [
 
 
 @pytest.fixture(scope="module")
-def scenes(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("demo")
-    process = subprocess.Popen(
-        [sys.executable, "examples/bookinfo/demo.py", "--mtls", "--json", "--scenes", ""],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root / "src"), "TMPDIR": str(folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said, told = process.communicate(timeout=100)
-    finally:
-        # Whatever became of the demo, its services must not outlive it.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert said, told
-    return {scene["name"][0]: scene for scene in json.loads(said)["scenes"]}
+def scenes(demo: Any) -> dict[str, Any]:
+    ran = demo("--mtls", "--scenes", "", seconds=100)
+    assert ran.said, ran.told
+    return {scene["name"][0]: scene for scene in json.loads(ran.said)["scenes"]}
 
 
 def test_every_hop_is_between_two_who_have_proven_who_they_are(scenes: dict[str, Any]) -> None:

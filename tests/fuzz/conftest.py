@@ -9,11 +9,12 @@ from then on: commit it with what mends it.
 import hashlib
 import json
 import os
+import random
 import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,36 @@ GROWTH = 128 * 1024 * (1024 if sys.platform == "darwin" else 1)
 SHARE = pytest.StashKey[float]()
 
 Sample = str | bytes
+
+
+def bent(
+    text: str,
+    dice: random.Random,
+    signs: Sequence[str],
+    pieces: Sequence[str],
+    *more: Callable[[str], str],
+) -> str:
+    """A few changes: a part is cut or told twice, a sign or a piece is put in, or ``more`` is done
+    to a part."""
+    for _ in range(dice.choice([1, 1, 2, 4])):
+        at, to = sorted(dice.randrange(len(text) + 1) for _ in range(2))
+        match dice.randrange(4 + len(more)):
+            case 0:
+                text = text[:at] + text[to:]
+            case 1:
+                text = text[:to] + text[at:]
+            case 2:
+                text = text[:at] + dice.choice(signs) + text[at + 1 :]
+            case 3:
+                text = text[:at] + dice.choice(pieces) + text[at:]
+            case which:
+                text = text[:at] + more[which - 4](text[at:to]) + text[to:]
+    return text
+
+
+@pytest.fixture(scope="session", name="bent")
+def bent_text() -> Callable[..., str]:
+    return bent
 
 
 class Fuzz:

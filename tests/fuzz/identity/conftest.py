@@ -23,24 +23,6 @@ Node = list[object]
 """``[tag, bytes]`` or ``[tag, [Node, …]]``."""
 
 
-def bent_text(text: str, seed: int) -> str:
-    dice = random.Random(seed)
-    for _ in range(dice.choice([1, 1, 2, 4])):
-        at, to = sorted(dice.randrange(len(text) + 1) for _ in range(2))
-        match dice.randrange(5):
-            case 0:
-                text = text[:at] + text[to:]
-            case 1:
-                text = text[:to] + text[at:]
-            case 2:
-                text = text[:at] + dice.choice(SIGNS) + text[at + 1 :]
-            case 3:
-                text = text[:at] + dice.choice(PIECES) + text[at:]
-            case _:
-                text = text[:at] + text[at:to].swapcase() + text[to:]
-    return text
-
-
 def bent_der(der: bytes, seed: int) -> bytes:
     """A few changes of the tree, lengths made good again; now and then of the bytes."""
     dice = random.Random(seed)
@@ -193,8 +175,11 @@ def broken(bend_der):
 
 
 @pytest.fixture(scope="session")
-def bend_text():
-    return bent_text
+def bend_text(bent):
+    def made(text: str, seed: int) -> str:
+        return bent(text, random.Random(seed), SIGNS, PIECES, str.swapcase)
+
+    return made
 
 
 @pytest.fixture(scope="session")

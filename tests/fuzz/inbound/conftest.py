@@ -11,25 +11,8 @@ SIGNS = "\0#?;@:.[], \té\udcffA_"
 """Octets that are no UTF-8 come as such surrogates."""
 
 
-def bent(text: str, seed: int) -> str:
-    dice = random.Random(seed)
-    for _ in range(dice.choice([1, 1, 2, 4])):
-        at, to = sorted(dice.randrange(len(text) + 1) for _ in range(2))
-        match dice.randrange(6):
-            case 0:
-                text = text[:at] + text[to:]
-            case 1:
-                text = text[:to] + text[at:]
-            case 2:
-                text = text[:at] + dice.choice(SIGNS) + text[at + 1 :]
-            case 3:
-                text = text[:at] + dice.choice(PIECES) + text[at:]
-            case 4:
-                text = text[:at] + text[at:to].swapcase() + text[to:]
-            case _:
-                octets = text[at:to].encode("utf-8", "surrogateescape")
-                text = text[:at] + "".join(f"%{octet:02x}" for octet in octets) + text[to:]
-    return text
+def escaped(text: str) -> str:
+    return "".join(f"%{octet:02x}" for octet in text.encode("utf-8", "surrogateescape"))
 
 
 @pytest.fixture
@@ -41,5 +24,8 @@ def lines():
 
 
 @pytest.fixture
-def bend():
-    return bent
+def bend(bent):
+    def made(text: str, seed: int) -> str:
+        return bent(text, random.Random(seed), SIGNS, PIECES, str.swapcase, escaped)
+
+    return made

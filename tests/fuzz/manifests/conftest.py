@@ -29,22 +29,6 @@ PIECES = (
 )
 
 
-def bent_text(text: str, seed: int) -> str:
-    dice = random.Random(seed)
-    for _ in range(dice.choice([1, 1, 2, 5])):
-        at, to = sorted(dice.randrange(len(text) + 1) for _ in range(2))
-        match dice.randrange(4):
-            case 0:
-                text = text[:at] + text[to:]
-            case 1:
-                text = text[:to] + text[at:]
-            case 2:
-                text = text[:at] + dice.choice(PIECES) + text[at + 1 :]
-            case _:
-                text = text[:at] + dice.choice(PIECES) + text[at:]
-    return text
-
-
 def bent_documents(documents: list[Any], seed: int) -> str:
     """One to four changes of what the documents say; the text of it is always YAML.
 
@@ -108,8 +92,11 @@ def _copy(value: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def bend_text():
-    return bent_text
+def bend_text(bent):
+    def made(text: str, seed: int) -> str:
+        return bent(text, random.Random(seed), PIECES, PIECES)
+
+    return made
 
 
 @pytest.fixture(scope="session")
