@@ -37,7 +37,24 @@ def test_two_sources_at_once_are_refused() -> None:
         meshlib.Mesh("ratings", config="mesh/", control_plane="here:18000")
 
 
-@pytest.mark.parametrize("wrong", [{"labels": ["a"]}, {"bootstrap": 3}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"labels": ["a"]},
+        {"bootstrap": 3},
+        {"propagate": "end-user"},
+        {"propagate": ["end user"]},
+        {"propagate": [5]},
+        {"propagate": [":path"]},
+        {"propagate": ["Content-Length"]},
+        {"propagate": ["grpc-timeout"]},
+    ],
+)
 def test_what_has_the_wrong_type_is_named(wrong) -> None:
     with pytest.raises(meshlib.ConfigError, match=f"Mesh: {next(iter(wrong))}: "):
         meshlib.Mesh("ratings", **wrong)
+
+
+def test_whether_metrics_are_wanted_is_no_text() -> None:
+    with pytest.raises(meshlib.ConfigError, match="'off' is neither True nor False"):
+        meshlib.Mesh("ratings", metrics="off")

@@ -277,7 +277,13 @@ def test_who_has_no_exporter_is_told_what_to_install(run):
             "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'udp'",
         ),
         ("", {"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: 'zipkin'"),
-        ("", {"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"}, "what the environment says"),
+        ("", {"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"}, "could not convert string to float: 'soon'"),
+        ("", {"OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, "zstd"),
+        ("", {"OTEL_BSP_MAX_QUEUE_SIZE": "-5"}, "OTEL_… variables: max_queue_size"),
+        ("endpoint='http://[here'", {}, "Invalid IPv6 URL"),
+        ("endpoint=4317", {}, "setup: endpoint: 4317 is not a text"),
+        ("headers='a=b'", {}, "setup: headers: 'a=b' is not a mapping of texts to texts"),
+        ("attributes={'pid': 7}", {}, "setup: attributes: {'pid': 7} is not a mapping of texts"),
     ],
 )
 def test_what_nobody_can_do_is_refused(run, given, variables, where):

@@ -17,8 +17,15 @@ def admin_options(
     return {
         "admin": _address(named, token) if named else "",
         "admin_token": token,
-        "metrics": _wanted(environ) if metrics is None else metrics,
+        "metrics": _wanted(environ) if metrics is None else _said(metrics),
     }
+
+
+def _said(metrics: object) -> bool:
+    if not isinstance(metrics, bool):
+        said = f"{metrics!r} is neither True nor False"
+        raise ConfigError(Problem("Mesh: metrics (MESHLIB_METRICS)", said))
+    return metrics
 
 
 def _address(text: object, token: str) -> str:

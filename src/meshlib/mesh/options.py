@@ -13,6 +13,7 @@ from ..identity.spiffe import SpiffeId
 from ..model import Locality
 from .admin_options import admin_options
 from .environment import unheard
+from .propagated import propagated
 from .start_policy import MAX_AGE, start_policy
 
 log = logging.getLogger("meshlib")
@@ -115,7 +116,7 @@ def options(  # noqa: PLR0913 - mirrors the constructor of Mesh
         bootstrap=bootstrap,
         mtls=mtls or environ.get("MESHLIB_MTLS") or "auto",
         outbound_traffic_policy=outbound_traffic_policy,
-        propagate=tuple(name.lower() for name in propagate),
+        propagate=propagated(propagate),
         propagate_deadlines=propagate_deadlines,
         locality=locality_of(locality or environ.get("MESHLIB_LOCALITY") or ""),
         runtime_layers=_layers(runtime_layers, environ),

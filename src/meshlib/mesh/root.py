@@ -48,7 +48,7 @@ class Mesh:
 
     ``locality`` is where this member stands, as ``region/zone/sub_zone`` (else
     ``MESHLIB_LOCALITY``): calls stay near if the configuration says so. ``propagate_deadlines``:
-    calls made while serving a call must end before it has to.
+    calls made while serving a call must end before it has to; ``propagate``: headers they take.
 
     ``on_no_config`` (else ``MESHLIB_ON_NO_CONFIG``) is what becomes of calls to hosts that nothing
     is known of while the control plane cannot be reached: they "wait" until their deadline, "fail"

@@ -3,6 +3,7 @@
 import atexit
 import os
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from socket import gethostname
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
+WHERE = "meshlib.telemetry.setup"
 GRPC = "grpc"
 HTTP = "http/protobuf"
 PACKAGES = {
@@ -70,6 +72,11 @@ def setup(
 
     Raises :class:`ConfigError` where the exporter's package is missing, or refuses what is said.
     """
+    names = {"service_name": service_name, "namespace": namespace, "version": version}
+    _checked(
+        {**names, "endpoint": endpoint, "protocol": protocol},
+        {"headers": headers, "attributes": attributes},
+    )
     global _done  # noqa: PLW0603 - OpenTelemetry's providers are global, too
     with _lock:
         if _done is None:
@@ -103,7 +110,7 @@ class _Asked:
             room = import_module(f"{ROOMS[protocol]}.{MODULES[kind]}")
         except ImportError as missing:
             words = f"{PACKAGES[protocol]} is not installed; pip install {PACKAGES[protocol]}"
-            raise ConfigError(Problem("meshlib.telemetry.setup", words)) from missing
+            raise ConfigError(Problem(WHERE, words)) from missing
         given: dict[str, Any] = {}
         if self.endpoint is not None:
             of_http = protocol == HTTP
@@ -112,11 +119,30 @@ class _Asked:
             )
         if self.headers is not None:
             given["headers"] = self.headers
-        try:
-            return getattr(room, CLASSES[kind])(**given)
-        except ValueError as refused:
-            words = f"the exporter does not take what the environment says: {refused}"
-            raise ConfigError(Problem("OTEL_EXPORTER_OTLP_…", words)) from refused
+        return _taken(getattr(room, CLASSES[kind]), **given)
+
+
+def _taken(make: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """What OpenTelemetry makes of it; whatever it says to the contrary, it has been told wrong."""
+    try:
+        return make(*given, **named)
+    except Exception as refused:
+        words = f"OpenTelemetry refuses what is said here or by OTEL_… variables: {refused}"
+        raise ConfigError(Problem(WHERE, words)) from refused
+
+
+def _checked(texts: Mapping[str, object], mappings: Mapping[str, object]) -> None:
+    for name, said in texts.items():
+        if not isinstance(said, str | None):
+            raise ConfigError(Problem(f"{WHERE}: {name}", f"{said!r:.200} is not a text"))
+    for name, said in mappings.items():
+        if said is None:
+            continue
+        pairs = said.items() if isinstance(said, Mapping) else [(said, None)]
+        for pair in pairs:
+            if not all(isinstance(each, str) for each in pair):
+                what = f"{said!r:.200} is not a mapping of texts to texts"
+                raise ConfigError(Problem(f"{WHERE}: {name}", what))
 
 
 def _named(
@@ -167,7 +193,7 @@ def _set_up(named: dict[str, str], asked: _Asked) -> Exports:
     from .access_log.open_telemetry import are_taken
 
     own: dict[str, str | int] = {"host.name": gethostname(), "process.pid": os.getpid(), **named}
-    resource = Resource.create(dict(own))
+    resource = _taken(Resource.create, dict(own))
     traces = _is_wanted("trace") and isinstance(
         trace.get_tracer_provider(), trace.ProxyTracerProvider
     )
@@ -176,15 +202,17 @@ def _set_up(named: dict[str, str], asked: _Asked) -> Exports:
     spans_go: Any = asked.exporter("trace") if traces else None
     counts_go: Any = asked.exporter("metric") if metrics else None
     records_go: Any = asked.exporter("log") if logs else None
+    spans_by = _taken(_provider, resource, spans_go) if traces else None
+    records_by = _taken(_log_provider, resource, records_go) if logs else None
     # Nothing has gone wrong: only now is anything begun.
-    if traces:
-        trace.set_tracer_provider(_provider(resource, spans_go))
+    if spans_by is not None:
+        trace.set_tracer_provider(spans_by)
     if metrics:
         export = MetricsExport(counts_go, resource=resource)
         export.start()
         atexit.register(export.close)
-    if logs:
-        _logs.set_logger_provider(_log_provider(resource, records_go))
+    if records_by is not None:
+        _logs.set_logger_provider(records_by)
     return Exports(traces=traces, metrics=metrics, logs=logs)
 
 
