@@ -15,9 +15,10 @@ from ..model import (
 from ..model.snapshot import asked_by, referenced_clusters
 from .deadline import asked_for
 from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
-from .filters.access_counts import ACCESS, RATE_LIMITS, counts
+from .filters.access_counts import ACCESS, FAULTS, RATE_LIMITS, counts
 from .filters.adaptive_concurrency import limits
 from .filters.chain import Kept, Site
+from .filters.fault import active_faults
 from .filters.router import Router, Surroundings, too_late
 from .inbound import LISTENER, Inbound, inbound, unwelcome
 from .introduction import heard
@@ -273,6 +274,16 @@ class Engine:
     def rate_limits(self) -> dict[str, dict[str, int]]:
         """What became of calls whose rate is limited, by place."""
         return counts(self._kept, RATE_LIMITS)
+
+    @property
+    def faults(self) -> dict[str, dict[str, int]]:
+        """What calls suffered on purpose, by place."""
+        return counts(self._kept, FAULTS)
+
+    @property
+    def active_faults(self) -> dict[str, int]:
+        """How many calls suffer now, by table of routes."""
+        return active_faults(self._kept)
 
     @property
     def adaptive_limits(self) -> dict[str, tuple[int, int]]:

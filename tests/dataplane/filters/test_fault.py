@@ -227,6 +227,24 @@ def test_no_more_than_so_many_calls_suffer_at_once_over_configurations(
     assert play(mesh, get(REVIEWS)).elapsed == 2.0
 
 
+def test_what_calls_suffer_is_counted_where_it_is_configured(filtered) -> None:
+    delay = FaultDelay(fixed_delay=1.0, percentage=ALWAYS)
+    mesh = filtered(fault(delay=delay, abort=abort(500), max_active_faults=1))
+    (table,) = mesh.engine.active_faults
+    held = play(mesh, get(REVIEWS), hold=True)
+    assert mesh.engine.active_faults == {table: 1}
+    play(mesh, get(REVIEWS))
+    held.end()
+    assert mesh.engine.active_faults == {table: 0}
+    assert mesh.engine.faults == {
+        f"{table}/{FAULT.name}": {
+            "delays_injected": 1,
+            "aborts_injected": 1,
+            "faults_overflow": 2,
+        }
+    }
+
+
 def test_a_caller_who_leaves_gives_its_place_back(filtered) -> None:
     config = fault(delay=FaultDelay(fixed_delay=1.0, percentage=ALWAYS), max_active_faults=1)
     mesh = filtered(config)

@@ -367,6 +367,23 @@ def test_a_preflight_brings_no_token_and_needs_none(tokens: Known) -> None:
     assert status(served(tokens, NEEDS_A, bypass_cors_preflight=True), request) == 401
 
 
+def test_it_is_counted_who_is_let_in_and_who_is_not(tokens: Known) -> None:
+    engine = served(tokens, NEEDS_A, bypass_cors_preflight=True)
+    asks = (("origin", "https://shop"), ("access-control-request-method", "PUT"))
+    preflight = Request("reviews:9080", "OPTIONS", "/", headers=asks)
+    for request in (
+        bearing("issuer-a/1"),
+        bearing(path="/open"),
+        preflight,
+        bearing(),
+        bearing("issuer-a/bad"),
+    ):
+        run(engine, request)
+    assert list(engine.access.values()) == [
+        {"allowed": 3, "denied": 2, "cors_preflight_bypassed": 1}
+    ]
+
+
 def test_reasons_are_kept_back_where_that_is_asked_for(tokens: Known) -> None:
     outcome, _ = run(served(tokens, NEEDS_A, strip_failure_response=True), bearing())
     assert isinstance(outcome, Response)

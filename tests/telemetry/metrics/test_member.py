@@ -184,6 +184,14 @@ def test_what_policies_did_is_told(recorder, engine, facts, monkeypatch):
     assert found == {("inbound/rbac", "allowed"): 5, ("inbound/rbac", "denied"): 2}
 
 
+def test_faults_on_purpose_are_told(recorder, engine, facts, monkeypatch):
+    monkeypatch.setattr(Engine, "faults", {"routes/fault": {"delays_injected": 3}})
+    monkeypatch.setattr(Engine, "active_faults", {"routes": 2})
+    found = values(recorder, facts, "meshlib_faults_total", "place", "kind")
+    assert found == {("routes/fault", "delays_injected"): 3}
+    assert values(recorder, facts, "meshlib_faults_active", "place") == {("routes",): 2}
+
+
 def test_what_rate_limits_and_breakers_turned_away_is_told(recorder, engine, facts, monkeypatch):
     apply(engine, WELL)
     monkeypatch.setattr(Engine, "rate_limits", {"inbound/limit": {"ok": 5, "limited": 2}})

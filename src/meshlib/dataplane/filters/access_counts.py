@@ -17,6 +17,15 @@ class RbacCounts:
 
 
 @dataclass(slots=True)
+class JwtCounts:
+    """Requests by what their tokens were worth; ``cors_preflight_bypassed`` ones are allowed."""
+
+    allowed: int = 0
+    denied: int = 0
+    cors_preflight_bypassed: int = 0
+
+
+@dataclass(slots=True)
 class AuthorizationCounts:
     """Requests by what the service said of them; ``disabled`` were not asked about."""
 
@@ -38,8 +47,18 @@ class RateLimitCounts:
     failure_mode_allowed: int = 0
 
 
-ACCESS = (RbacCounts, AuthorizationCounts)
+@dataclass(slots=True)
+class FaultCounts:
+    """Calls that suffered on purpose; ``faults_overflow`` were to, but too many did already."""
+
+    delays_injected: int = 0
+    aborts_injected: int = 0
+    faults_overflow: int = 0
+
+
+ACCESS = (RbacCounts, JwtCounts, AuthorizationCounts)
 RATE_LIMITS = (RateLimitCounts,)
+FAULTS = (FaultCounts,)
 
 
 def counts(kept: Kept, kinds: tuple[type[Any], ...]) -> dict[str, dict[str, int]]:

@@ -10,7 +10,8 @@ from ..events import CallRecord
 from ..message import Cause, Failure, Outcome, Request
 from ..routing.matchers import header_condition
 from ..steps import Sleep, Steps, deliver
-from .chain import FACTORIES, Filter, Service, Site
+from .access_counts import FaultCounts
+from .chain import FACTORIES, Filter, Kept, Service, Site
 from .local_reply import falls_under, local_reply
 
 DELAY = "x-envoy-fault-delay-request"
@@ -30,8 +31,17 @@ class ActiveFaults:
         self.number = 0
 
 
+def active_faults(kept: Kept) -> dict[str, int]:
+    """By table of routes."""
+    return {
+        str(key[0]): found.number
+        for key, found in kept.everything().items()
+        if isinstance(found, ActiveFaults)
+    }
+
+
 class FaultInjector:
-    __slots__ = ("_abort", "_active", "_conditions", "_delay", "_most", "_site")
+    __slots__ = ("_abort", "_active", "_conditions", "_counts", "_delay", "_most", "_site")
 
     def __init__(self, config: Fault, site: Site) -> None:
         self._delay = config.delay
@@ -39,6 +49,7 @@ class FaultInjector:
         self._most = config.max_active_faults
         self._conditions = tuple(header_condition(m, site.regex) for m in config.headers)
         self._active = site.kept.get((site.place[0], "fault"), ActiveFaults)
+        self._counts: FaultCounts = site.kept.get((*site.place, FaultCounts), FaultCounts)
         self._site = site
 
     def __call__(self, request: Request, record: CallRecord, service: Service) -> Steps[Outcome]:
@@ -50,6 +61,7 @@ class FaultInjector:
             if seconds and self._has_room():
                 active.number += 1
                 counted = True
+                self._counts.delays_injected += 1
                 record.flags += (DELAYED_FLAG,)
                 yield Sleep(self._bounded(seconds, request, record))
                 if _begins_later(request):
@@ -61,6 +73,7 @@ class FaultInjector:
                 if not counted:
                     active.number += 1
                     counted = True
+                self._counts.aborts_injected += 1
                 _dress(request, record)
                 return (
                     yield from local_reply(
@@ -72,7 +85,10 @@ class FaultInjector:
             active.number -= counted
 
     def _has_room(self) -> bool:
-        return self._most is None or self._active.number < self._most
+        if self._most is None or self._active.number < self._most:
+            return True
+        self._counts.faults_overflow += 1
+        return False
 
     def _seconds(self, request: Request) -> float:
         """How long this call is to wait; mostly not at all."""

@@ -28,6 +28,7 @@ from ..routing.matchers import (
     query_condition,
 )
 from ..steps import AwaitTurn, Steps
+from .access_counts import JwtCounts
 from .chain import FACTORIES, Filter, Service, Site
 from .local_reply import local_reply
 from .tokens import KeysWanted, Refused, Tokens, Verified
@@ -60,7 +61,7 @@ class Good:
 
 
 class JwtAuthenticator:
-    __slots__ = ("_config", "_ours", "_providers", "_rules", "_site")
+    __slots__ = ("_config", "_counts", "_ours", "_providers", "_rules", "_site")
 
     def __init__(self, config: JwtAuthn, site: Site) -> None:
         self._config = config
@@ -68,15 +69,20 @@ class JwtAuthenticator:
         self._providers = {provider.name: provider for provider in config.providers}
         self._rules = tuple((_matches(rule, site), rule.requires) for rule in config.rules)
         self._ours = frozenset(name for one in config.providers for name in _made(one))
+        self._counts: JwtCounts = site.kept.get((*site.place, JwtCounts), JwtCounts)
 
     def __call__(self, request: Request, record: CallRecord, service: Service) -> Steps[Outcome]:
         request = self._without_ours(request)
-        required = self._required(request)
-        if required is None or (self._config.bypass_cors_preflight and _is_preflight(request)):
-            return (yield from service(request, record))
-        verdict = yield from self._judge(request, required)
+        required, counts = self._required(request), self._counts
+        verdict: Good | Refused | None = None
+        if self._config.bypass_cors_preflight and _is_preflight(request):
+            counts.cors_preflight_bypassed += 1
+        elif required is not None:
+            verdict = yield from self._judge(request, required)
         if isinstance(verdict, Refused):
+            counts.denied += 1
             return (yield from self._refuse(request, record, verdict))
+        counts.allowed += 1
         if verdict is not None:
             request = _noted(request, verdict.provider, verdict.text, verdict.verified)
         return (yield from service(request, record))

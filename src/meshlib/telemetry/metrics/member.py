@@ -42,6 +42,7 @@ def member_metrics(recorder: Recorder, facts: Facts) -> Iterator[Metric]:
     yield from _of_clusters(facts)
     yield from _of_retries(recorder)
     yield from _of_access(facts)
+    yield from _of_faults(facts)
     yield _counter(
         "meshlib_uncounted_kinds_total",
         "Kinds of calls beyond the limit of series.",
@@ -198,6 +199,15 @@ def _of_access(facts: Facts) -> Iterator[Metric]:
         ((("caller", caller),), count) for caller, count in sorted(facts.plaintext().items())
     ]
     yield _counter("meshlib_plaintext_calls_total", "Calls without TLS, by caller.", callers)
+
+
+def _of_faults(facts: Facts) -> Iterator[Metric]:
+    with facts.lock:
+        faults, active = facts.engine.faults, facts.engine.active_faults
+    text = "Faults on purpose, and those that were to be where too many were already."
+    yield _counter("meshlib_faults_total", text, _by_place(faults, "kind"))
+    found: list[tuple[Labels, float]] = [((("place", place),), n) for place, n in active.items()]
+    yield _gauge("meshlib_faults_active", "Calls that suffer faults now.", found)
 
 
 def _by_place(counts: Mapping[str, Mapping[str, int]], called: str) -> list[tuple[Labels, float]]:
