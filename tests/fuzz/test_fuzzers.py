@@ -54,7 +54,8 @@ def run(fuzzer, seed, folder):
         "MESHLIB_FUZZ_SEED": str(seed),
         "MESHLIB_FUZZ_REPORT": str(report),
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(fuzzer)]
+    # So many at once would starve what else is tested meanwhile.
+    command = ["nice", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(fuzzer)]
     done = subprocess.run(
         command,
         cwd=HERE.parent.parent,

@@ -17,7 +17,7 @@ import pytest
 
 import meshlib
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 METHOD = "/test.Who/Are"
 METADATA = (("x-who", "judge"),)
 CLIENTS = ("meshlib sync", "meshlib aio", "sync", "aio", "go", "js", "GRPC", "DELTA_GRPC")
