@@ -1,6 +1,8 @@
 """Clients of the admin port who mean harm."""
 
 import socket
+import threading
+import time
 import urllib.request
 from contextlib import ExitStack
 
@@ -18,6 +20,27 @@ def port():
     made.start()
     yield made
     made.close()
+
+
+@pytest.fixture
+def showing():
+    """A port that shows what a generator makes."""
+    opened = []
+
+    def start(make):
+        port = AdminPort("127.0.0.1:0", "", metrics=lambda _: make(port), unready=lambda: "")
+        port.start()
+        opened.append(port)
+        return port
+
+    yield start
+    for port in opened:
+        port.close()
+
+
+def later(port):
+    """As if all the patience there is had passed."""
+    port._server.cut_off(time.monotonic() + 2 * admin_port.PATIENCE)
 
 
 def connected(port):
@@ -62,6 +85,34 @@ def test_a_client_that_waits_keeps_no_port_from_closing(port):
         assert health_of(port) == b"ok\n"
         port.close()
         assert slow.recv(1) == b""
+
+
+def test_what_takes_long_to_make_is_not_the_fault_of_who_reads_it(showing):
+    def slowly(port):
+        for number in range(3):
+            later(port)
+            yield f"{number}" * admin_port.LARGE
+
+    with urllib.request.urlopen(f"http://{showing(slowly).address}/metrics", timeout=10) as answer:
+        assert len(answer.read()) == 3 * admin_port.LARGE
+
+
+def test_whoever_does_not_read_is_cut_off(showing):
+    over = threading.Event()
+
+    def endless(port):
+        try:
+            while True:
+                yield "x" * admin_port.LARGE
+        finally:
+            over.set()
+
+    port = showing(endless)
+    with connected(port) as slow:
+        slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert slow.recv(1) == b"H"
+        while not over.wait(0.01):
+            later(port)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 from socketserver import TCPServer
 from typing import Any
 
@@ -174,9 +175,19 @@ class _V4(ThreadingHTTPServer):
         """Whoever says a little now and then would hold a thread for ever."""
         self.cut_off(time.monotonic())
 
-    def cut_off(self, now: float = float("inf")) -> None:
+    @contextmanager
+    def own_time(self, request: socket.socket) -> Iterator[None]:
+        """What it takes to make a part of an answer is not the client's time."""
+        left = self._until.get(request, 0.0) - time.monotonic()
+        self._until[request] = inf
+        try:
+            yield
+        finally:
+            self._until[request] = time.monotonic() + left
+
+    def cut_off(self, now: float = inf) -> None:
         for request, until in list(self._until.items()):
-            if until < now:
+            if until <= now:
                 with suppress(OSError):
                     request.shutdown(socket.SHUT_RDWR)
 
@@ -253,10 +264,15 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "GET":
             return
         octets = (piece.encode() for piece in body)
-        for part in gathered(packed(octets) if packs else octets):
+        parts = gathered(packed(octets) if packs else octets)
+        while part := self._next(parts):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
+
+    def _next(self, parts: Iterator[bytes]) -> bytes:
+        with self.server.own_time(self.request):
+            return next(parts, b"")
 
     def _head(self, content_type: str) -> None:
         self.send_header("Content-Type", content_type)
