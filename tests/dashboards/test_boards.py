@@ -65,3 +65,9 @@ def test_each_panel_asks_the_data_source_that_was_chosen(path: Path) -> None:
         for asked in (panel, *panel.get("targets", ())):
             if panel["type"] != "row":
                 assert asked["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+
+
+@pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
+def test_each_panel_says_what_it_shows(path: Path) -> None:
+    panels = [panel for panel in board(path)["panels"] if panel["type"] != "row"]
+    assert all(panel["description"].endswith(".") for panel in panels)

@@ -32,6 +32,8 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from .meanings import MEANINGS
+
 Panel = Timeseries | Stat | Table | Heatmap
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
 CALLS, SHARE, MILLISECONDS, SECONDS, OCTETS = "reqps", "percentunit", "ms", "s", "bytes"
@@ -52,6 +54,7 @@ def graph(
     panel = (
         Timeseries()
         .title(title)
+        .description(MEANINGS[title])
         .unit(unit)
         .min(0)
         .datasource(PROMETHEUS)
@@ -74,6 +77,7 @@ def number(title: str, unit: str, expression: str, *, width: int = 4) -> Stat:
     return (
         Stat()
         .title(title)
+        .description(MEANINGS[title])
         .unit(unit)
         .datasource(PROMETHEUS)
         .span(width)
@@ -89,6 +93,7 @@ def text(title: str, label: str, expression: str, *, width: int = 4) -> Stat:
     return (
         Stat()
         .title(title)
+        .description(MEANINGS[title])
         .datasource(PROMETHEUS)
         .span(width)
         .height(4)
@@ -107,7 +112,14 @@ def table(
 ) -> Table:
     """``columns``: by their titles, with unit and expression; ``labels``: those they share, as
     they are called here."""
-    panel = Table().title(title).datasource(PROMETHEUS).span(24).height(height)
+    panel = (
+        Table()
+        .title(title)
+        .description(MEANINGS[title])
+        .datasource(PROMETHEUS)
+        .span(24)
+        .height(height)
+    )
     renamed = dict(labels)
     for name, (column, (unit, expression)) in zip(NAMES, columns.items(), strict=False):
         asked = query(name, expression).instant().format(PromQueryFormat.TABLE)
@@ -130,6 +142,7 @@ def heat_map(title: str, metric: str, *, where: str = "", width: int = 12) -> He
     return (
         Heatmap()
         .title(title)
+        .description(MEANINGS[title])
         .datasource(PROMETHEUS)
         .span(width)
         .height(8)
