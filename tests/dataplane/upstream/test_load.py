@@ -4,6 +4,7 @@ import pytest
 
 from meshlib.dataplane.upstream.cluster import UpstreamCluster
 from meshlib.dataplane.upstream.load import Load, utilization
+from meshlib.dataplane.upstream.pickers import WEIGHTS
 from meshlib.model import ClientSideWeightedRoundRobin, Cluster, RandomSubsetting
 from meshlib.model.load import LoadReport
 from meshlib.testing import FakeClock, assignment, seeded
@@ -68,6 +69,33 @@ def test_weights_are_reckoned_anew_once_a_period_and_expire() -> None:
     assert turns(live) == alike(a=1 / 8, b=1 / 8, c=6 / 8)
     clock.jump(180)
     assert turns(live) == alike(a=1 / 3, b=1 / 3, c=1 / 3)
+
+
+def test_each_reckoning_of_weights_is_counted_over_configurations() -> None:
+    clock = FakeClock(100.0)
+    live = weighted(clock, blackout_period=10.0, weight_update_period=1.0)
+    weighing = live.weighing
+    assert weighing is not None
+    live.pick()
+    counts = [(weighing.fallbacks, weighing.unusable, weighing.stale)]
+    report(live, a=(100, 1.0), b=(600, 1.0))
+    for seconds in (1, 9, 180, 1):
+        clock.jump(seconds)
+        live.pick()
+        live.pick()
+        counts.append((weighing.fallbacks, weighing.unusable, weighing.stale))
+    assert counts == [(1, 3, 0), (2, 6, 0), (2, 7, 0), (3, 8, 2), (4, 9, 4)]
+    assert weighing.total == 700
+    filled = {n: count for n, count in enumerate(weighing.weights) if count}
+    assert filled == {0: 13, WEIGHTS.index(100): 1, WEIGHTS.index(750): 1}
+    live.commit(live.prepare(live.balance.config, assignment([A, B])))
+    live.pick()
+    assert live.weighing is weighing
+    assert sum(weighing.weights) == 17
+
+
+def test_who_weighs_by_nothing_has_no_account_of_it() -> None:
+    assert UpstreamCluster(Cluster(name="c"), FakeClock(), seeded(1)).weighing is None
 
 
 def test_errors_count_as_load() -> None:

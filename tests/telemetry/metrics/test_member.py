@@ -20,6 +20,7 @@ from meshlib.model import (
     AdaptiveConcurrency,
     Address,
     CircuitBreakers,
+    ClientSideWeightedRoundRobin,
     Cluster,
     ClusterLoadAssignment,
     Endpoint,
@@ -74,7 +75,7 @@ def facts(engine):
     )
 
 
-def apply(engine, *health, max_requests=1024):
+def apply(engine, *health, max_requests=1024, **fields):
     endpoints = tuple(
         Endpoint(address=Address(f"10.0.0.{n}", 80), health_status=each)
         for n, each in enumerate(health)
@@ -82,7 +83,7 @@ def apply(engine, *health, max_requests=1024):
     limits = CircuitBreakers(default=Thresholds(max_requests=max_requests))
     engine.apply(
         gather(
-            clusters=[Cluster(name="reviews", circuit_breakers=limits)],
+            clusters=[Cluster(name="reviews", circuit_breakers=limits, **fields)],
             endpoints=[
                 ClusterLoadAssignment(
                     cluster_name="reviews",
@@ -184,6 +185,20 @@ def test_what_policies_did_is_told(recorder, engine, facts, monkeypatch):
     assert found == {("inbound/rbac", "allowed"): 5, ("inbound/rbac", "denied"): 2}
 
 
+def test_weights_are_told_of_clusters_that_weigh(recorder, engine, facts):
+    apply(engine, WELL)
+    label, name = "grpc.lb.backend_service", "grpc.lb.wrr.rr_fallback"
+    assert values(recorder, facts, name, label) == {}
+    apply(engine, WELL, WELL, lb_policy=ClientSideWeightedRoundRobin())
+    engine.clusters["reviews"].pick()
+    assert values(recorder, facts, name, label) == {("reviews",): 1}
+    unusable = "grpc.lb.wrr.endpoint_weight_not_yet_usable"
+    assert values(recorder, facts, unusable, "grpc.target", label) == {("#mesh", "reviews"): 2}
+    assert values(recorder, facts, "grpc.lb.wrr.endpoint_weight_stale", label) == {("reviews",): 0}
+    (found,) = values(recorder, facts, "grpc.lb.wrr.endpoint_weights", label).values()
+    assert (found.count, found.total, found.counts[0]) == (2, 0, 2)
+
+
 def test_faults_on_purpose_are_told(recorder, engine, facts, monkeypatch):
     monkeypatch.setattr(Engine, "faults", {"routes/fault": {"delays_injected": 3}})
     monkeypatch.setattr(Engine, "active_faults", {"routes": 2})
@@ -258,4 +273,5 @@ def test_every_metric_has_a_text_of_its_own_kind(recorder, engine, facts):
     apply(engine, WELL)
     for metric in member_metrics(recorder, facts):
         assert metric.text
-        assert (metric.kind is Kind.COUNTER) == metric.name.endswith(("_total", "enforced"))
+        if metric.name.startswith("meshlib_"):
+            assert (metric.kind is Kind.COUNTER) == metric.name.endswith("_total")

@@ -8,7 +8,7 @@ from ...clock import Clock, Dice
 from ...model import Cluster, ClusterLoadAssignment, LbPolicy, Locality, RandomSubsetting
 from .endpoint import UpstreamEndpoint
 from .locality import hashes, picker_of
-from .pickers import Candidate, Picker, build_as, picker_for
+from .pickers import Candidate, Picker, WeightedPicker, Weighing, build_as, picker_for
 from .priority import Level, Member, Rank, kept_share, levels
 
 if TYPE_CHECKING:
@@ -55,9 +55,10 @@ class Balance:
 class Balancer:
     """Makes the balances of one cluster, one after the other, by what is known of its health."""
 
-    __slots__ = ("_clock", "_dice", "_locality", "_seed")
+    __slots__ = ("_clock", "_dice", "_locality", "_seed", "weighing")
 
     def __init__(self, clock: Clock, dice: Dice, locality: Locality) -> None:
+        self.weighing: Weighing | None = None
         self._clock = clock
         self._dice = dice
         self._locality = locality
@@ -122,10 +123,16 @@ class Balancer:
             if picker is None:
                 picker = picker_for(policy, key[1], self._clock, self._dice, seed)
                 build_as(picker, like)
+                self._weighs(picker)
             made[key] = picker
             return picker
 
         return make
+
+    def _weighs(self, picker: Picker) -> None:
+        """All pickers of a cluster that weigh add to one account, the latest ones too."""
+        if isinstance(picker, WeightedPicker):
+            self.weighing = picker.weighing = self.weighing or picker.weighing
 
     def _own_seed(self) -> int:
         """What this process differs by from others, for as long as it lives."""

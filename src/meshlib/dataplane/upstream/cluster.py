@@ -21,7 +21,7 @@ from .endpoint import NEVER, UpstreamEndpoint
 from .load import Load, utilization
 from .load_stats import ClusterLoad
 from .outlier import OutlierDetector
-from .pickers import Picker
+from .pickers import Picker, Weighing
 
 UNKNOWN = Locality()
 LOOKED_AT = 32
@@ -84,6 +84,11 @@ class UpstreamCluster:
     def is_called(self) -> bool:
         """Are calls under way, in line, or about to be tried again?"""
         return self.breaker.is_used or self.high.is_used
+
+    @property
+    def weighing(self) -> Weighing | None:
+        """Of endpoints by what they say of their load; ``None`` where nobody ever did that."""
+        return self._balancer.weighing
 
     # -- what the configuration says ------------------------------------------------------------
 

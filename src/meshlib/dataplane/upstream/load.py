@@ -29,6 +29,11 @@ class Load:
         if self.since is None:
             self.since = now
 
+    @property
+    def is_stale(self) -> bool:
+        """Was there a weight that is too old by now, when it was last asked for?"""
+        return self.since is None and self.weight > 0
+
     def weight_at(self, now: float, *, blackout: float, expiration: float) -> float:
         """0 where there is no telling: reports too old, or too young to be trusted."""
         if self.since is None:

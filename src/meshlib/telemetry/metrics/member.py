@@ -13,6 +13,7 @@ from ...dataplane.upstream.priority import levels
 from ...exposition import Distribution, Kind, Labels, Metric, Sample
 from ..access_log.writer import dropped
 from .recorder import Recorder
+from .weighing import weighing_metrics
 
 STATES = ("healthy", "degraded", "unhealthy", "ejected")
 PRIORITIES = ("default", "high")
@@ -78,7 +79,9 @@ def _of_configuration(recorder: Recorder, facts: Facts) -> Iterator[Metric]:
 
 def _of_clusters(facts: Facts) -> Iterator[Metric]:
     with facts.lock:
-        clusters = [_Seen.of(cluster) for cluster in facts.engine.clusters.values()]
+        live = list(facts.engine.clusters.values())
+        clusters = [_Seen.of(cluster) for cluster in live]
+        weighed = [(one.name, one.weighing) for one in live if one.weighing is not None]
     limits: list[tuple[Labels, tuple[int, int, int]]] = [
         ((("cluster", one.name), ("priority", priority)), numbers)
         for one in clusters
@@ -108,6 +111,7 @@ def _of_clusters(facts: Facts) -> Iterator[Metric]:
         for state in STATES
     ]
     yield _gauge("meshlib_cluster_endpoints", "Endpoints by how they are.", health)
+    yield from weighing_metrics(weighed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,17 @@ from .random import RandomPicker
 from .ring_hash import RingHashPicker
 from .round_robin import round_robin
 from .subsetting import subset
-from .weighted import WeightedPicker
+from .weighted import WEIGHTS, WeightedPicker, Weighing
 
-__all__ = ["Candidate", "Picker", "build_as", "picker_for"]
+__all__ = [
+    "WEIGHTS",
+    "Candidate",
+    "Picker",
+    "WeightedPicker",
+    "Weighing",
+    "build_as",
+    "picker_for",
+]
 
 
 def picker_for(  # noqa: PLR0911 - one for each policy
