@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from datetime import datetime
 
 import aiohttp
@@ -218,6 +219,20 @@ def test_a_list_is_made_while_it_is_read():
         "d": [],
     }
     assert json.loads("".join(framed({}, b=()))) == {"b": []}
+
+
+def test_a_name_with_an_end_of_line_in_it_makes_no_line_of_its_own():
+    forged = f"web\n{NAME}::127.0.0.1:1::health_flags::healthy\x1b[2J"
+    with Mesh("me", config=[REVIEWS], admin="127.0.0.1:0") as mesh:
+        engine = mesh._engine
+        clusters = {forged: replace(engine.snapshot.clusters[NAME], name=forged)}
+        listeners = {forged: replace(engine.snapshot.listeners["reviews:9080"], name=forged)}
+        engine.apply(replace(engine.snapshot, clusters=clusters, listeners=listeners))
+        for path in ("/clusters", "/listeners", "/config_dump"):
+            lines = text_of(mesh, path).split("\n")
+            assert any(line.find(r"web\n") >= 0 for line in lines)
+            assert not any(line.startswith(NAME) or "\x1b" in line for line in lines)
+            assert json.dumps(forged) in json.dumps(json_of(mesh, path))
 
 
 def test_a_question_is_read_as_browsers_write_it():

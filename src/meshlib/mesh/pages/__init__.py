@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from . import certs, clusters, config_dump, listeners, routes, runtime, server_info
-from .answers import FORMATS, JSON, PLAIN, Answer, Asked, RefusedError, in_json
+from .answers import JSON, PLAIN, Answer, Asked, RefusedError, in_json, in_lines
 from .member import Member
 
 __all__ = ["MESH", "PAGES", "PLAIN", "Answer", "Asked", "Member", "RefusedError", "index", "page"]
 
 Shows = Callable[[Member, Asked], Iterable[str]]
+"""Pieces of a JSON text, or lines without their ends."""
 MESH = "mesh"
 """The parameter, and the label of series, that say of which mesh, where a port shows several."""
 
@@ -74,8 +75,9 @@ def page(member: Member, asked: Asked) -> Answer:
     shown = PAGES[asked.path]
     asked.check(("format", MESH, *shown.takes))
     wanted = asked.format(shown.usual)
-    make = shown.json if wanted == "json" else shown.text
-    return 200, FORMATS[wanted], make(member, asked)
+    if wanted == "json":
+        return 200, JSON, shown.json(member, asked)
+    return 200, PLAIN, in_lines(shown.text(member, asked))
 
 
 def index(asked: Asked, meshes: Iterable[str]) -> Answer:
@@ -85,8 +87,8 @@ def index(asked: Asked, meshes: Iterable[str]) -> Answer:
     found = dict(sorted({**OTHERS, **{path: page.says for path, page in PAGES.items()}}.items()))
     if wanted == "json":
         return 200, JSON, in_json({"pages": found, "meshes": names})
-    lines = [f"{path:<14}{says}\n" for path, says in found.items()]
-    lines.append("\n?format=json or ?format=text; nothing can be changed here\n")
+    lines = [f"{path:<14}{says}" for path, says in found.items()]
+    lines += ["", "?format=json or ?format=text; nothing can be changed here"]
     if len(names) > 1:
-        lines.append(f"?mesh= is one of: {', '.join(names)}\n")
-    return 200, PLAIN, "".join(lines)
+        lines.append(f"?mesh= is one of: {', '.join(names)}")
+    return 200, PLAIN, in_lines(lines)

@@ -59,6 +59,16 @@ class Asked:
         return wanted
 
 
+def in_lines(lines: Iterable[str]) -> Iterator[str]:
+    """Each is one, whatever stands in the names that others gave."""
+    for line in lines:
+        yield (line if line.isprintable() else "".join(map(_printable, line))) + "\n"
+
+
+def _printable(letter: str) -> str:
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+
+
 def in_json(value: Mapping[str, Any]) -> Iterator[str]:
     yield json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 

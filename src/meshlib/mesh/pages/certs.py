@@ -43,7 +43,7 @@ def _line(kind: str, one: "Shown", path: str, now: float) -> str:
     names = " ".join(name for _, name in one.names) or one.subject
     left = f"{_days(one, now)} days left" if one.not_after > now else "EXPIRED"
     lasts = f"{_moment(one.not_before)} to {_moment(one.not_after)}"
-    return f"{kind:<6}{one.serial}  {names}  {lasts}  {left}  {path}\n"
+    return f"{kind:<6}{one.serial}  {names}  {lasts}  {left}  {path}"
 
 
 Found = list[tuple[str, "Shown"]]

@@ -61,12 +61,12 @@ def text(member: Member, asked: Asked) -> Iterator[str]:
     is_dynamic = _is_dynamic(member)
     for cluster in member.engine.clusters.values():
         name = cluster.name
-        yield _lines(f"{name}::", {"observability_name": name})
+        yield from _lines(f"{name}::", {"observability_name": name})
         for which, limits in _limits(cluster):
-            yield _lines(f"{name}::{which}_priority::", _thresholds(limits))
-        yield _lines(f"{name}::", {"added_via_api": is_dynamic})
+            yield from _lines(f"{name}::{which}_priority::", _thresholds(limits))
+        yield from _lines(f"{name}::", {"added_via_api": is_dynamic})
         for host in hosts(cluster):
-            yield _lines(f"{name}::{host.live.key}::", _told(host))
+            yield from _lines(f"{name}::{host.live.key}::", _told(host))
 
 
 def _told(host: Host) -> dict[str, object]:
@@ -82,11 +82,9 @@ def _told(host: Host) -> dict[str, object]:
     }
 
 
-def _lines(before: str, told: Mapping[str, object]) -> str:
-    return "".join(
-        f"{before}{name}::{str(value).lower() if isinstance(value, bool) else value}\n"
-        for name, value in told.items()
-    )
+def _lines(before: str, told: Mapping[str, object]) -> Iterator[str]:
+    for name, value in told.items():
+        yield f"{before}{name}::{str(value).lower() if isinstance(value, bool) else value}"
 
 
 def json(member: Member, asked: Asked) -> Iterable[str]:

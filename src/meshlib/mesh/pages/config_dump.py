@@ -43,7 +43,7 @@ def text(member: Member, asked: Asked) -> Iterator[str]:
         why = f"  {' '.join(entry.error.split())}" if entry.error else ""
         version = f"  {entry.version}" if entry.version else ""
         kind = SHORT.get(entry.type_url, entry.type_url)
-        yield f"{kind:<11}{entry.state:<16}{entry.name}{version}{age}{why}\n"
+        yield f"{kind:<11}{entry.state:<16}{entry.name}{version}{age}{why}"
 
 
 def _entries(member: Member) -> "tuple[Entry, ...]":

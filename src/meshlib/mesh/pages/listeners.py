@@ -14,7 +14,7 @@ NOWHERE = "api_listener"
 
 def text(member: Member, asked: Asked) -> Iterator[str]:
     for listener in member.engine.snapshot.listeners.values():
-        yield f"{listener.name}::{listener.address or NOWHERE}\n"
+        yield f"{listener.name}::{listener.address or NOWHERE}"
 
 
 def json(member: Member, asked: Asked) -> Iterable[str]:

@@ -24,9 +24,9 @@ def text(member: Member, asked: Asked) -> Iterator[str]:
 
 def _told(member: Member, request: Request, decision: Decision) -> Iterator[str]:
     for number, source, rule, outcome in rules_of(decision):
-        yield f"{number:<4}{source}  {rule}  {outcome}\n"
+        yield f"{number:<4}{source}  {rule}  {outcome}"
     for name, fact in facts_of(decision, member.engine.snapshot, request):
-        yield f"{name:<12}{fact}\n"
+        yield f"{name:<12}{fact}"
 
 
 def _decided(member: Member, request: Request) -> Decision:

@@ -26,7 +26,7 @@ def _entry(value: float, key: str, shares: dict[str, dict[str, float]]) -> dict[
 
 def text(member: Member, asked: Asked) -> Iterator[str]:
     for key, value in _final(member).items():
-        yield f"{key}: {value}\n"
+        yield f"{key}: {value}"
 
 
 def _final(member: Member) -> dict[str, float]:

@@ -31,13 +31,13 @@ def json(member: Member, asked: Asked) -> Iterator[str]:
 
 def text(member: Member, asked: Asked) -> Iterator[str]:
     unready = member.unready()
-    yield f"version    meshlib {__version__}\n"
-    yield f"node       {member.node.id}\n"
-    yield f"state      {f'{INITIALIZING}: {unready}' if unready else LIVE}\n"
-    yield f"uptime     {member.clock() - member.started:.0f} s\n"
+    yield f"version    meshlib {__version__}"
+    yield f"node       {member.node.id}"
+    yield f"state      {f'{INITIALIZING}: {unready}' if unready else LIVE}"
+    yield f"uptime     {member.clock() - member.started:.0f} s"
     for name, value in _config(member).items():
         if value not in (None, ""):
-            yield f"config     {name} {f'{value:.0f} s' if isinstance(value, float) else value}\n"
+            yield f"config     {name} {f'{value:.0f} s' if isinstance(value, float) else value}"
 
 
 def _config(member: Member) -> dict[str, Any]:
