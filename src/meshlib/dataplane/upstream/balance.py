@@ -8,7 +8,7 @@ from ...clock import Clock, Dice
 from ...model import Cluster, ClusterLoadAssignment, LbPolicy, Locality, RandomSubsetting
 from .endpoint import UpstreamEndpoint
 from .locality import hashes, picker_of
-from .pickers import Candidate, Picker, WeightedPicker, Weighing, build_as, picker_for
+from .pickers import Candidate, Picker, Weighing, WeightedPicker, build_as, picker_for
 from .priority import Level, Member, Rank, kept_share, levels
 
 if TYPE_CHECKING:

@@ -23,14 +23,14 @@ from .random import RandomPicker
 from .ring_hash import RingHashPicker
 from .round_robin import round_robin
 from .subsetting import subset
-from .weighted import WEIGHTS, WeightedPicker, Weighing
+from .weighted import WEIGHTS, Weighing, WeightedPicker
 
 __all__ = [
     "WEIGHTS",
     "Candidate",
     "Picker",
-    "WeightedPicker",
     "Weighing",
+    "WeightedPicker",
     "build_as",
     "picker_for",
 ]
