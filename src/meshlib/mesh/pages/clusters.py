@@ -13,7 +13,7 @@ from .member import Member
 FLAGS = {
     HealthStatus.UNHEALTHY: ("failed_eds_health",),
     HealthStatus.TIMEOUT: ("failed_eds_health",),
-    HealthStatus.DRAINING: ("failed_eds_health", "eds_status_draining"),
+    HealthStatus.DRAINING: ("eds_status_draining",),
     HealthStatus.DEGRADED: ("degraded_eds_health",),
 }
 FAILURES = "connect_failures_in_a_row"
