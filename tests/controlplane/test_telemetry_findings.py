@@ -323,3 +323,20 @@ def test_a_telemetry_that_means_nothing_is_refused(world_of, spec, text):
 
     with pytest.raises(ConfigError, match=text):
         world_of(telemetry(spec))
+
+
+UNFILLED = """\
+accessLogFormat: '{"a%b": "%UNIQUE_ID%"}'
+accessLogEncoding: JSON
+defaultConfig: {tracing: {customTags: {a: {formatter: {value: '%FILTER_STATE(a)%'}}}}}
+extensionProviders:
+- {name: a, envoyFileAccessLog: {path: a, logFormat: {labels: {b: '%PATH%'}}}}
+"""
+
+
+def test_what_is_never_filled_in_is_told(said):
+    spec = "{tracing: [{customTags: {c: {formatter: {value: '%EMIT_TIME%'}}}}]}"
+    found = said(mesh(UNFILLED), telemetry(spec))
+    assert {(code, severity) for code, severity, *_ in found} == {("ML1001", "info")}
+    names = {text.partition(" ")[0] for *_, text in found}
+    assert names == {"%UNIQUE_ID%", "%FILTER_STATE%", "%PATH%", "%EMIT_TIME%"}

@@ -71,7 +71,8 @@ NOBODY = Peer()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """What a request came by. ``local_address`` is ``ip:port`` where it is known, or ``:port``.
+    """What a request came by. ``local_address`` is ``ip:port`` where it is known, or ``:port``;
+    ``tls_version`` such as ``TLSv1.3``, where the library tells it.
 
     ``refusal``: why nothing that comes by it is let in, "" where that is not so.
     """
@@ -79,6 +80,7 @@ class Connection:
     peer: Peer = NOBODY
     local_address: str = ""
     server_name: str = ""
+    tls_version: str = ""
     refusal: str = ""
 
 

@@ -185,14 +185,16 @@ async def respond(request: web.Request, response: web.StreamResponse) -> None:
 def _connection(runtime: Runtime, request: web.Request) -> Connection:
     """What is known of it; the address only where there is a configuration that may ask for it."""
     transport, found, inbound = request.transport, PLAINTEXT, runtime.security.inbound
+    version = ""
     name = None if transport is None else transport.get_extra_info("sockname")
     local, port = (address_of(name), name[1]) if isinstance(name, tuple) else ("", None)
     if runtime.guards:
         secured = None if transport is None else transport.get_extra_info("ssl_object")
         found = inbound.of_ssl(secured, port)
+        version = "" if secured is None else secured.version() or ""
         if found is PLAINTEXT:
             inbound.count(request.headers.get(NAMED_BY, ""), source_of(request))
-    return inbound.placed.at(found, local)
+    return inbound.placed.at(found, local, version)
 
 
 async def _served(

@@ -31,3 +31,17 @@ async def test_who_did_not_answer_as_wanted_is_nobody(kind, serve, client, ca, p
     (ended,) = productpage.ended
     assert not ended.record.request.meter.server_principal
     assert not ended.record.request.meter.secured
+
+
+async def test_the_version_of_tls_is_known_where_the_library_tells_it(
+    serve, client, reviews, productpage, words
+):
+    reviews.let_in(plaintext=True)
+    port = await serve(reviews, "aiohttp")
+    for tls in (words.mutual(words.REVIEWS), None):
+        productpage.lead_to(port, tls=tls)
+        caller = client(productpage, "aiohttp")
+        for _ in range(2):  # who answers the second on a connection has done with the first
+            await caller.call()
+    said = [ended.record.request.connection.tls_version for ended in reviews.ended]
+    assert list(dict.fromkeys(said)) == ["TLSv1.3", ""]

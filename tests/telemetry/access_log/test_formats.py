@@ -14,7 +14,7 @@ from meshlib.model.log_format import (
     ENVOY_FORMAT,
     ISTIO_FORMAT,
     ISTIO_JSON,
-    SUPPORTED,
+    KNOWN,
     parse_log_format,
     secrets_in,
 )
@@ -116,6 +116,29 @@ def test_a_failure_has_the_code_that_envoy_would_answer(said, call, cause, code,
     assert said("%RESPONSE_CODE% %RESPONSE_FLAGS%", call(Failure(cause))) == f"{code} {flags}"
 
 
+@pytest.mark.parametrize("operator", ["FILTER_STATE(wasm.x:PLAIN):9", "PATH:3", "EMIT_TIME(%s)"])
+def test_what_only_a_proxy_knows_has_no_value(said, site, call, operator):
+    assert said(f"[%{operator}%]", call()) == "[-]"
+    template = Struct((("a", f"%{operator}%"),))
+    assert json.loads(compile_json(template, site.whereabouts)(call())) == {"a": None}
+
+
+def test_headers_have_two_names(said, call):
+    event = call(Response(200, (("x-b", "2"),)))
+    assert said("%REQUEST_HEADER(:METHOD)%", event) == said("%REQ(:METHOD)%", event) == "GET"
+    assert said("%RESPONSE_HEADER(X-A?X-B):5%", event) == "2"
+    assert said("%RESPONSE_TRAILER(X-B)%", event) == "-"
+    assert secrets_in("%REQUEST_HEADER(Authorization)%") == ("authorization",)
+
+
+def test_what_is_never_filled_in_is_told_of_the_log_of_the_environment(caplog):
+    asked = {"MESHLIB_ACCESS_LOG": "/x", "MESHLIB_ACCESS_LOG_FORMAT": "%UNIQUE_ID% %PATH%"}
+    default_log(asked)
+    assert [one.getMessage() for one in caplog.records] == [
+        f"MESHLIB_ACCESS_LOG_FORMAT: %{name}% is never filled in" for name in ("UNIQUE_ID", "PATH")
+    ]
+
+
 def test_every_flag_is_set_by_some_call_or_known_to_be_never_set():
     caused = {flag for cause in Cause for flag in cause.flags}
     assert set(RESPONSE_FLAGS) - NEVER_SET == caused.intersection(RESPONSE_FLAGS) | {"DI", "URX"}
@@ -210,7 +233,8 @@ def test_control_characters_are_escaped(said, site, call):
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("%FILTER_STATE(a)%", "%FILTER_STATE%"),
+        ("%FILTER_STATE%", "%FILTER_STATE% needs an argument"),
+        ("%UNIQUE_ID(a)%", "%UNIQUE_ID% takes no argument"),
         ("%NONSENSE%", "%NONSENSE%"),
         ("%REQ%", "%REQ%"),
         ("%DURATION(x)%", "%DURATION%"),
@@ -258,10 +282,10 @@ def test_envoys_and_istios_own_formats_are_formats(said, site, call):
 def test_any_text_is_a_format_or_is_refused(text):
     with suppress(FormatError):
         parts = parse_log_format(text)
-        assert all(isinstance(part, str) or part.name in SUPPORTED for part in parts)
+        assert all(isinstance(part, str) or part.name in KNOWN for part in parts)
 
 
-@given(st.sampled_from(sorted(SUPPORTED)), st.text(max_size=20))
+@given(st.sampled_from(sorted(KNOWN)), st.text(max_size=20))
 def test_any_argument_is_taken_or_refused(name, argument):
     with suppress(FormatError):
         parts = parse_log_format(f"%{name}({argument})%")

@@ -131,6 +131,20 @@ def test_a_log_that_cannot_be_written_is_refused(decode_log, config, why):
     assert f"{WHERE}access_log[0].{why}" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"format": "%FILTER_STATE(a)% %UNIQUE_ID%"}, "format"),
+        ({"json_format": {"a": "%FILTER_STATE(a)% %UNIQUE_ID%"}}, "json_format.a"),
+    ],
+)
+def test_a_log_with_what_only_a_proxy_knows_is_written_and_told(decode_log, fields, where):
+    logs, ignored = decode_log({"@type": FILE, "path": "/x", **fields})
+    assert len(logs) == 1
+    path = f"access_log[0].typed_config.{where}"
+    assert ignored == (f"{path}[FILTER_STATE]", f"{path}[UNIQUE_ID]")
+
+
 def test_a_kind_of_log_that_is_not_written_here_is_told(decode_log):
     config = {"@type": f"{LOGGERS}.grpc.v3.HttpGrpcAccessLogConfig"}
     assert decode_log(config) == ((), ("access_log[0]",))
@@ -335,6 +349,12 @@ def test_what_traces_cannot_have_is_told(decode_http, tracing, ignored):
     decoded = decode_http(tracing=tracing)
     assert decoded.resource.http.tracing == Tracing()
     assert decoded.ignored == (f"api_listener.api_listener.{ignored}",)
+
+
+def test_a_tag_that_is_never_filled_in_is_told(decode_http):
+    decoded = decode_http(tracing={"custom_tags": [{"tag": "a", "value": "%UNIQUE_ID%"}]})
+    where = "api_listener.api_listener.tracing.custom_tags[a].value[UNIQUE_ID]"
+    assert decoded.ignored == (where,)
 
 
 @pytest.mark.parametrize("field", ["verbose", "spawn_upstream_span"])

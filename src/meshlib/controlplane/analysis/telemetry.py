@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...model.log_format import secrets_in
+from ...model.log_format import secrets_in, unfilled_in
 from ...model.telemetry import STANDARD_METRICS
 from ...xds.expressions import TOLD, silent_in, why_not_cel
 from ..compile.services import registry
@@ -25,9 +25,9 @@ from ..manifests.finding import (
 )
 from ..manifests.manifest import Manifest
 from ..manifests.marks import Path
-from ..manifests.mesh_config import MeshConfig
+from ..manifests.mesh_config import MeshConfig, ProxyTracing
 from ..manifests.service import Service
-from ..manifests.telemetry import Metrics, MetricsOverrides, Telemetry, Tracing
+from ..manifests.telemetry import CustomTag, Metrics, MetricsOverrides, Telemetry, Tracing
 from ..manifests.telemetry_provider import Collector, OpenTelemetry
 from ..world import World
 
@@ -164,6 +164,7 @@ def _providers(
 
 
 def _of_tracing(path: Path, said: Tracing) -> Iterator[Remark]:
+    yield from _of_tags((*path, "customTags"), said.custom_tags or {})
     if len(said.providers) > 1:
         text = "the first provider alone counts"
         yield Remark((*path, "providers", 1), text)
@@ -224,10 +225,18 @@ def _of_mesh(config: MeshConfig, world: World) -> Iterator[Remark]:
             where = ("defaultProviders", field, *remark.path[1:2])
             yield Remark(where, remark.text, remark.code, remark.severity)
     tracing = None if config.default_config is None else config.default_config.tracing
-    for kind in () if tracing is None else tracing.collectors:
+    if tracing is not None:
+        yield from _of_proxies(tracing)
+    for text in config.access_log_texts:
+        yield from _of_format(("accessLogFormat",), text)
+
+
+def _of_proxies(said: ProxyTracing) -> Iterator[Remark]:
+    path = ("defaultConfig", "tracing")
+    for kind in said.collectors:
         text = f"{kind} has no effect: spans go where the program itself sends them"
-        yield Remark(("defaultConfig", "tracing", kind), text)
-    yield from _secrets(("accessLogFormat",), config.access_log_format)
+        yield Remark((*path, kind), text)
+    yield from _of_tags((*path, "customTags"), said.custom_tags)
 
 
 def _of_provider(
@@ -247,7 +256,7 @@ def _of_provider(
     lines = provider.envoy_file_access_log or provider.envoy_otel_als
     if lines is not None and lines.log_format is not None:
         for inner, text in lines.log_format.texts:
-            yield from _secrets((*path, camel, "logFormat", *inner), text)
+            yield from _of_format((*path, camel, "logFormat", *inner), text)
 
 
 def _of_collector(path: Path, told: Collector, known: set[tuple[str, int]]) -> Remark:
@@ -259,10 +268,22 @@ def _of_collector(path: Path, told: Collector, known: set[tuple[str, int]]) -> R
     return Remark(path, text)
 
 
-def _secrets(path: Path, said: str) -> Iterator[Remark]:
+def _of_tags(path: Path, tags: Mapping[str, CustomTag]) -> Iterator[Remark]:
+    for name, tag in tags.items():
+        if tag.formatter is not None:
+            yield from _unfilled((*path, name, "formatter", "value"), tag.formatter.value)
+
+
+def _of_format(path: Path, said: str) -> Iterator[Remark]:
+    yield from _unfilled(path, said)
     for name in secrets_in(said):
         text = f"shows the header {name}: whoever reads the log may be taken for its owner"
         yield Remark(path, text, SHOWN_TO_READERS, "warning")
+
+
+def _unfilled(path: Path, said: str) -> Iterator[Remark]:
+    for name in unfilled_in(said):
+        yield Remark(path, f"%{name}% is never filled in: members do not know it")
 
 
 def _camel(name: str) -> str:

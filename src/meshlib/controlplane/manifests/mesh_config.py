@@ -130,6 +130,15 @@ class MeshConfig(Piece, frozen=True):
             yield from _unwritable_json(self.access_log_format)
 
     @property
+    def access_log_texts(self) -> Iterator[str]:
+        """What is filled in of ``accessLogFormat``."""
+        if self.access_log_encoding == "TEXT":
+            yield self.access_log_format
+        elif self.access_log_format:
+            labels = msgspec.json.decode(self.access_log_format, type=dict[str, Any])
+            yield from (text for _, text in LogFormat(labels=labels).texts)
+
+    @property
     def tracing(self) -> ProxyTracing | None:
         """``None`` where calls are not traced but for the sake of a Telemetry."""
         said = None if self.default_config is None else self.default_config.tracing

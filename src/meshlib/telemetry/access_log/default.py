@@ -1,13 +1,16 @@
 """The log that the environment asks for, where no configuration does."""
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 
 from ...errors import ConfigError, Problem
 from ...model import Struct, Value
-from ...model.log_format import ISTIO_FORMAT, ISTIO_JSON, texts_of
+from ...model.log_format import ISTIO_FORMAT, ISTIO_JSON, texts_of, unfilled_in
 from ...model.telemetry import AccessLog, FileAccessLog
 from ...xds.expressions import why_not_log_format
+
+log = logging.getLogger("meshlib")
 
 PATH, FORMAT = "MESHLIB_ACCESS_LOG", "MESHLIB_ACCESS_LOG_FORMAT"
 SWITCHES = frozenset({"on", "off", "true", "false", "yes", "no", "1", "0"})
@@ -44,9 +47,12 @@ def default_log(environ: Mapping[str, str]) -> AccessLog | None:
 
 
 def _check(texts: Iterable[str]) -> None:
-    refusals = [Problem(FORMAT, why) for text in texts if (why := why_not_log_format(text))]
+    told = tuple(texts)
+    refusals = [Problem(FORMAT, why) for text in told if (why := why_not_log_format(text))]
     if refusals:
         raise ConfigError(*refusals)
+    for name in dict.fromkeys(name for text in told for name in unfilled_in(text)):
+        log.warning("%s: %%%s%% is never filled in", FORMAT, name)
 
 
 def _struct(text: str) -> Struct:

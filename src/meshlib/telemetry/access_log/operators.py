@@ -16,6 +16,7 @@ from ...dataplane.routing.formatting import (
 )
 from ...model import Metadata
 from ...model.format import Operator
+from ...model.log_format import UNFILLED
 from ..attributes import answer_code, request_id
 from ..expressions import attributes, compile_expression
 from . import answers, times
@@ -214,6 +215,7 @@ OF_A_CALL: Mapping[str, Read] = {
     **ADDRESSES,
     **OF_A_RECORD,
     **times.DURATIONS,
+    **dict.fromkeys(UNFILLED, nothing),
     "ACCESS_LOG_TYPE": lambda _: "DownstreamEnd",
     "BYTES_RECEIVED": _meter("request_bytes"),
     "BYTES_SENT": _meter("response_bytes"),
@@ -223,6 +225,7 @@ OF_A_CALL: Mapping[str, Read] = {
     "DOWNSTREAM_PEER_URI_SAN": lambda e: (
         ",".join(e.record.request.connection.peer.uri_sans) or None
     ),
+    "DOWNSTREAM_TLS_VERSION": lambda e: e.record.request.connection.tls_version or None,
     "GRPC_STATUS_NUMBER": answers.grpc_status,
     "PROTOCOL": _protocol,
     "REQUESTED_SERVER_NAME": lambda e: e.record.request.connection.server_name or None,
@@ -247,6 +250,9 @@ MADE: Mapping[str, Callable[[Operator, Whereabouts], Read]] = {
     "GRPC_STATUS": _grpc_status,
     "METADATA": _metadata,
     "REQ": _request_header,
+    "REQUEST_HEADER": _request_header,
+    "RESPONSE_HEADER": _response_header,
+    "RESPONSE_TRAILER": _trailer,
     "REQ_WITHOUT_QUERY": _without_query,
     "RESP": _response_header,
     "RESPONSE_CODE_DETAILS": _details,

@@ -7,7 +7,7 @@ and told: it would say less, or more, than was asked for.
 from collections.abc import Callable, Iterable
 
 from ...model import Struct
-from ...model.log_format import texts_of
+from ...model.log_format import texts_of, unfilled_in
 from ...model.telemetry import AccessLog, AccessLogSink, FileAccessLog, OpenTelemetryAccessLog
 from ..expressions import operators_in, why_not_log_format
 from .access_log_filter import decode_filter, encode_filter
@@ -120,7 +120,7 @@ def _decode_lines(reader: Reader, path: str) -> FileAccessLog:
     for field in ("json_format", "typed_json_format"):
         if reader.has(field):
             return FileAccessLog(path=path, json=_decode_json(reader, field))
-    return FileAccessLog(path=path, text=_checked(reader, "format", reader.text("format")))
+    return FileAccessLog(path=path, text=checked_format(reader, "format", reader.text("format")))
 
 
 def _decode_format(reader: Reader, path: str) -> FileAccessLog:
@@ -145,13 +145,13 @@ def _decode_formatters(reader: Reader) -> None:
 
 def _decode_text(reader: Reader) -> str:
     if reader.has("text_format"):
-        return _checked(reader, "text_format", reader.text("text_format"))
+        return checked_format(reader, "text_format", reader.text("text_format"))
     source = reader.child("text_format_source")
     if not source.has("inline_string"):
         source.refuse(
             "filename", "inline_bytes", "environment_variable", otherwise="no format is given"
         )
-    return _checked(source, "inline_string", source.text("inline_string"))
+    return checked_format(source, "inline_string", source.text("inline_string"))
 
 
 def _decode_json(reader: Reader, field: str) -> Struct:
@@ -160,14 +160,18 @@ def _decode_json(reader: Reader, field: str) -> Struct:
         reader.problem("numbers must be finite", field)
         return Struct()
     for path, text in texts_of(made):
-        _checked(reader, f"{field}.{path}", text)
+        checked_format(reader, f"{field}.{path}", text)
     return made
 
 
-def _checked(reader: Reader, field: str, text: str) -> str:
+def checked_format(reader: Reader, field: str, text: str) -> str:
+    """The text of a field; what is wrong with it is a problem, and what is never filled in told."""
     refusal = why_not_log_format(text)
     if refusal:
         reader.problem(refusal, field)
+        return text
+    for name in unfilled_in(text):
+        reader.drop(f"{field}[{name}]")  # it is "-" always
     return text
 
 
@@ -181,9 +185,9 @@ def _decode_open_telemetry(reader: Reader, _: str) -> OpenTelemetryAccessLog:
         service.refuse("google_grpc", otherwise="no service is given")
     _decode_formatters(reader)
     body, attributes = decode_body(reader), decode_attributes(reader)
-    _checked(reader, "body", body)
+    checked_format(reader, "body", body)
     for path, text in texts_of(attributes):
-        _checked(reader, f"attributes.{path}", text)
+        checked_format(reader, f"attributes.{path}", text)
     return OpenTelemetryAccessLog(
         cluster=service.child("envoy_grpc").text("cluster_name", required=True),
         log_name=common.text("log_name"),

@@ -12,7 +12,7 @@ from ...model.telemetry import (
     OpenTelemetryTracer,
     Tracing,
 )
-from ..expressions import why_not_log_format
+from .access_log import checked_format
 from .wire import Fields, Reader, duration, packed, wrapped
 
 TRACER = "envoy.config.trace.v3.OpenTelemetryConfig"
@@ -131,11 +131,7 @@ def _decode_source(
         case "request_header":
             return HeaderTag(**_decode_named(reader.child(kind)))
         case _:
-            value = reader.text(kind)
-            refusal = why_not_log_format(value)
-            if refusal:
-                reader.problem(refusal, kind)
-            return FormatterTag(value=value)
+            return FormatterTag(value=checked_format(reader, kind, reader.text(kind)))
 
 
 def _decode_named(reader: Reader) -> dict[str, Any]:
