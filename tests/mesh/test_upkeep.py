@@ -150,6 +150,7 @@ async def test_an_endpoint_that_is_not_well_is_left_out_until_it_is(keep, http_s
     assert kept.unhealthy == set()
     sick.status = 503
     await until(lambda: kept.unhealthy == {sick.address})
+    assert {result.value for result in kept.cluster.checks} == {"failed", "passed"}
     assert {kept.cluster.pick().key for _ in range(4)} == {well.address}
     sick.status = 200
     await until(lambda: not kept.unhealthy)

@@ -82,6 +82,7 @@ class Checking:
         cluster, before = self._cluster, check.healthy
         traffic = self._traffic(cluster.name)
         with self._runtime.lock:
+            cluster.checks[result] += 1
             changed = self._checker.hear(check, result, traffic=traffic)
             outlier, endpoint = cluster.outlier, check.endpoint
             if result is Result.PASSED and outlier is not None and not endpoint.unhealthy:

@@ -28,6 +28,8 @@ from meshlib.testing import (
     C,
     VirtualMesh,
     always,
+    fails_with,
+    get,
     grpc_status,
     hangs_up,
     ok,
@@ -43,6 +45,7 @@ BEGAN = 100_000.0
 """A clock that has been running for long: what is never set would show."""
 OK, DOWN = grpc_status(0), grpc_status(14)
 TWO = HedgePolicy(initial_requests=2)
+FIVES = RetryPolicy(retry_on=("5xx",), num_retries=3)
 RETRY = RetryPolicy(retry_on=("unavailable",), num_retries=2)
 
 
@@ -164,12 +167,28 @@ def test_a_retry_that_finds_no_room_counts_no_attempt_twice():
 def test_retries_are_counted_as_they_are_made():
     call = Counted({A: [slow(0.2, DOWN), slow(0.3, OK)]}, retry=RETRY).play()
     assert call.attempts() == {"UNAVAILABLE": [1, 0.2], "OK": [1, 0.3]}
-    assert call.recorder.retries == {("reviews", "retry"): 1}
+    assert call.recorder.attempts.retries == {("reviews", "retry"): 1}
+
+
+def test_failed_attempts_are_told_by_what_came_of_them():
+    times = [grpc_status(14), slow(9.0, OK), slow(0.1, OK)]
+    retry = RetryPolicy(retry_on=("unavailable", "5xx"), num_retries=2, per_try_timeout=1.0)
+    call = Counted({A: times}, retry=retry).play()
+    assert call.recorder.attempts.failed == {
+        ("reviews", "200", "14", "-"): 1,
+        ("reviews", "200", "4", "UT"): 1,
+    }
+    web = Counted({A: refuses(), B: [fails_with(503), ok()]}, retry=FIVES)
+    web.request = get(REVIEWS)
+    web.play()
+    assert web.recorder.attempts.failed["reviews", "503", "", "-"] == 1
+    assert web.recorder.attempts.failed["reviews", "503", "", "UF"] >= 1
+    assert not web.recorder.attempts.over
 
 
 def test_hedges_are_counted_as_they_are_made():
     call = Counted({A: slow(5.0, OK), B: slow(0.2, OK)}, hedge=TWO).play()
-    assert call.recorder.retries == {("reviews", "hedge"): 1}
+    assert call.recorder.attempts.retries == {("reviews", "hedge"): 1}
 
 
 def test_every_attempt_has_sent_and_received_something():

@@ -135,9 +135,10 @@ def test_all_else_that_was_counted_of_a_cluster_goes_too(member):
     member.call(mirror=True)
     recorder(RetryDenied(CLUSTER, "overflow"))
     told = (
-        recorder.failed_attempts,
+        recorder.attempts.over,
+        recorder.attempts.failed,
         recorder.denied,
-        recorder.retries,
+        recorder.attempts.retries,
         recorder.ejections,
         recorder.spared,
     )

@@ -64,4 +64,4 @@ def test_a_mirrored_stream_that_is_over_is_under_way_no_more(calls):
     ended = calls.ended(grpc=True, path="/b.R/Get", streaming=True, mirror=True)
     recorder(StreamBegan(ended.record))
     recorder(ended)
-    assert not recorder.streams
+    assert not recorder.attempts.streams

@@ -6,15 +6,19 @@ import threading
 import pytest
 
 from meshlib.dataplane import (
+    AttemptFailed,
+    Cause,
     ConfigApplied,
     EndpointEjected,
     EndpointSpared,
     Engine,
+    Failure,
     Options,
     Request,
     RetryDenied,
     TriedAgain,
 )
+from meshlib.dataplane.upstream.health import Result
 from meshlib.exposition import Distribution, Kind
 from meshlib.model import (
     AdaptiveConcurrency,
@@ -197,6 +201,26 @@ def test_weights_are_told_of_clusters_that_weigh(recorder, engine, facts):
     assert values(recorder, facts, "grpc.lb.wrr.endpoint_weight_stale", label) == {("reviews",): 0}
     (found,) = values(recorder, facts, "grpc.lb.wrr.endpoint_weights", label).values()
     assert (found.count, found.total, found.counts[0]) == (2, 0, 2)
+
+
+def test_attempts_that_failed_are_told_in_the_words_of_istio(recorder, facts, calls):
+    record = calls.ended(cluster="reviews").record
+    recorder(AttemptFailed(record, Failure(Cause.TIMEOUT), "retry"))
+    labels = "cluster", "response_code", "grpc_response_status", "response_flags"
+    found = values(recorder, facts, "meshlib_failed_attempts_total", *labels)
+    assert found == {("reviews", "504", "", "UT"): 1}
+
+
+def test_health_checks_are_told_where_there_are_any(recorder, engine, facts):
+    apply(engine, WELL)
+    name = "meshlib_health_checks_total"
+    assert values(recorder, facts, name, "cluster", "result") == {}
+    engine.clusters["reviews"].checks[Result.FAILED] += 2
+    assert values(recorder, facts, name, "cluster", "result") == {
+        ("reviews", "passed"): 0,
+        ("reviews", "failed"): 2,
+        ("reviews", "unreached"): 0,
+    }
 
 
 def test_faults_on_purpose_are_told(recorder, engine, facts, monkeypatch):

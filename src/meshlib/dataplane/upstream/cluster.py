@@ -1,5 +1,6 @@
 """A live cluster: permits, health and the picking of endpoints."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from ..message import Cause, Failure, Outcome
 from .balance import Balance, Balancer, Lane, ranks_of, without_gone
 from .circuit import CircuitBreaker
 from .endpoint import NEVER, UpstreamEndpoint
+from .health import Result
 from .load import Load, utilization
 from .load_stats import ClusterLoad
 from .outlier import OutlierDetector
@@ -44,6 +46,7 @@ class UpstreamCluster:
         "_revision",
         "balance",
         "breaker",
+        "checks",
         "high",
         "load",
         "name",
@@ -68,6 +71,7 @@ class UpstreamCluster:
         self.passthrough = isinstance(config.discovery, OriginalDst)
         self.outlier: OutlierDetector | None = None
         self.load: ClusterLoad | None = None
+        self.checks: Counter[Result] = Counter()
         self._clock = clock
         self._dice = dice
         self._hear = observe

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...clock import Clock
 from ..peers import ANSWERS, CALLS, PROVEN, TOLD, Peers
-from .calls import OTHER, Kind, is_strange
+from .calls import Kind, is_strange
 from .labels import is_crowd
 from .recorder import Key, Recorder
 from .series import Series
@@ -70,11 +70,9 @@ class Eviction:
         for _, kind in list(recorder.series):
             if kind.cluster and not is_crowd(kind):
                 yield kind.cluster
-        for cluster, _ in (*recorder.retries, *recorder.denied, *recorder.ejections):
+        yield from recorder.attempts.clusters()
+        for cluster, _ in (*recorder.denied, *recorder.ejections):
             yield cluster
-        for _, _, cluster, _ in list(recorder.failed_attempts):
-            if cluster != OTHER:
-                yield cluster
 
     def _is_over(self, key: Key, over: Collection[str], now: float) -> bool:
         kind, idle = key[1], now - self._counts[key][1]

@@ -108,9 +108,9 @@ def grpc_metrics(recorder: Recorder) -> Iterator[Metric]:
     servers = [Told(series, kind.method, kind.status) for kind, series in grpc if kind.inbound]
     failed = [
         Attempts(series, method, status, target, cluster)
-        for (method, target, cluster, status), series in list(recorder.failed_attempts.items())
+        for (method, target, cluster, status), series in list(recorder.attempts.over.items())
     ]
-    streams = list(recorder.streams.values())
+    streams = list(recorder.attempts.streams.values())
     begun: list[Labels] = [
         ((METHOD, method), (TARGET, canonical(to))) for is_in, method, to in streams if not is_in
     ]

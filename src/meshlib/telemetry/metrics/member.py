@@ -9,6 +9,7 @@ from typing import Any
 from ...clock import Clock
 from ...dataplane import Engine
 from ...dataplane.upstream.cluster import UpstreamCluster
+from ...dataplane.upstream.health import Result
 from ...dataplane.upstream.priority import levels
 from ...exposition import Distribution, Kind, Labels, Metric, Sample
 from ..access_log.writer import dropped
@@ -17,6 +18,7 @@ from .weighing import weighing_metrics
 
 STATES = ("healthy", "degraded", "unhealthy", "ejected")
 PRIORITIES = ("default", "high")
+FAILED = ("cluster", "response_code", "grpc_response_status", "response_flags")
 OUTLIER, BACKEND = "grpc.lb.outlier_detection", "grpc.lb.backend_service"
 DETECTION, UNENFORCED = f"{OUTLIER}.detection_method", f"{OUTLIER}.unenforced_reason"
 
@@ -111,6 +113,14 @@ def _of_clusters(facts: Facts) -> Iterator[Metric]:
         for state in STATES
     ]
     yield _gauge("meshlib_cluster_endpoints", "Endpoints by how they are.", health)
+    checks: list[tuple[Labels, float]] = [
+        ((("cluster", one.name), ("result", result.value)), one.checks[result])
+        for one in clusters
+        if one.checks
+        for result in Result
+    ]
+    text = "Active health checks by what came of them."
+    yield _counter("meshlib_health_checks_total", text, checks)
     yield from weighing_metrics(weighed)
 
 
@@ -121,6 +131,7 @@ class _Seen:
     overflows: tuple[int, int]
     panics: bool
     endpoints: Counter[str]
+    checks: Counter[Result]
 
     @classmethod
     def of(cls, cluster: UpstreamCluster) -> "_Seen":
@@ -146,15 +157,22 @@ class _Seen:
         )
         overflows = cluster.breaker.overflows, cluster.high.overflows
         panics = any(level.panics for level in spread)
-        return cls(cluster.name, breakers, overflows, panics, states)
+        checks = Counter(cluster.checks)
+        return cls(cluster.name, breakers, overflows, panics, states, checks)
 
 
 def _of_retries(recorder: Recorder) -> Iterator[Metric]:
     retries: list[tuple[Labels, float]] = [
         ((("cluster", cluster), ("kind", kind)), count)
-        for (cluster, kind), count in list(recorder.retries.items())
+        for (cluster, kind), count in list(recorder.attempts.retries.items())
     ]
     yield _counter("meshlib_retries_total", "Further attempts of calls, by why.", retries)
+    failed: list[tuple[Labels, float]] = [
+        (tuple(zip(FAILED, key, strict=True)), count)
+        for key, count in list(recorder.attempts.failed.items())
+    ]
+    text = "Attempts that others followed, by what came of them."
+    yield _counter("meshlib_failed_attempts_total", text, failed)
     denied: list[tuple[Labels, float]] = [
         ((("cluster", cluster), ("reason", reason)), count)
         for (cluster, reason), count in list(recorder.denied.items())

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from ...clock import Clock
 from ...dataplane import (
@@ -18,14 +18,12 @@ from ...dataplane import (
     AttemptFailed,
     CallEnded,
     CallRecord,
-    Cause,
     ConfigApplied,
     EndpointEjected,
     EndpointSpared,
     Event,
     Failure,
     Outcome,
-    Request,
     RetryDenied,
     StreamBegan,
     TriedAgain,
@@ -33,10 +31,10 @@ from ...dataplane import (
 )
 from ..peers import UNKNOWN, PeerFacts
 from ..peers import Peers as Named
-from .calls import LONGEST, OTHER, Kind, Peers, grpc_status_of, is_strange, kind_of
+from .attempts import Attempts, Methods, drop
+from .calls import OTHER, Kind, Peers, is_strange, kind_of
 from .calls import UNKNOWN as NOBODY
 from .labels import crowded, is_crowd
-from .messages import FRAME
 from .overrides import Plan
 from .series import BYTES, GRPC_SECONDS, LATENCY, SECONDS, Series, Tried
 
@@ -54,19 +52,8 @@ FULL = 0.9
 """Of a limit that is soon reached."""
 REMEMBERED = 4096
 """Looks of calls whose kind is remembered."""
-METHODS = 200
-"""gRPC methods of one direction that are told apart; further ones are ``other``."""
-UNIMPLEMENTED = 12
-GIVEN_UP = Failure(Cause.CANCELLED, grpc_status=1)
-"""What comes of an attempt where another one has won."""
 
-Stream = tuple[bool, str, str]
-"""One that is under way: whether it came in, its method, and its target."""
-Attempts = dict[tuple[str, str, str, int], Series]
-"""By method, target, cluster, and gRPC status."""
 Key = tuple[Plan | None, Kind]
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Known(NamedTuple):
@@ -97,9 +84,6 @@ class Recorder:
         most: int = MOST,
     ) -> None:
         self.series: dict[Key, Series] = {}
-        self.failed_attempts: Attempts = {}
-        self.streams: dict[int, Stream] = {}
-        self.retries: Counter[tuple[str, str]] = Counter()
         self.denied: Counter[tuple[str, str]] = Counter()
         self.ejections: Counter[tuple[str, str]] = Counter()
         self.spared: Counter[tuple[str, str, str]] = Counter()
@@ -117,7 +101,8 @@ class Recorder:
         self._counted = [0, 0]
         self._strange = 0
         self._known: dict[tuple[Any, ...], Known] = {}
-        self._methods: tuple[set[str], set[str]] = (set(), set())
+        self._methods = Methods()
+        self.attempts = Attempts(self._methods, clock, most)
 
     def __call__(self, event: Event) -> None:
         if type(event) is not CallEnded:
@@ -126,7 +111,6 @@ class Recorder:
         record, outcome, seconds = event.record, event.outcome, event.duration
         if record.mirror:
             self.mirrors["" if record.cluster is None else record.cluster.name] += 1
-            self.streams.pop(id(record), None)
             return
         request, cluster, audience = record.request, record.cluster, record.audience
         inbound, flags = record.inbound, record.flags
@@ -179,7 +163,7 @@ class Recorder:
             series.attempt_seconds[bisect_left(SECONDS, seconds)] += 1
 
     def _count_stream(self, record: CallRecord, series: Series) -> None:
-        self.streams.pop(id(record), None)
+        self.attempts.streams.pop(id(record), None)
         meter, tries = record.request.meter, record.tries
         if meter is not None and (tries is None or record.attempts > tries.ended):
             series.weigh_stream(meter)
@@ -209,7 +193,7 @@ class Recorder:
             outcome,
             peers=self._peers,
             own_host=self._own_host,
-            method=self._method(record.request, outcome, inbound=record.inbound),
+            method=self._methods.name(record.request, outcome, inbound=record.inbound),
             tags=tags,
         )
         if (plan, kind) not in self.series and is_strange(kind):
@@ -252,12 +236,11 @@ class Recorder:
         """Series, and whatever else was counted of clusters; under the mesh's lock."""
         for key in keys:
             del self.series[key]
-        _drop(self.failed_attempts, lambda key: key[2] in clusters)
-        _drop(self.retries, lambda key: key[0] in clusters)
-        _drop(self.denied, lambda key: key[0] in clusters)
-        _drop(self.ejections, lambda key: key[0] in clusters)
-        _drop(self.spared, lambda key: key[0] in clusters)
-        _drop(self.mirrors, clusters.__contains__)
+        self.attempts.forget(clusters)
+        drop(self.denied, lambda key: key[0] in clusters)
+        drop(self.ejections, lambda key: key[0] in clusters)
+        drop(self.spared, lambda key: key[0] in clusters)
+        drop(self.mirrors, clusters.__contains__)
         self._known.clear()
         self._count_anew()
 
@@ -267,24 +250,12 @@ class Recorder:
         for inbound in (False, True):
             own = [kind for kind in kinds if kind.inbound is inbound]
             self._counted[inbound] = len(own)
-            self._methods[inbound].intersection_update(kind.method for kind in own)
-
-    def _method(self, request: Request, outcome: Outcome | None, *, inbound: bool) -> str:
-        """Methods that nobody serves could be anything. ``None``: it is under way."""
-        if not request.is_grpc:
-            return ""
-        method, known = request.path.lstrip("/"), self._methods[inbound]
-        if method not in known:
-            unserved = outcome is not None and outcome.grpc_status == UNIMPLEMENTED
-            if unserved or len(known) >= METHODS:
-                return OTHER
-            known.add(method)
-        return method
+            self._methods.keep({kind.method for kind in own}, inbound=inbound)
 
     def _seldom(self, event: Event) -> None:
         match event:
             case StreamBegan() | TriedAgain() | AttemptFailed() | AttemptCancelled():
-                self._attempted(event)
+                self.attempts(event)
             case RetryDenied(cluster=cluster, reason=reason):
                 self.denied[cluster, reason] += 1
             case ConfigApplied():
@@ -299,45 +270,6 @@ class Recorder:
                 self.spared[cluster, reason, why] += 1
             case _:
                 pass
-
-    def _attempted(
-        self, event: StreamBegan | TriedAgain | AttemptFailed | AttemptCancelled
-    ) -> None:
-        record = event.record
-        request, inbound, cluster = record.request, record.inbound, record.cluster
-        match event:
-            case TriedAgain(why=why):
-                self.retries["" if cluster is None else cluster.name, why] += 1
-            case _ if not request.is_grpc:
-                pass
-            case StreamBegan():
-                method = self._method(request, None, inbound=inbound)
-                target = "" if inbound else request.target[:LONGEST]
-                self.streams[id(record)] = inbound, method, target
-            case AttemptFailed(outcome=outcome):
-                self.streams.pop(id(record), None)
-                self._count_attempt(record, outcome, record.attempt_began)
-            case AttemptCancelled(began=began):
-                self._count_attempt(record, GIVEN_UP, began)
-
-    def _count_attempt(self, record: CallRecord, outcome: Outcome, began: float) -> None:
-        """One that is over while its call is not."""
-        request, status = record.request, grpc_status_of(outcome)
-        method = self._method(request, outcome, inbound=False)
-        cluster = "" if record.cluster is None else record.cluster.name
-        key = method, request.target[:LONGEST], cluster, status
-        series = self.failed_attempts.get(key)
-        if series is None:
-            if len(self.failed_attempts) >= self._most:
-                key = OTHER, OTHER, OTHER, status
-            series = self.failed_attempts.setdefault(key, Series())
-        series.attempt(max(0.0, self._clock() - began))
-        sent = received = 0
-        if (meter := request.meter) is not None and not _is_unsent(outcome):
-            sent = meter.request_bytes - FRAME * meter.request_messages
-            if outcome is not GIVEN_UP:
-                received = meter.response_bytes - FRAME * meter.response_messages
-        series.weigh(sent, received)
 
     def has_called(self, cluster: str) -> bool:
         if cluster in self.mirrors:
@@ -355,7 +287,7 @@ class Recorder:
             "calls": [_row(*key, found) for key, found in alike.items()],
             "retries": [
                 {"cluster": cluster, "kind": kind, "count": count}
-                for (cluster, kind), count in list(self.retries.items())
+                for (cluster, kind), count in list(self.attempts.retries.items())
             ],
             "ejections": [
                 {"cluster": cluster, "reason": reason, "count": count}
@@ -363,15 +295,6 @@ class Recorder:
             ],
             "config": {"version": config.version if config else "", "applied": self.applied},
         }
-
-
-def _drop(counted: dict[K, V], gone: Callable[[K], bool]) -> None:
-    for key in [one for one in counted if gone(one)]:
-        del counted[key]
-
-
-def _is_unsent(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failure) and outcome.cause is Cause.CONNECT
 
 
 def _now(action: Callable[[], None]) -> None:
