@@ -62,8 +62,8 @@ class Mesh:
     ``runtime_layers`` (else ``MESHLIB_RUNTIME_LAYERS``, with commas) are asked for by RTDS: what
     they say stands in for the fractions of routes, the later ones before the earlier ones.
 
-    ``admin`` (else ``MESHLIB_ADMIN``) is a ``host:port`` to show ``/metrics``, ``/healthz`` and
-    ``/readyz`` on; elsewhere than on loopback, ``MESHLIB_ADMIN_TOKEN`` must be set. ``metrics``
+    ``admin`` (else ``MESHLIB_ADMIN``) is a ``host:port`` to show ``/metrics``, ``/clusters`` and
+    more on; elsewhere than on loopback, ``MESHLIB_ADMIN_TOKEN`` must be set. ``metrics``
     (else ``MESHLIB_METRICS``, "on" or "off"): peers tell each other who they are, which otherwise
     they do where somebody reads metrics: by an admin port, or :func:`meshlib.telemetry.setup`.
     ``trusted_gateways`` (else ``MESHLIB_TRUSTED_GATEWAYS``): whose ``x-forwarded-*`` is believed.
