@@ -7,6 +7,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from opentelemetry import _logs
+from opentelemetry._logs import _internal
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.util._once import Once
 
 import meshlib
 from meshlib.errors import ConfigError
@@ -85,3 +90,48 @@ def test_an_expression_that_is_none_is_refused_with_its_place(tmp_path: Path) ->
         pass
     assert "[3]: spec.accessLogging[0].filter.expression" in str(refused.value)
     assert "speaks of 'responce', of which nothing is known" in str(refused.value)
+
+
+OTEL: list[dict[str, Any]] = [
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "otel"},
+        "spec": {"selector": {"app": "otel"}, "ports": [{"name": "grpc", "port": 4317}]},
+    },
+    {
+        "apiVersion": "mesh.istio.io/v1",
+        "kind": "MeshConfig",
+        "spec": {
+            "extensionProviders": [
+                {
+                    "name": "otel",
+                    "envoyOtelAls": {"service": "otel.default.svc.cluster.local", "port": 4317},
+                }
+            ],
+            "defaultProviders": {"accessLogging": ["otel"]},
+        },
+    },
+]
+
+
+async def test_records_of_calls_go_where_the_program_sends_them_or_are_told_to_be_lost(
+    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_internal, "_LOGGER_PROVIDER", None)
+    monkeypatch.setattr(_internal, "_LOGGER_PROVIDER_SET_ONCE", Once())
+    kept = InMemoryLogRecordExporter()
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(kept))
+    said = [*manifests(port, tmp_path / "log", "true")[:2], *OTEL]
+    async with meshlib.Mesh("productpage", config=said) as mesh, mesh.aiohttp.session() as session:
+        elsewhere, lost = mesh.ignored()
+        assert "where Envoys send records" in elsewhere
+        assert lost.startswith("access log otel_envoy_accesslog: nobody takes its records")
+        _logs.set_logger_provider(provider)
+        assert mesh.ignored() == (elsewhere,)
+        async with session.get("http://reviews:9080/a"):
+            pass
+    (told,) = kept.get_finished_logs()
+    assert '"GET /a HTTP/1.1" 200' in str(told.log_record.body)
+    provider.shutdown()  # type: ignore[no-untyped-call]
