@@ -26,9 +26,17 @@ def note(messages: list[tuple[bool, float, int]], message: tuple[bool, float, in
 
 
 class Outgoing:
-    """The codecs of one attempt: an attempt made anew counts anew."""
+    """The codecs of one attempt: an attempt made anew counts anew, and those beside each other
+    count what one of them sent and received."""
 
-    __slots__ = ("_clock", "_deserialize", "_meter", "_serialize")
+    __slots__ = (
+        "_clock",
+        "_deserialize",
+        "_meter",
+        "_received",
+        "_sent",
+        "_serialize",
+    )
 
     def __init__(self, meter: Meter, clock: Clock, serialize: Codec, deserialize: Codec) -> None:
         meter.request_bytes = meter.request_messages = 0
@@ -39,25 +47,26 @@ class Outgoing:
         self._clock = clock
         self._serialize = serialize
         self._deserialize = deserialize
+        self._sent = self._received = (0, 0)
 
     def write(self, message: Any) -> Any:
         octets = message if self._serialize is None else self._serialize(message)
-        meter = self._meter
-        meter.request_bytes += len(octets) + FRAME
-        meter.request_messages += 1
+        meter, (messages, weight) = self._meter, self._sent
+        self._sent = messages + 1, weight + len(octets) + FRAME
+        meter.request_messages, meter.request_bytes = self._sent
         meter.request_ended = now = self._clock()
         if meter.messages is not None:
             note(meter.messages, (True, now, len(octets)))
         return octets
 
     def read(self, octets: bytes) -> Any:
-        meter = self._meter
-        if not meter.response_messages:
+        meter, (messages, weight) = self._meter, self._received
+        if not messages:
             meter.response_began = self._clock()
         if meter.messages is not None:
             note(meter.messages, (False, self._clock(), len(octets)))
-        meter.response_bytes += len(octets) + FRAME
-        meter.response_messages += 1
+        self._received = messages + 1, weight + len(octets) + FRAME
+        meter.response_messages, meter.response_bytes = self._received
         return octets if self._deserialize is None else self._deserialize(octets)
 
 

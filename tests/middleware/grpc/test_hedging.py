@@ -33,6 +33,9 @@ async def test_the_quicker_of_two_attempts_wins_and_the_other_is_cancelled(
     await auntil(lambda: world.active == 0)
     assert world.ended[-1].record.attempts == 2
     assert world.ended[-1].record.endpoint.address.port == ports[1]
+    meter = world.ended[-1].record.request.meter
+    assert (meter.request_messages, meter.request_bytes) == (1, 6)
+    assert (meter.response_messages, meter.response_bytes) == (1, 12)
 
 
 async def test_another_attempt_begins_where_one_takes_too_long(world, unary_by, auntil, pair):

@@ -7,6 +7,8 @@ import grpc
 import grpc.aio
 import pytest
 
+from meshlib.dataplane import Meter
+from meshlib.middleware._grpc_meter import Outgoing
 from meshlib.model import RetryPolicy
 
 FRAME = 5
@@ -162,6 +164,17 @@ def test_callers_see_messages_and_nothing_else(world, start, echo, verb):
         else:
             message = answer.result() if verb == "future" else answer
     assert message == b"one:x"
+
+
+def test_attempts_beside_each_other_count_as_one():
+    meter = Meter()
+    one, other = (Outgoing(meter, float, None, None) for _ in range(2))
+    for attempt in (one, other):
+        attempt.write(b"123")
+    for attempt in (other, one):
+        attempt.read(b"12345")
+    assert (meter.request_messages, meter.request_bytes) == (1, 8)
+    assert (meter.response_messages, meter.response_bytes) == (1, 10)
 
 
 async def test_a_response_that_does_not_serialize_is_grpcios_to_tell(world, start, until, caplog):
