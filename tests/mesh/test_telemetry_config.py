@@ -120,7 +120,7 @@ async def test_records_of_calls_go_where_the_program_sends_them_or_are_told_to_b
 ) -> None:
     monkeypatch.setattr(_internal, "_LOGGER_PROVIDER", None)
     monkeypatch.setattr(_internal, "_LOGGER_PROVIDER_SET_ONCE", Once())
-    kept = InMemoryLogRecordExporter()
+    kept = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(SimpleLogRecordProcessor(kept))
     said = [*manifests(port, tmp_path / "log", "true")[:2], *OTEL]
@@ -134,4 +134,4 @@ async def test_records_of_calls_go_where_the_program_sends_them_or_are_told_to_b
             pass
     (told,) = kept.get_finished_logs()
     assert '"GET /a HTTP/1.1" 200' in str(told.log_record.body)
-    provider.shutdown()  # type: ignore[no-untyped-call]
+    provider.shutdown()
