@@ -444,6 +444,21 @@ def test_who_reaches_no_control_plane_is_not_live(nowhere):
         assert "INITIALIZING: no configuration yet" in text_of(mesh, "/server_info")
 
 
+def test_who_cannot_say_any_more_who_it_is_says_why(tmp_path, nowhere):
+    bootstrap = tmp_path / "bootstrap.json"
+    server = {"server_uri": nowhere, "channel_creds": [{"type": "insecure"}]}
+    bootstrap.write_text(json.dumps({"xds_servers": [server], "node": {"id": "me"}}))
+    with Mesh("me", bootstrap=bootstrap, admin="127.0.0.1:0") as mesh:
+        kept = bootstrap.rename(tmp_path / "kept.json")
+        status, _, said = ask(mesh, "/server_info")
+        assert (status, str(bootstrap) in said) == (503, True)
+        assert ask(mesh, "/metrics")[0] == 200
+        kept.rename(bootstrap)
+        assert json_of(mesh, "/server_info")["node"]["id"] == "me"
+        bootstrap.unlink()
+        assert json_of(mesh, "/server_info")["node"]["id"] == "me"
+
+
 # -- /routes -------------------------------------------------------------------------------------
 
 
