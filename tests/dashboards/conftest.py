@@ -118,7 +118,7 @@ async def details(mesh: Mesh) -> AsyncIterator[None]:
     await runner.setup()
     site = mesh.aiohttp.site(runner, host=HOST, port=0)
     await site.start()
-    await mesh.aregister(site.port)
+    await mesh.aregister(site.port, linger=0)
     try:
         yield
     finally:
@@ -139,7 +139,7 @@ async def reviews(mesh: Mesh) -> AsyncIterator[None]:
     server.add_generic_rpc_handlers((handler,))
     port = mesh.grpc.add_port(server, f"{HOST}:0")
     await server.start()
-    await mesh.aregister(port)
+    await mesh.aregister(port, linger=0)
     try:
         yield
     finally:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,11 +37,6 @@ with meshlib.Mesh("greeter", control_plane=sys.argv[1]) as mesh:
 """
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
-
-
 @pytest.fixture
 async def start():
     """``await start(*arguments)``: Python runs, and has said its first line."""
@@ -69,14 +63,15 @@ async def start():
 
 
 @pytest.fixture
-async def serve(start, tmp_path):
+async def serve(start, tmp_path, free_port):
     """``await serve()``: the control plane, always at the same address."""
     (tmp_path / "greeter.yaml").write_text(SERVICE)
     address = f"127.0.0.1:{free_port()}"
-    arguments = ("--listen", address, "--admin", "off", "--registration-grace", "6")
+    arguments = ("--listen", address, "--admin", "off")
 
-    async def served():
-        return await start("-m", "meshlib", "serve", str(tmp_path), *arguments)
+    async def served(grace=6):
+        keeps = ("--registration-grace", str(grace))
+        return await start("-m", "meshlib", "serve", str(tmp_path), *arguments, *keeps)
 
     served.address = address
     return served
@@ -118,7 +113,7 @@ async def test_callers_notice_nothing_of_a_control_plane_that_dies_and_comes_bac
 
 
 async def test_a_member_that_is_killed_disappears_after_the_grace(start, serve):
-    await serve()
+    await serve(grace=1)
     first = await start("-c", MEMBER, serve.address)
     async with caller(serve.address) as (answer, mesh), asyncio.timeout(50):
         assert await answer() == b"ok"

@@ -189,7 +189,7 @@ async def reviews(member, free_port):
     site = mesh.aiohttp.site(runner, host="127.0.0.1", port=port)
     await site.start()
     async with mesh:
-        await mesh.aregister(port)
+        await mesh.aregister(port, linger=0)
         assert await mesh.aready("inbound")
         yield mesh, port
     await runner.cleanup()

@@ -55,7 +55,7 @@ async def port(plane, free_port):
     number = free_port()
     await mesh.aiohttp.site(runner, host="127.0.0.1", port=number).start()
     async with mesh:
-        await mesh.aregister(number)
+        await mesh.aregister(number, linger=0)
         yield number
         await runner.cleanup()
 
