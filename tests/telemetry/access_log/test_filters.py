@@ -17,7 +17,7 @@ from meshlib.model.telemetry import (
     StatusCodeFilter,
     TraceableFilter,
 )
-from meshlib.telemetry.access_log.filters import compile_filter
+from meshlib.telemetry.access_log.filters import OPERATORS, compile_filter
 
 
 @pytest.fixture
@@ -121,3 +121,13 @@ def test_filters_are_combined(passes, call):
     event = call(Response(500), duration=0.1)
     assert not passes(AndFilter((bad, slow)), event)
     assert passes(OrFilter((bad, slow)), event)
+
+
+@pytest.mark.parametrize("sign", OPERATORS)
+@pytest.mark.parametrize("code", [403, 404, 503])
+def test_a_condition_on_the_code_alone_holds_as_its_expression_does(passes, call, sign, code):
+    alone = ExpressionFilter(f"response.code {sign} 404")
+    judged = ExpressionFilter(f"response.code {sign} 404 && true")
+    event = call(Response(code))
+    assert passes(alone, event) is passes(judged, event)
+    assert passes(alone, event) is OPERATORS[sign](code, 404)
