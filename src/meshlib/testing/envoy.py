@@ -115,11 +115,15 @@ def bootstrap(
 
 
 def stream_to(cluster: str, api_type: str = "GRPC") -> dict[str, Any]:
-    """A stream of configuration or of reports, to a cluster that is known by other means."""
+    """A stream of configuration or of reports, to a cluster that is known by other means.
+
+    One that breaks is opened anew within a moment, instead of within up to 30 s.
+    """
+    soon = {"retry_back_off": {"base_interval": "0.05s", "max_interval": "0.2s"}}
     return {
         "api_type": api_type,
         "transport_api_version": "V3",
-        "grpc_services": [{"envoy_grpc": {"cluster_name": cluster}}],
+        "grpc_services": [{"envoy_grpc": {"cluster_name": cluster, "retry_policy": soon}}],
     }
 
 
