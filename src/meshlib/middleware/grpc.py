@@ -13,13 +13,15 @@ from ._drive import Runtime
 from ._grpc_admin import Admin, Health
 from ._grpc_pool import Options
 from ._grpc_ports import listen
-from ._target import grpc_target
+from ._target import XDS, Target, grpc_target
 from .grpc_aio_server import AioServerInterceptor
 from .grpc_load import LoadReporter, Loads, OutOfBand
 from .grpc_server import ServerInterceptor
 
 SHORTEST_INTERVAL = 30.0
 """Seconds between two reports without calls, as all of gRPC's servers have it."""
+MOST_NAMED = 1000
+"""Targets whose scheme is remembered."""
 
 
 class GrpcHooks:
@@ -44,7 +46,7 @@ class GrpcHooks:
 
         Targets of other schemes (``dns:``, ``unix:``, ``ipv4:`` …) get a plain channel.
         """
-        named = grpc_target(target)
+        named = self._named(target)
         if named.listener is None:
             return grpc.insecure_channel(named.native, options, compression)
         made = grpc_channel.Channel(self._runtime, named, options or (), compression)
@@ -59,7 +61,7 @@ class GrpcHooks:
         compression: grpc.Compression | None = None,
     ) -> grpc.aio.Channel:
         """Like :meth:`channel`, for asyncio; may be used from several event loops."""
-        named = grpc_target(target)
+        named = self._named(target)
         if named.listener is None:
             return grpc.aio.insecure_channel(named.native, options, compression)
         made = grpc_aio.Channel(self._runtime, named, options or (), compression)
@@ -89,6 +91,13 @@ class GrpcHooks:
         """
         mesh = grpc_aio_interceptors.Meshed(self._runtime, target, self._aio_mesh_channel, options)
         return grpc_aio_interceptors.interceptors(mesh)
+
+    def _named(self, target: str) -> Target:
+        """Metrics name a target as the application does, with its scheme."""
+        named, schemes = grpc_target(target), self._runtime.engine.around.schemes
+        if named.listener is not None and target.startswith(XDS) and len(schemes) < MOST_NAMED:
+            schemes[named.listener] = XDS
+        return named
 
     def _sync_mesh_channel(self, target: str, options: Options) -> grpc.Channel:
         return self.channel(target, options=options)

@@ -375,3 +375,13 @@ async def test_an_endpoint_that_left_is_not_called_any_more(world, call_by, star
     assert await caller.unary() == b"old:x"
     world.serve(start(new))
     assert await caller.unary() == b"new:x"
+
+
+async def test_the_scheme_by_which_a_target_is_named_is_remembered(world):
+    hooks, named = world.hooks, world.engine.around.schemes
+    hooks.channel("reviews:9080").close()
+    assert named == {}
+    hooks.channel("xds:///Reviews:9080").close()
+    await hooks.aio_channel("xds:///ratings:9080").close()
+    hooks.channel("dns:///details:9080").close()
+    assert named == {"reviews:9080": "xds:///", "ratings:9080": "xds:///"}

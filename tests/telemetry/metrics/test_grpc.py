@@ -62,6 +62,21 @@ def test_a_retried_call_is_one_call_and_two_attempts(recorder, calls):
     assert (call.value.count, call.value.total, call.value.bounds) == (1, 2.5, LATENCY)
 
 
+def test_a_target_is_named_as_the_application_names_it(recorder, calls):
+    for target in ("reviews:9080", "ratings:9080"):
+        recorder(calls.ended(OK, grpc=True, path=PATH, target=target, attempt_began=0.1))
+        began = calls.ended(OK, grpc=True, path=f"{PATH}All", target=target, streaming=True)
+        recorder(StreamBegan(began.record))
+        recorder(AttemptFailed(began.record, Failure(Cause.CONNECT), "retry"))
+    found = {
+        dict(sample.labels)["grpc.target"]
+        for metric in grpc_metrics(recorder, {"ratings:9080": "xds:///"})
+        if metric.name.startswith("grpc.client")
+        for sample in metric.samples
+    }
+    assert found == {"dns:///reviews:9080", "xds:///ratings:9080"}
+
+
 def test_a_stream_is_started_before_it_is_over(recorder, calls):
     def started():
         return [

@@ -48,6 +48,8 @@ class Surroundings:
     mirrored: int = field(default=0)
     introduction: Headers = ()
     """What callers who introduce themselves are told of this member; nothing: nobody counts."""
+    schemes: dict[str, str] = field(default_factory=dict)
+    """Of targets that the application names with one; such as ``xds:///``."""
 
     def because(self, room: str, name: str) -> str:
         """What is added to the words of a failure (gRFC A88)."""

@@ -5,7 +5,7 @@ for days, are counted as started when they are.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,7 @@ METHOD, TARGET, STATUS, BACKEND = (
     "grpc.lb.backend_service",
 )
 SCHEME = "dns:///"
+UNNAMED: Mapping[str, str] = {}
 COUNTER, HISTOGRAM = MetricKind.COUNTER, MetricKind.HISTOGRAM
 UNSENT = Cause.CONNECT.value
 
@@ -44,7 +45,7 @@ class Told:
         self.series = series
         self._known = {
             METHOD: method,
-            TARGET: canonical(target),
+            TARGET: target,
             STATUS: _status_name(status or 0),
             BACKEND: backend,
         }
@@ -89,17 +90,20 @@ class Attempts(Told):
 Made = Callable[[list[Told]], float | Distribution]
 
 
-def canonical(target: str) -> str:
-    """As gRPC writes what it is given without a scheme."""
-    return f"{SCHEME}{target}" if target and target != OTHER else target
+def grpc_metrics(recorder: Recorder, schemes: Mapping[str, str] = UNNAMED) -> Iterator[Metric]:
+    """``schemes``: those of targets that the application names with one."""
 
+    def canonical(target: str) -> str:
+        """As gRPC writes it: what is given without a scheme is a name of DNS."""
+        if not target or target == OTHER:
+            return target
+        return f"{schemes.get(target, SCHEME)}{target}"
 
-def grpc_metrics(recorder: Recorder) -> Iterator[Metric]:
     counted = [(kind, series) for (_, kind), series in list(recorder.series.items())]
     grpc = [(kind, series) for kind, series in counted if kind.is_grpc]
     clients: list[Told] = [
         Attempts(
-            *(series, kind.method, kind.status, kind.target, kind.cluster),
+            *(series, kind.method, kind.status, canonical(kind.target), kind.cluster),
             is_unsent=kind.answer == UNSENT,
         )
         for kind, series in grpc
@@ -107,7 +111,7 @@ def grpc_metrics(recorder: Recorder) -> Iterator[Metric]:
     ]
     servers = [Told(series, kind.method, kind.status) for kind, series in grpc if kind.inbound]
     failed = [
-        Attempts(series, method, status, target, cluster)
+        Attempts(series, method, status, canonical(target), cluster)
         for (method, target, cluster, status), series in list(recorder.attempts.over.items())
     ]
     streams = list(recorder.attempts.streams.values())
