@@ -130,6 +130,35 @@ def test_a_telemetry_speaks_of_logs_in_the_place_of_the_mesh(logs):
     assert logs(said, one, side="SERVER") == [STANDARD_OUT]
 
 
+@pytest.mark.parametrize(
+    ("provider", "expected"),
+    [
+        ("", {"path": "/dev/stdout", "json": ISTIO_JSON}),
+        ("{name: envoy, envoyFileAccessLog: {path: /y}}", {"path": "/y", "json": ISTIO_JSON}),
+        (
+            "{name: envoy, envoyFileAccessLog: {path: /y, logFormat: {text: a}}}",
+            {"path": "/y", "text": "a\n"},
+        ),
+        (
+            "{name: envoy, envoyFileAccessLog: {path: /y, omitEmptyValues: true}}",
+            {"path": "/y", "text": ISTIO_FORMAT, "omit_empty_values": True},
+        ),
+    ],
+)
+def test_the_provider_of_the_name_envoy_writes_as_the_mesh_says(logs, provider, expected):
+    said = mesh(f"accessLogEncoding: JSON\nextensionProviders: [{provider}]")
+    one = telemetry("{accessLogging: [{providers: [{name: envoy}]}]}")
+    assert logs(said, one) == [FileAccessLog(**expected)]
+
+
+def test_providers_of_other_names_write_as_they_say_themselves(logs):
+    said = mesh(
+        "accessLogEncoding: JSON\nextensionProviders: [{name: y, envoyFileAccessLog: {path: /y}}]"
+    )
+    one = telemetry("{accessLogging: [{providers: [{name: y}]}]}")
+    assert logs(said, one) == [FileAccessLog(path="/y", text=ISTIO_FORMAT)]
+
+
 def test_a_filter_says_which_calls_have_lines(told):
     rule = "{providers: [{name: envoy}], filter: {expression: response.code >= 400}}"
     only = ExpressionFilter("response.code >= 400")

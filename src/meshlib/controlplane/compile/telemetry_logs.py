@@ -16,6 +16,8 @@ from .view import View
 
 FILE = "envoy.access_loggers.file"
 OPEN_TELEMETRY = "envoy.access_loggers.open_telemetry"
+ENVOY = "envoy"
+"""The provider whose lines have the MeshConfig's form where it has none of its own, as in Istio."""
 LOG_NAME = "otel_envoy_accesslog"
 Filters = Mapping[str, LogFilter | None]
 
@@ -75,7 +77,11 @@ def _log(view: View, name: str, condition: LogFilter | None) -> Iterator[AccessL
     asked = condition.expression if condition is not None else ""
     only = ExpressionFilter(asked) if asked else None
     if provider.envoy_file_access_log is not None:
-        yield AccessLog(name=FILE, config=_file(provider.envoy_file_access_log), filter=only)
+        said = provider.envoy_file_access_log
+        is_plain = said.log_format is None and not said.omit_empty_values
+        as_mesh = provider.name == ENVOY and is_plain
+        config = _as_the_mesh_says(view.mesh, said.path) if as_mesh else _file(said)
+        yield AccessLog(name=FILE, config=config, filter=only)
     elif provider.envoy_otel_als is not None:
         sink = _records(view, provider.envoy_otel_als)
         if sink is not None:
@@ -112,14 +118,15 @@ def _records(view: View, said: EnvoyOtelAls) -> OpenTelemetryAccessLog | None:
 def _of_mesh(mesh: MeshSettings) -> Iterator[AccessLog]:
     if not mesh.access_log_file:
         return
+    yield AccessLog(name=FILE, config=_as_the_mesh_says(mesh, mesh.access_log_file))
+
+
+def _as_the_mesh_says(mesh: MeshSettings, path: str) -> FileAccessLog:
     form = mesh.access_log_format
-    if mesh.access_log_encoding == "JSON":
-        labels = msgspec.json.decode(form, type=dict[str, Any]) if form else None
-        made = ISTIO_JSON if labels is None else _struct(labels)
-        yield AccessLog(name=FILE, config=FileAccessLog(path=mesh.access_log_file, json=made))
-    else:
-        config = FileAccessLog(path=mesh.access_log_file, text=_line(form))
-        yield AccessLog(name=FILE, config=config)
+    if mesh.access_log_encoding != "JSON":
+        return FileAccessLog(path=path, text=_line(form))
+    labels = msgspec.json.decode(form, type=dict[str, Any]) if form else None
+    return FileAccessLog(path=path, json=ISTIO_JSON if labels is None else _struct(labels))
 
 
 def _struct(labels: Mapping[str, Any]) -> Struct:
