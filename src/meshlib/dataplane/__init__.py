@@ -20,6 +20,7 @@ from .events import (
 )
 from .explain import decide
 from .message import (
+    FRAME,
     NOBODY,
     PLAINTEXT,
     Cause,
@@ -59,6 +60,7 @@ from .steps import (
 from .upstream.endpoint import UpstreamEndpoint
 
 __all__ = [
+    "FRAME",
     "NOBODY",
     "PLAINTEXT",
     "AskAuthorization",

@@ -10,6 +10,9 @@ from ..model import Metadata, Struct
 Headers = tuple[tuple[str, str], ...]
 """Names in lower case, in order, repeated where repeated; binary values are left out."""
 
+FRAME = 5
+"""Octets that gRPC puts ahead of each message: whether it is compressed, and how long it is."""
+
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
@@ -91,7 +94,7 @@ PLAINTEXT = Connection()
 class Meter:
     """What the hook counts of one call while it goes on: octets of bodies, and messages.
 
-    Of gRPC, octets are those of the messages with their frames of five; an attempt made anew
+    Of gRPC, octets are those of the messages with their frames; an attempt made anew
     counts anew. ``request_ended`` and ``response_began`` are moments on the mesh's clock, where
     the hook saw them. ``server_principal`` is who answered, as far as TLS proved it. ``trace`` is
     the hook's own, as ``Response.native`` is: the core hands it on and never looks at it. ``peer``

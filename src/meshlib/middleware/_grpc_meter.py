@@ -8,10 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..clock import Clock
-from ..dataplane import Meter
-
-FRAME = 5
-"""Octets ahead of each message: whether it is compressed, and how long it is."""
+from ..dataplane import FRAME, Meter
 
 NOTED = 100
 """Messages of one stream that its span tells of."""

@@ -6,7 +6,7 @@ from itertools import count
 
 from opentelemetry.trace import Status, StatusCode
 
-from ..dataplane import CallRecord, Cause, Failure, Meter, Outcome, Request, Response
+from ..dataplane import FRAME, CallRecord, Cause, Failure, Meter, Outcome, Request, Response
 from ..dataplane.events import AttemptFailed, CallEnded, EndpointEjected
 from ..dataplane.statuses import http_to_grpc
 from .attributes import request_id
@@ -18,8 +18,6 @@ Attribute = str | int | float | bool
 Attributes = dict[str, Attribute]
 Message = tuple[bool, float, int]
 """One of :attr:`Meter.messages`."""
-FRAME = 5
-"""Octets that a meter counts ahead of each message."""
 
 SERVER_ERRORS = frozenset({2, 4, 12, 13, 14, 15})
 """gRPC statuses that are a server's own fault; the others are its caller's."""

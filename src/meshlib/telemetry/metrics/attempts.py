@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from ...clock import Clock
 from ...dataplane import (
+    FRAME,
     AttemptCancelled,
     AttemptFailed,
     CallRecord,
@@ -17,7 +18,6 @@ from ...dataplane import (
     TriedAgain,
 )
 from .calls import LONGEST, OTHER, code_of, grpc_status_of
-from .messages import FRAME
 from .series import Series
 
 METHODS = 200

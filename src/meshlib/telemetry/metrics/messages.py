@@ -8,10 +8,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ...dataplane import FRAME
 from ...exposition import Distribution
-
-FRAME = 5
-"""Octets that gRPC puts ahead of each message."""
 
 SIZES = (0.0, 1024.0, 2048.0, *(float(4**power) for power in range(6, 17)))
 """Bytes: the size buckets of gRFC A66, from 1 KiB to 4 GiB."""

@@ -8,9 +8,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ...dataplane import Meter, Tries
+from ...dataplane import FRAME, Meter, Tries
 from ...exposition import Distribution
-from .messages import FRAME, FRAMED, Odd, Way
+from .messages import FRAMED, Odd, Way
 
 ISTIO = (
     *(0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0),
