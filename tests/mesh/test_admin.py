@@ -25,19 +25,6 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 MANY = 30.0
 
-REVIEWS = {
-    "apiVersion": "networking.istio.io/v1",
-    "kind": "ServiceEntry",
-    "metadata": {"name": "reviews"},
-    "spec": {
-        "hosts": ["reviews.default.svc.cluster.local"],
-        "location": "MESH_INTERNAL",
-        "resolution": "STATIC",
-        "ports": [{"number": 9080, "name": "grpc", "protocol": "GRPC"}],
-        "endpoints": [{"address": "127.0.0.1", "ports": {"grpc": 1}}],
-    },
-}
-
 
 class Served:
     """A server with the admin services of a mesh, and a plain channel to it."""
@@ -89,9 +76,9 @@ def state_of(config: Any) -> str:
 # --- CSDS ---
 
 
-def test_each_resource_is_told_with_state_version_time_and_contents(serve) -> None:
+def test_each_resource_is_told_with_state_version_time_and_contents(serve, reviews_at) -> None:
     with (
-        control_plane([REVIEWS]) as plane,
+        control_plane([reviews_at(1)]) as plane,
         meshlib.Mesh("ratings", control_plane=plane.address) as mesh,
     ):
         assert mesh.ready("reviews:9080", timeout=MANY)
@@ -129,21 +116,21 @@ def test_what_was_asked_for_in_vain_is_told_as_requested(serve) -> None:
     assert (config.name, state_of(config)) == ("reviews:9080", "REQUESTED")
 
 
-def test_a_mesh_without_a_control_plane_tells_what_it_compiled(serve) -> None:
-    with meshlib.Mesh("ratings", config=[REVIEWS]) as mesh:
+def test_a_mesh_without_a_control_plane_tells_what_it_compiled(serve, reviews_at) -> None:
+    with meshlib.Mesh("ratings", config=[reviews_at(1)]) as mesh:
         found = by_type(serve(mesh).fetch())
         assert {each.name for each in found[LISTENER]} == set(mesh.status()["listeners"])
     assert state_of(found[CLUSTER][0]) == "ACKED"
 
 
-def test_contents_are_left_out_where_they_are_not_wanted(serve) -> None:
-    with meshlib.Mesh("ratings", config=[REVIEWS]) as mesh:
+def test_contents_are_left_out_where_they_are_not_wanted(serve, reviews_at) -> None:
+    with meshlib.Mesh("ratings", config=[reviews_at(1)]) as mesh:
         found = by_type(serve(mesh).fetch(exclude_resource_contents=True))
     assert not any(each.HasField("xds_config") for configs in found.values() for each in configs)
 
 
-def test_questions_can_be_streamed(serve) -> None:
-    with meshlib.Mesh("ratings", config=[REVIEWS]) as mesh:
+def test_questions_can_be_streamed(serve, reviews_at) -> None:
+    with meshlib.Mesh("ratings", config=[reviews_at(1)]) as mesh:
         stream = serve(mesh).channel.stream_stream(f"{CSDS}/StreamClientStatus")
         answers = list(stream(iter([b"", b""]), timeout=MANY))
     first, second = (message_class(RESPONSE).FromString(each) for each in answers)
@@ -166,8 +153,8 @@ def test_a_question_without_an_answer_is_refused(serve, request_bytes, said) -> 
 @pytest.mark.parametrize(
     "metadata", [(), (("authorization", "Bearer wrong"),), (("authorization", "secret"),)]
 )
-def test_with_a_token_nobody_is_answered_without_it(serve, metadata) -> None:
-    with meshlib.Mesh("ratings", config=[REVIEWS]) as mesh:
+def test_with_a_token_nobody_is_answered_without_it(serve, reviews_at, metadata) -> None:
+    with meshlib.Mesh("ratings", config=[reviews_at(1)]) as mesh:
         served = serve(mesh, token="secret")
         with pytest.raises(grpc.RpcError) as refused:
             served.fetch(metadata)
@@ -236,8 +223,8 @@ def test_who_goes_away_while_watching_gives_its_thread_back(serve) -> None:
             watch.cancel()
 
 
-async def test_an_asyncio_server_tells_the_same() -> None:
-    async with meshlib.Mesh("ratings", config=[REVIEWS]) as mesh:
+async def test_an_asyncio_server_tells_the_same(reviews_at) -> None:
+    async with meshlib.Mesh("ratings", config=[reviews_at(1)]) as mesh:
         server = grpc.aio.server()
         health = mesh.grpc.add_admin(server)
         port = server.add_insecure_port("127.0.0.1:0")

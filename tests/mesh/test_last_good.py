@@ -5,7 +5,7 @@ import os
 import queue
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,17 @@ with meshlib.Mesh("ratings", control_plane=os.environ["PLANE"]) as mesh:
     print(json.dumps({"answer": answer.decode(), "stale": source["stale"]}))
 """
 
+Manifest = Mapping[str, Any]
+
 
 @pytest.fixture
-def servers() -> Iterator[Callable[[str], int]]:
-    """Starts servers that answer with their names; the port of each."""
+def servers(reviews_at: Callable[[int], Manifest]) -> Iterator[Callable[[str], list[Manifest]]]:
+    """Starts servers that answer with their names; what leads to each."""
     with ExitStack() as stack:
 
-        def start(name: str) -> int:
-            named = serving("/test.T/Echo", lambda _request, _call: name.encode())
-            return stack.enter_context(named)
+        def start(name: str) -> list[Manifest]:
+            named = serving(ECHO, lambda _request, _call: name.encode())
+            return [reviews_at(stack.enter_context(named))]
 
         yield start
 
@@ -49,22 +51,6 @@ def servers() -> Iterator[Callable[[str], int]]:
 def address(free_port: Callable[[], int]) -> str:
     """Where the control plane is, when it is."""
     return f"127.0.0.1:{free_port()}"
-
-
-def manifests(port: int) -> Sequence[Mapping[str, Any]]:
-    entry = {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "ServiceEntry",
-        "metadata": {"name": "reviews"},
-        "spec": {
-            "hosts": ["reviews.default.svc.cluster.local"],
-            "location": "MESH_INTERNAL",
-            "resolution": "STATIC",
-            "ports": [{"number": 9080, "name": "grpc", "protocol": "GRPC"}],
-            "endpoints": [{"address": "127.0.0.1", "ports": {"grpc": port}}],
-        },
-    }
-    return [entry]
 
 
 def ask(mesh: meshlib.Mesh) -> bytes:
@@ -78,7 +64,7 @@ def learned(servers, address, tmp_path) -> Path:
     """A folder that a member left which was told of ``reviews``."""
     folder = tmp_path / "kept"
     with (
-        control_plane(manifests(servers("one")), listen=address),
+        control_plane(servers("one"), listen=address),
         meshlib.Mesh("ratings", control_plane=address, last_known_good=folder) as mesh,
     ):
         assert ask(mesh) == b"one"
@@ -109,7 +95,7 @@ def test_the_control_plane_is_believed_as_soon_as_it_answers(
 ) -> None:
     with meshlib.Mesh("ratings", control_plane=address, last_known_good=learned) as mesh:
         assert ask(mesh) == b"one"
-        with control_plane(manifests(servers("two")), listen=address):
+        with control_plane(servers("two"), listen=address):
             while ask(mesh) != b"two":
                 assert mesh.ready("example.com:80", timeout=MANY)
             assert mesh.status()["source"]["stale"] is False
@@ -120,7 +106,7 @@ def test_a_control_plane_that_answers_is_asked_and_not_the_disk(
     learned, address, servers, caplog
 ) -> None:
     with (
-        control_plane(manifests(servers("two")), listen=address),
+        control_plane(servers("two"), listen=address),
         meshlib.Mesh("ratings", control_plane=address, last_known_good=learned) as mesh,
     ):
         assert ask(mesh) == b"two"
@@ -158,7 +144,7 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_calls_go_on(
     blocked = tmp_path / "file"
     blocked.touch()
     with (
-        control_plane(manifests(servers("one")), listen=address),
+        control_plane(servers("one"), listen=address),
         meshlib.Mesh("ratings", control_plane=address, last_known_good=blocked / "kept") as mesh,
     ):
         assert ask(mesh) == b"one"
@@ -189,8 +175,8 @@ def test_what_the_control_plane_stood_by_is_as_young_as_its_last_word() -> None:
 def test_a_mesh_that_was_closed_asks_again_for_all_that_it_knew(servers, address) -> None:
     first, second = servers("one"), servers("two")
     mesh = meshlib.Mesh("ratings", control_plane=address)
-    with control_plane(manifests(first), listen=address), mesh:
+    with control_plane(first, listen=address), mesh:
         assert ask(mesh) == b"one"
-    with control_plane(manifests(second), listen=address), mesh:
+    with control_plane(second, listen=address), mesh:
         while ask(mesh) != b"two":
             assert mesh.ready("example.com:80", timeout=MANY)
