@@ -238,7 +238,13 @@ def test_the_first_of_several_tracers_alone_counts(said):
             "ML0101",
             "no service nobody:1 is known",
         ),
-        ("accessLogFormat: '%REQ(Authorization)%'", "ML1012", "shows the header authorization"),
+        (
+            "accessLogFile: a\naccessLogFormat: '%REQ(Authorization)%'",
+            "ML1012",
+            "shows the header authorization",
+        ),
+        ("accessLogEncoding: JSON", "ML1001", "has no effect without accessLogFile"),
+        ("accessLogFormat: '%PROTOCOL%'", "ML1001", "has no effect without accessLogFile"),
         (
             (
                 "extensionProviders: [{name: a, envoyFileAccessLog: {path: a, "
@@ -326,6 +332,7 @@ def test_a_telemetry_that_means_nothing_is_refused(world_of, spec, text):
 
 
 UNFILLED = """\
+accessLogFile: a
 accessLogFormat: '{"a%b": "%UNIQUE_ID%"}'
 accessLogEncoding: JSON
 defaultConfig: {tracing: {customTags: {a: {formatter: {value: '%FILTER_STATE(a)%'}}}}}
@@ -340,3 +347,8 @@ def test_what_is_never_filled_in_is_told(said):
     assert {(code, severity) for code, severity, *_ in found} == {("ML1001", "info")}
     names = {text.partition(" ")[0] for *_, text in found}
     assert names == {"%UNIQUE_ID%", "%FILTER_STATE%", "%PATH%", "%EMIT_TIME%"}
+
+
+def test_a_form_of_lines_is_for_the_provider_envoy_too(said):
+    asked = telemetry("{accessLogging: [{providers: [{name: envoy}]}]}")
+    assert said(mesh("accessLogEncoding: JSON"), asked) == []
