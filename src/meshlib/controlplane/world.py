@@ -39,7 +39,8 @@ class MeshSettings:
 
     ``normalize_path``, ``merge_slashes`` and ``path_with_escaped_slashes_action``: what becomes of
     paths; ``normalize_guarded``: they are normalized at least where policies judge by them.
-    ``trust_domain_aliases`` count as the ``trust_domain`` itself in policies.
+    ``trust_domain_aliases`` count as the ``trust_domain`` itself in policies. ``mesh_id`` "": the
+    mesh is called by its trust domain.
     """
 
     outbound_traffic_policy: str = "ALLOW_ANY"
@@ -66,6 +67,7 @@ class MeshSettings:
     access_log_format: str = ""
     access_log_encoding: str = "TEXT"
     tracing: "ProxyTracing | None" = None
+    mesh_id: str = ""
     default_providers: "DefaultProviders | None" = None
 
 

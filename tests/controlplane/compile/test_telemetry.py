@@ -267,6 +267,12 @@ def test_a_telemetry_without_provider_says_how_many_calls_have_spans(tracing):
     assert tracing(said) == Tracing(random_sampling=54.54, custom_tags=ISTIO_TAGS)
 
 
+def test_a_mesh_may_have_another_id_than_its_trust_domain(tracing):
+    said = telemetry("{tracing: [{randomSamplingPercentage: 1}]}")
+    made = tracing(mesh("defaultConfig: {meshId: paris}"), said)
+    assert CustomTag(tag="istio.mesh_id", source=LiteralTag(value="paris")) in made.custom_tags
+
+
 def test_a_provider_is_who_gets_the_spans(tracing):
     made = tracing(mesh(PROVIDERS), telemetry("{tracing: [{providers: [{name: otlp}]}]}"))
     assert made == Tracing(random_sampling=1.0, custom_tags=ISTIO_TAGS, tracer=TRACER)

@@ -98,7 +98,7 @@ def istio_tags_of(view: View) -> tuple[CustomTag, ...]:
     said = {
         "istio.canonical_revision": revision or labels.get("version") or "latest",
         "istio.canonical_service": name or labels.get("app") or "unknown",
-        "istio.mesh_id": view.mesh.trust_domain,
+        "istio.mesh_id": view.mesh.mesh_id or view.mesh.trust_domain,
         "istio.namespace": view.scope.namespace,
     }
     return tuple(CustomTag(tag=tag, source=LiteralTag(value=value)) for tag, value in said.items())

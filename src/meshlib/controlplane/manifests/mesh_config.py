@@ -59,13 +59,14 @@ class ProxyTracing(Piece, frozen=True):
 
 class ProxyConfig(Piece, frozen=True):
     tracing: ProxyTracing | None = None
+    mesh_id: str = ""
     OF_PROXIES = frozenset(
         {"configPath", "binaryPath", "serviceCluster", "drainDuration", "discoveryAddress"}
         | {"statsdUdpAddress", "proxyAdminPort", "controlPlaneAuthPolicy", "customConfigFile"}
         | {"statNameLength", "concurrency", "proxyBootstrapTemplatePath", "interceptionMode"}
         | {"envoyAccessLogService", "envoyMetricsService", "proxyMetadata", "runtimeValues"}
         | {"statusPort", "extraStatTags", "gatewayTopology", "terminationDrainDuration"}
-        | {"meshId", "readinessProbe", "proxyStatsMatcher", "holdApplicationUntilProxyStarts"}
+        | {"readinessProbe", "proxyStatsMatcher", "holdApplicationUntilProxyStarts"}
         | {"image", "fileFlushInterval", "fileFlushMinSizeKb", "statsCompression"}
         | {"tracingServiceName", "parentShutdownDuration", "discoveryRefreshDelay", "sds"}
         | {"zipkinAddress", "envoyMetricsServiceAddress", "availabilityZone"}
@@ -176,6 +177,7 @@ class MeshConfig(Piece, frozen=True):
             access_log_format=self.access_log_format,
             access_log_encoding=self.access_log_encoding,
             tracing=self.tracing,
+            mesh_id="" if self.default_config is None else self.default_config.mesh_id,
             default_providers=self.default_providers,
         )
 
