@@ -40,6 +40,7 @@ SLOW = {
         "http": [
             {
                 "route": [{"destination": {"host": "details"}}],
+                "fault": {"delay": {"percentage": {"value": 100}, "fixedDelay": "0.001s"}},
                 "timeout": "30s",
                 "retries": {"attempts": 1, "retryOn": "5xx"},
             }

@@ -31,6 +31,7 @@ SELDOM = {
     "nacks_total": "nothing that is pushed here is refused",
     "reported_calls_total": "a member reports every so many seconds, longer than this takes",
     "meshlib_plaintext_calls_total": "all here speak TLS",
+    "meshlib_health_checks_total": "no cluster here has active health checks",
 }
 
 

@@ -33,6 +33,7 @@ MEANINGS = {
     "Duration by caller, p99": "99 of 100 calls of each caller took no longer.",
     "Made, by why": "Further attempts in a second: retries by their reason, and hedges.",
     "Denied, by why": "Further attempts that a budget or a limit did not allow.",
+    "Failed, by what came of them": "Attempts that others followed; UT had all their time.",
     "Requests: size": "Of bodies, as the server had them.",
     "Requests: octets a second": "Bodies that came in, by caller.",
     "Responses: size": "Of bodies, as the server sent them.",
@@ -55,6 +56,8 @@ MEANINGS = {
     "Certificates end in": "Until the certificate of a member is no longer good; it is replaced "
     "long before that.",
     "Calls without TLS": "Calls in a second that were let in as plain text, by who called.",
+    "Faults on purpose": "Calls in a second that were delayed or aborted, by where that is said.",
+    "Health checks that failed": "Active checks in a second, by cluster and what came of them.",
     # of the control plane
     "Clients": "Streams that are open.",
     "Clients that refuse": "Streams with a NACK: that client runs on an older configuration.",

@@ -95,6 +95,9 @@ def members() -> Section:
     retries = f"sum{grouped('cluster, kind')}(rate(meshlib_retries_total[{RATE}]))"
     ends = f"min{grouped('instance')}(meshlib_certificate_expiry_timestamp_seconds) - time()"
     plain = f"sum{grouped('caller')}(rate(meshlib_plaintext_calls_total[{RATE}]))"
+    faults = f"sum{grouped('place, kind')}(rate(meshlib_faults_total[{RATE}]))"
+    failed = f'meshlib_health_checks_total{{result!="passed"}}[{RATE}]'
+    checks = f"sum{grouped('cluster, result')}(rate({failed}))"
     return "Members of meshlib", [
         graph("Configurations in force", "none", {"{{version}}": in_force}, stacked=True),
         graph("Attempts after others", CALLS, {"{{cluster}} {{kind}}": retries}),
@@ -102,4 +105,6 @@ def members() -> Section:
         graph("Circuit breakers open", "none", {"{{cluster}}": full}),
         graph("Certificates end in", SECONDS, {"{{instance}}": ends}),
         graph("Calls without TLS", CALLS, {"{{caller}}": plain}),
+        graph("Faults on purpose", CALLS, {"{{place}} {{kind}}": faults}),
+        graph("Health checks that failed", CALLS, {"{{cluster}} {{result}}": checks}),
     ]

@@ -21,6 +21,9 @@ BY_SOURCE = "source_workload, source_workload_namespace"
 SOURCE = "{{source_workload}}.{{source_workload_namespace}}"
 OF_CLUSTER = 'cluster=~".+[|]$service"'
 DENIED = "meshlib_retries_denied_total"
+FAILED = "meshlib_failed_attempts_total"
+CAME = "response_code, grpc_response_status, response_flags"
+FAILURE = "{{response_code}} {{grpc_response_status}} {{response_flags}}"
 BY_WORKLOAD = "destination_workload, destination_workload_namespace"
 WORKLOAD = "{{destination_workload}}.{{destination_workload_namespace}}"
 
@@ -84,6 +87,7 @@ def retries() -> Section:
     return "Attempts after others, callers of meshlib say", [
         graph("Made, by why", CALLS, {"{{kind}}": attempts("meshlib_retries_total", "kind")}),
         graph("Denied, by why", CALLS, {"{{reason}}": attempts(DENIED, "reason")}),
+        graph("Failed, by what came of them", CALLS, {FAILURE: attempts(FAILED, CAME)}, width=24),
     ]
 
 
