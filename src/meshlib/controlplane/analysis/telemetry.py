@@ -260,10 +260,13 @@ def _of_provider(
 
 
 def _of_collector(path: Path, told: Collector, known: set[tuple[str, int]]) -> Remark:
+    is_of_spans = isinstance(told, OpenTelemetry)
     if (told.host, told.port) not in known:
-        text = f"no service {told.host}:{told.port} is known: nobody is told"
-        return Remark(path, text, UNKNOWN_HOST, "warning")
-    what = "spans" if isinstance(told, OpenTelemetry) else "records"
+        lost = "Envoys make no spans" if is_of_spans else "there are no records, of members neither"
+        text = f"no service {told.host}:{told.port} is known: {lost}"
+        hint = "describe it by a Service or a ServiceEntry"
+        return Remark(path, text, UNKNOWN_HOST, "warning", hint)
+    what = "spans" if is_of_spans else "records"
     text = f"is where Envoys send {what}: those of members go where the program sends them"
     return Remark(path, text)
 
