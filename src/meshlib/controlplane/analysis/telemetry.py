@@ -262,7 +262,7 @@ def _of_provider(
 def _of_collector(path: Path, told: Collector, known: set[tuple[str, int]]) -> Remark:
     is_of_spans = isinstance(told, OpenTelemetry)
     if (told.host, told.port) not in known:
-        lost = "Envoys make no spans" if is_of_spans else "there are no records, of members neither"
+        lost = "Envoys make no spans" if is_of_spans else "no records are made"
         text = f"no service {told.host}:{told.port} is known: {lost}"
         hint = "describe it by a Service or a ServiceEntry"
         return Remark(path, text, UNKNOWN_HOST, "warning", hint)
