@@ -40,10 +40,11 @@ from meshlib.model import (
 from meshlib.model.authn import ExtAuthz, GrpcAuthorization, HttpAuthorization, RequestBody
 from meshlib.model.security import UpstreamTls
 from meshlib.testing import assignment
+from meshlib.testing.grpc_servers import aio_serving, serving
 from meshlib.xds.ext_authz import METHOD, Asked, decode_response, encode_request
 from meshlib.xds.protos import message_class
 
-SERVICE, _, NAME = METHOD.removeprefix("/").partition("/")
+GET = "/shop.Shop/Get"
 CHECK: Any = message_class("envoy.service.auth.v3.CheckRequest")
 ANSWER: Any = message_class("envoy.service.auth.v3.CheckResponse")
 USER = HeaderValueOption(name="x-user", value="jason", append_action="overwrite_if_exists_or_add")
@@ -83,18 +84,14 @@ class Service:
 @pytest.fixture
 def service() -> Iterator[Service]:
     made = Service()
-    with futures.ThreadPoolExecutor(2) as pool:
-        server = grpc.server(pool)
-        handler: Any = grpc.unary_unary_rpc_method_handler(
-            made.check, CHECK.FromString, lambda message: message.SerializeToString()
-        )
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, {NAME: handler}),)
-        )
-        made.port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
+
+    def check(request: bytes, context: Any) -> bytes:
+        answer: bytes = made.check(CHECK.FromString(request), context).SerializeToString()
+        return answer
+
+    with serving(METHOD, check) as port:
+        made.port = port
         yield made
-        server.stop(None).wait()
 
 
 @pytest.fixture
@@ -160,13 +157,8 @@ def sync_server(mesh: meshlib.Mesh) -> Iterator[str]:
         user: str = dict(context.invocation_metadata()).get("x-user", "")
         return user.encode() + request
 
-    with futures.ThreadPoolExecutor(2) as pool:
-        server = grpc.server(pool, interceptors=mesh.grpc.server_interceptors())
-        server.add_generic_rpc_handlers((handlers(get),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
+    with serving(GET, get, interceptors=mesh.grpc.server_interceptors()) as port:
         yield f"127.0.0.1:{port}"
-        server.stop(None).wait()
 
 
 @pytest.fixture
@@ -175,18 +167,8 @@ async def aio_server(mesh: meshlib.Mesh) -> AsyncIterator[str]:
         user: str = dict(context.invocation_metadata()).get("x-user", "")
         return user.encode() + request
 
-    server = grpc.aio.server(interceptors=mesh.grpc.aio_server_interceptors())
-    server.add_generic_rpc_handlers((handlers(get),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(None)
-
-
-def handlers(get: Any) -> Any:
-    return grpc.method_handlers_generic_handler(
-        "shop.Shop", {"Get": grpc.unary_unary_rpc_method_handler(get)}
-    )
+    async with aio_serving(GET, get, interceptors=mesh.grpc.aio_server_interceptors()) as port:
+        yield f"127.0.0.1:{port}"
 
 
 PLEASE = (("x-word", "please"), ("x-user", "root"))
@@ -202,13 +184,13 @@ def test_a_grpc_server_asks_before_it_serves(
 ) -> None:
     guard(mesh, service.port)
     with grpc.insecure_channel(sync_server) as channel:
-        call: Any = channel.unary_unary("/shop.Shop/Get")
+        call: Any = channel.unary_unary(GET)
         assert call(b"!", timeout=10, metadata=PLEASE) == b"jason!"
         with pytest.raises(grpc.RpcError) as failed:
             call(b"!", timeout=10)
     refused(failed.value)
     http = service.asked[0].request.http
-    assert (http.method, http.path, http.protocol) == ("POST", "/shop.Shop/Get", "HTTP/2")
+    assert (http.method, http.path, http.protocol) == ("POST", GET, "HTTP/2")
     assert service.asked[0].source.address.socket_address.port_value
 
 
@@ -217,7 +199,7 @@ async def test_an_aio_server_asks_before_it_serves(
 ) -> None:
     guard(mesh, service.port)
     async with grpc.aio.insecure_channel(aio_server) as channel:
-        call: Any = channel.unary_unary("/shop.Shop/Get")
+        call: Any = channel.unary_unary(GET)
         assert await call(b"!", timeout=10, metadata=PLEASE) == b"jason!"
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await call(b"!", timeout=10)
@@ -230,7 +212,7 @@ def test_the_message_of_a_call_is_shown(
 ) -> None:
     guard(mesh, service.port, with_request_body=RequestBody(max_request_bytes=64))
     with grpc.insecure_channel(sync_server) as channel:
-        call: Any = channel.unary_unary("/shop.Shop/Get")
+        call: Any = channel.unary_unary(GET)
         assert call(b"please", timeout=10) == b"jasonplease"
 
 
@@ -276,7 +258,7 @@ def test_a_grpc_server_may_ask_over_http(mesh: meshlib.Mesh, sync_server: str) -
         running = pool.submit(loop.run_forever)
         guard(mesh, runner.addresses[0][1], OVER_HTTP)
         with grpc.insecure_channel(sync_server) as channel:
-            call: Any = channel.unary_unary("/shop.Shop/Get")
+            call: Any = channel.unary_unary(GET)
             assert call(b"!", timeout=10, metadata=PLEASE) == b"jason!"
             with pytest.raises(grpc.RpcError) as failed:
                 call(b"!", timeout=10)

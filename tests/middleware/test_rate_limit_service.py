@@ -1,8 +1,6 @@
 """A real server of Envoy's rate limit protocol, asked over real connections."""
 
 import asyncio
-import socket
-from concurrent import futures
 from dataclasses import replace
 
 import grpc
@@ -26,11 +24,11 @@ from meshlib.model import (
     gather,
 )
 from meshlib.testing import FakeClock, always, assignment, one_service
+from meshlib.testing.grpc_servers import serving
 from meshlib.xds.protos import message_class
 from meshlib.xds.rate_limit import METHOD
 
 DESCRIPTORS = ((("generic_key", "all"), ("user", "jason")), (("user", "anna"),))
-SERVICE, _, NAME = METHOD.removeprefix("/").partition("/")
 
 
 class Service:
@@ -55,20 +53,16 @@ class Service:
 @pytest.fixture
 def service():
     made = Service()
-    with futures.ThreadPoolExecutor(2) as pool:
-        server = grpc.server(pool)
-        handler = grpc.unary_unary_rpc_method_handler(
-            made.should_rate_limit,
-            message_class("envoy.service.ratelimit.v3.RateLimitRequest").FromString,
-            lambda message: message.SerializeToString(),
-        )
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, {NAME: handler}),)
-        )
-        made.port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
+    request_class = message_class("envoy.service.ratelimit.v3.RateLimitRequest")
+
+    def should_rate_limit(request, context):
+        return made.should_rate_limit(
+            request_class.FromString(request), context
+        ).SerializeToString()
+
+    with serving(METHOD, should_rate_limit) as port:
+        made.port = port
         yield made
-        server.stop(None).wait()
 
 
 @pytest.fixture
@@ -144,7 +138,7 @@ def test_every_event_loop_asks_over_its_own_connection(service, question) -> Non
 
 def test_nobody_there_is_no_verdict(free_port, question) -> None:
     client = a_client()
-    verdict = client.ask(question(free_port))
+    verdict = client.ask(question(free_port()))
     client.close()
     assert verdict.ok is None
     assert verdict.detail.startswith("UNAVAILABLE")
@@ -152,17 +146,10 @@ def test_nobody_there_is_no_verdict(free_port, question) -> None:
 
 async def test_nobody_there_is_no_verdict_for_a_coroutine_either(free_port, question) -> None:
     client = a_client()
-    verdict = await client.aask(question(free_port))
+    verdict = await client.aask(question(free_port()))
     await client.aclose()
     assert verdict.ok is None
     assert verdict.detail.startswith("UNAVAILABLE")
-
-
-@pytest.fixture
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
 
 
 def test_the_client_of_a_mesh_is_made_when_it_is_needed(service, question) -> None:
@@ -176,20 +163,10 @@ def test_the_client_of_a_mesh_is_made_when_it_is_needed(service, question) -> No
     client.close()
 
 
-ECHO = grpc.method_handlers_generic_handler(
-    "shop.Shop", {"Echo": grpc.unary_unary_rpc_method_handler(lambda request, _: request)}
-)
-
-
 @pytest.fixture
 def echo():
-    with futures.ThreadPoolExecutor(2) as pool:
-        server = grpc.server(pool)
-        server.add_generic_rpc_handlers((ECHO,))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
+    with serving("/shop.Shop/Echo", lambda request, _call: request) as port:
         yield f"127.0.0.1:{port}"
-        server.stop(None).wait()
 
 
 def limited(echo: str, port: int) -> Snapshot:

@@ -5,7 +5,6 @@ import base64
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent import futures
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +51,9 @@ from meshlib.model.authn import (
     RequireProvider,
 )
 from meshlib.testing import FakeClock, always
+from meshlib.testing.grpc_servers import aio_serving, serving
 
+GET = "/shop.Shop/Get"
 ISSUER = "https://issuer.example"
 KEY, OTHER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 NOW = 1_900_000_000
@@ -394,24 +395,13 @@ async def test_where_no_token_is_needed_a_bad_one_is_refused_all_the_same(site: 
                 assert answer.status == 401
 
 
-def grpc_handler(behaviour: Any) -> Any:
-    return grpc.method_handlers_generic_handler(
-        "shop.Shop", {"Get": grpc.unary_unary_rpc_method_handler(behaviour)}
-    )
-
-
 @pytest.fixture
 def sync_server(mesh: meshlib.Mesh) -> Iterator[str]:
     def get(request: bytes, context: Any) -> bytes:
         return seen_by(context.invocation_metadata(), context).encode()
 
-    with futures.ThreadPoolExecutor(2) as pool:
-        server = grpc.server(pool, interceptors=mesh.grpc.server_interceptors())
-        server.add_generic_rpc_handlers((grpc_handler(get),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
+    with serving(GET, get, interceptors=mesh.grpc.server_interceptors()) as port:
         yield f"127.0.0.1:{port}"
-        server.stop(None).wait()
 
 
 @pytest.fixture
@@ -419,12 +409,8 @@ async def aio_server(mesh: meshlib.Mesh) -> AsyncIterator[str]:
     async def get(request: bytes, context: Any) -> bytes:
         return seen_by(context.invocation_metadata(), context).encode()
 
-    server = grpc.aio.server(interceptors=mesh.grpc.aio_server_interceptors())
-    server.add_generic_rpc_handlers((grpc_handler(get),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(None)
+    async with aio_serving(GET, get, interceptors=mesh.grpc.aio_server_interceptors()) as port:
+        yield f"127.0.0.1:{port}"
 
 
 BAD: list[tuple[Any, grpc.StatusCode, str]] = [
@@ -444,7 +430,7 @@ BAD: list[tuple[Any, grpc.StatusCode, str]] = [
 
 def test_a_grpc_handler_sees_the_user_and_not_the_token(sync_server: str) -> None:
     with grpc.insecure_channel(sync_server) as channel:
-        call: Any = channel.unary_unary("/shop.Shop/Get")
+        call: Any = channel.unary_unary(GET)
         answer = call(b"", timeout=10, metadata=(("authorization", f"Bearer {GOOD}"),))
     assert json.loads(answer) == SHOWN
 
@@ -454,7 +440,7 @@ def test_a_grpc_server_refuses_who_is_not_known(
     sync_server: str, metadata: Any, code: grpc.StatusCode, words: str
 ) -> None:
     with grpc.insecure_channel(sync_server) as channel:
-        call: Any = channel.unary_unary("/shop.Shop/Get")
+        call: Any = channel.unary_unary(GET)
         with pytest.raises(grpc.RpcError) as failed:
             call(b"", timeout=10, metadata=metadata)
     assert (failed.value.code(), failed.value.details()) == (code, words)
@@ -462,7 +448,7 @@ def test_a_grpc_server_refuses_who_is_not_known(
 
 async def test_an_aio_handler_sees_the_user_and_not_the_token(aio_server: str) -> None:
     async with grpc.aio.insecure_channel(aio_server) as channel:
-        call: Any = channel.unary_unary("/shop.Shop/Get")
+        call: Any = channel.unary_unary(GET)
         answer = await call(b"", timeout=10, metadata=(("authorization", f"Bearer {GOOD}"),))
     assert json.loads(answer) == SHOWN
 
@@ -472,7 +458,7 @@ async def test_an_aio_server_refuses_who_is_not_known(
     aio_server: str, metadata: Any, code: grpc.StatusCode, words: str
 ) -> None:
     async with grpc.aio.insecure_channel(aio_server) as channel:
-        call: Any = channel.unary_unary("/shop.Shop/Get")
+        call: Any = channel.unary_unary(GET)
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await call(b"", timeout=10, metadata=metadata)
     assert (failed.value.code(), failed.value.details()) == (code, words)

@@ -19,14 +19,15 @@ def serving(
     interceptors: Iterable[Any] = (),
 ) -> Iterator[int]:
     """``with serving("/test.T/Echo", lambda request, _call: request) as port``."""
-    server = grpc.server(ThreadPoolExecutor(threads), interceptors=list(interceptors))
-    server.add_generic_rpc_handlers((handler_of(method, behaviour),))
-    port = server.add_insecure_port(FREE)
-    server.start()
-    try:
-        yield port
-    finally:
-        server.stop(None).wait()
+    with ThreadPoolExecutor(threads) as pool:
+        server = grpc.server(pool, interceptors=list(interceptors))
+        server.add_generic_rpc_handlers((handler_of(method, behaviour),))
+        port = server.add_insecure_port(FREE)
+        server.start()
+        try:
+            yield port
+        finally:
+            server.stop(None).wait()
 
 
 @asynccontextmanager
