@@ -1,6 +1,7 @@
 """A member's admin port beside that of a real Envoy: the same words for the same things."""
 
 import json
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from google.protobuf import json_format
 
 import meshlib
 from meshlib.controlplane import SnapshotCache, serve
+from meshlib.identity.authority import Authority
+from meshlib.identity.spiffe import SpiffeId, TrustDomain
+from meshlib.identity.store import MemoryStore
 from meshlib.testing.envoy import ANYWHERE, bootstrap, running, socket_address
 from meshlib.xds.protos import message_class, pool
 
@@ -68,19 +72,51 @@ WEB = {
         ],
     },
 }
+FRONT_LISTENER = {
+    "name": "web",
+    "address": socket_address(ANYWHERE),
+    "filter_chains": [{"filters": [{"name": "http", "typed_config": FRONT}]}],
+}
 Ask = Callable[[str], Awaitable[str]]
 
 
 @pytest.fixture
 async def theirs(envoy: Path, tmp_path: Path) -> Any:
-    listener = {
-        "name": "web",
-        "address": socket_address(ANYWHERE),
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": FRONT}]}],
-    }
     (folder := tmp_path / "envoy").mkdir()
-    async with running(envoy, bootstrap(listeners=[listener], clusters=[WEB]), folder):
+    async with running(envoy, bootstrap(listeners=[FRONT_LISTENER], clusters=[WEB]), folder):
         yield asking((folder / "admin").read_text())
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A folder with a certificate, its key and its roots."""
+    domain = TrustDomain("cluster.local")
+    then = time.time() - 600  # far from where another second is another day
+    authority = Authority.create(MemoryStore(), domain, then)
+    svid = authority.issue(SpiffeId(domain, "/ns/default/sa/web"), then)
+    for name, content in (
+        ("svid.pem", svid.certificate_chain),
+        ("key.pem", svid.private_key),
+        ("bundle.pem", authority.bundle().pem),
+    ):
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).chmod(0o600)
+    return tmp_path
+
+
+def secured(folder: Path) -> dict[str, Any]:
+    chain = {
+        "certificate_chain": {"filename": str(folder / "svid.pem")},
+        "private_key": {"filename": str(folder / "key.pem")},
+    }
+    roots = {"trusted_ca": {"filename": str(folder / "bundle.pem")}}
+    return {
+        "name": "tls",
+        "typed_config": {
+            "@type": f"{V3}.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "common_tls_context": {"tls_certificates": [chain], "validation_context": roots},
+        },
+    }
 
 
 @pytest.fixture
@@ -148,7 +184,10 @@ async def test_clusters_are_told_in_envoys_message_as_envoy_does(theirs: Ask, ou
         assert all(stats.get(stat.name, stat) == stat for stat in our_one.stats)
 
 
-@pytest.mark.parametrize("page", ["/ready", "/config_dump", "/server_info", "/certs"])
+@pytest.mark.parametrize(
+    "page",
+    ["/ready", "/config_dump", "/server_info", "/certs", "/runtime", "/listeners?format=json"],
+)
 async def test_pages_have_the_same_names_and_the_same_keys(
     theirs: Ask, ours: Ask, page: str
 ) -> None:
@@ -158,6 +197,29 @@ async def test_pages_have_the_same_names_and_the_same_keys(
         return
     keys, known = set(json.loads(own)), set(json.loads(envoys))
     assert keys - known == ({"meshlib"} if page == "/server_info" else set())
+
+
+async def test_certificates_are_told_as_envoy_tells_them(
+    envoy: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder := certificates / "envoy").mkdir()
+    config = bootstrap(
+        listeners=[FRONT_LISTENER], clusters=[{**WEB, "transport_socket": secured(certificates)}]
+    )
+    monkeypatch.setenv("MESHLIB_CERT_DIR", str(certificates))
+    async with (
+        running(envoy, config, folder),
+        meshlib.Mesh("web", config=[], admin="127.0.0.1:0") as mesh,
+    ):
+        assert mesh.admin_address
+        theirs, ours = asking((folder / "admin").read_text()), asking(mesh.admin_address)
+        envoys, own = [json.loads(await ask("/certs"))["certificates"] for ask in (theirs, ours)]
+    for one in (*envoys, *own):
+        for each in (*one["ca_cert"], *one["cert_chain"]):
+            del each["path"]  # who a member is, comes from a source that is no file to others
+    for one in own:
+        del one["cert_chain"][1:]  # Envoy tells the first alone
+    assert own == envoys
 
 
 async def kinds(ask: Ask) -> list[str]:

@@ -22,7 +22,7 @@ from meshlib.identity.spiffe import SpiffeId, TrustDomain
 from meshlib.identity.store import MemoryStore
 from meshlib.mesh.pages import Asked, RefusedError
 from meshlib.mesh.pages.answers import framed
-from meshlib.model.security import Secret
+from meshlib.model.security import CertificateFiles, RootFile, SdsSecret, Secret, SystemRoots
 from meshlib.testing import control_plane
 from meshlib.xds.protos import message_class, pool
 
@@ -533,13 +533,37 @@ def test_the_own_certificate_is_told_with_ids_serial_and_end(certified, authorit
     mesh, svid = certified
     (told,) = message("Certificates", json_of(mesh, "/certs")).certificates
     leaf = told.cert_chain[0]
-    assert leaf.serial_number == f"{svid.serial:x}"
+    assert int(leaf.serial_number, 16) == svid.serial
     assert svid.spiffe_id in [name.uri for name in leaf.subject_alt_names]
     assert leaf.expiration_time.ToSeconds() == int(svid.not_after)
     assert leaf.valid_from.ToSeconds() == int(svid.not_before)
     assert len(told.ca_cert) == len(authority.bundle().roots)
     line = text_of(mesh, "/certs").splitlines()[0]
     assert line.split()[:3] == ["chain", f"{svid.serial:x}", svid.spiffe_id]
+
+
+def test_what_other_connections_are_secured_with_is_told_once_with_its_path(
+    certified, authority, tmp_path
+):
+    mesh, svid = certified
+    other = Authority.create(MemoryStore(), TrustDomain("other.example"), time.time())
+    believed = tmp_path / "other.pem"
+    believed.write_bytes(other.bundle().pem)
+    materials = mesh._runtime.security.materials
+    own = SdsSecret("default")
+    for certificate, roots in (
+        (own, RootFile(str(believed))),
+        (own, SdsSecret("ROOTCA")),  # the member's own, once more
+        (CertificateFiles(str(tmp_path / "svid.pem"), str(tmp_path / "key.pem")), SystemRoots()),
+    ):
+        materials.of(certificate, roots)
+    first, second, third = message("Certificates", json_of(mesh, "/certs")).certificates
+    assert [one.path for one in first.ca_cert] == ["<inline>"]
+    assert [one.path for one in second.ca_cert] == [str(believed)]
+    assert second.ca_cert[0].subject_alt_names[0].uri == "spiffe://other.example"
+    assert not third.ca_cert
+    assert third.cert_chain[0].path == str(tmp_path / "svid.pem")
+    assert int(third.cert_chain[0].serial_number, 16) == svid.serial
 
 
 def test_a_certificate_that_has_ended_says_so(certified):
@@ -549,6 +573,8 @@ def test_a_certificate_that_has_ended_says_so(certified):
     _, svid = certified
     (leaf, *_) = shown(svid.certificate_chain)
     assert _details(leaf, "", leaf.not_after + 1)["days_until_expiration"] == "0"
+    odd = replace(leaf, serial="a" * 39)
+    assert _details(odd, "", 0)["serial_number"] == "0" + "a" * 39
     assert "EXPIRED" in _line("chain", leaf, "", leaf.not_after + 1)
     assert (
         datetime.fromisoformat(_details(leaf, "", 0)["valid_from"]).timestamp() == leaf.not_before
@@ -590,6 +616,7 @@ async def test_a_secret_of_the_control_plane_is_dumped_by_its_name_alone(authori
         one["name"] for each in told["configs"] for one in each.get("dynamic_active_secrets", ())
     ]
     assert sorted(names) == ["ROOTCA", "default"]
-    assert certificates["certificates"][0]["cert_chain"][0]["serial_number"] == f"{svid.serial:x}"
+    (leaf, *_) = certificates["certificates"][0]["cert_chain"]
+    assert int(leaf["serial_number"], 16) == svid.serial
     shown = json.dumps([told, certificates])
     assert not [line for line in key.decode().splitlines()[1:-1] if line in shown]

@@ -43,7 +43,7 @@ def _names(certificate: x509.Certificate) -> Names:
     except x509.ExtensionNotFound:
         return ()
     return (
-        *(("uri", name) for name in found.get_values_for_type(x509.UniformResourceIdentifier)),
         *(("dns", name) for name in found.get_values_for_type(x509.DNSName)),
+        *(("uri", name) for name in found.get_values_for_type(x509.UniformResourceIdentifier)),
         *(("ip_address", str(one)) for one in found.get_values_for_type(x509.IPAddress)),
     )

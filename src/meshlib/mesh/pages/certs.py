@@ -40,7 +40,8 @@ def text(member: Member, asked: Asked) -> Iterator[str]:
 
 
 def _line(kind: str, one: "Shown", path: str, now: float) -> str:
-    names = " ".join(name for _, name in one.names) or one.subject
+    known = sorted(one.names, key=lambda named: named[0] != "uri")  # ids first
+    names = " ".join(name for _, name in known) or one.subject
     left = f"{_days(one, now)} days left" if one.not_after > now else "EXPIRED"
     lasts = f"{_moment(one.not_before)} to {_moment(one.not_after)}"
     return f"{kind:<6}{one.serial}  {names}  {lasts}  {left}  {path}"
@@ -81,7 +82,7 @@ def _pems(member: Member) -> Iterator[tuple[str, bytes, str, bytes]]:
 def _details(one: "Shown", path: str, now: float) -> dict[str, Any]:
     return {
         "path": path,
-        "serial_number": one.serial,
+        "serial_number": one.serial.zfill(len(one.serial) + len(one.serial) % 2),  # whole octets
         "subject_alt_names": [{kind: name} for kind, name in one.names],
         "days_until_expiration": str(_days(one, now)),
         "valid_from": _moment(one.not_before),
