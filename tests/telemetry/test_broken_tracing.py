@@ -72,7 +72,13 @@ def ends():
     return provider
 
 
+class RaisingProvider(TracerProvider):
+    def get_tracer(self, *args, **kwargs):
+        raise LookupError("no tracer")
+
+
 BROKEN = {
+    "a provider that has no tracer": RaisingProvider,
     "a sampler that raises": lambda: TracerProvider(sampler=RaisingSampler()),
     "a sampler that says nothing": lambda: TracerProvider(sampler=SilentSampler()),
     "ids that raise": lambda: TracerProvider(id_generator=RaisingIds()),

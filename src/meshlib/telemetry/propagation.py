@@ -105,7 +105,11 @@ class Propagation:
     def unmet(self) -> Callable[[CallEnded, int], None] | None:
         """Who traces calls that never came to a handler; ``None`` where nobody traces."""
         tracing = self._tracing or self.tracing
-        return None if tracing is None or tracing.tracer is None else tracing.unmet
+        try:
+            is_nobody = tracing is None or tracing.tracer is None
+        except Exception:  # noqa: BLE001 - it was told when the call came in
+            return None
+        return None if is_nobody else tracing.unmet  # type: ignore[union-attr]  # there is one
 
     def _of_listener(self, listener: str) -> Tracing | None:
         return self.configured(listener)
