@@ -14,7 +14,7 @@ from ..model import (
 )
 from ..model.snapshot import asked_by, referenced_clusters
 from .deadline import asked_for
-from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer
+from .events import CallEnded, CallRecord, ConfigApplied, Event, Observer, StreamBegan
 from .filters.access_counts import ACCESS, FAULTS, RATE_LIMITS, counts
 from .filters.adaptive_concurrency import limits
 from .filters.chain import Kept, Site
@@ -376,7 +376,9 @@ class Engine:
         left = None if deadline is None else deadline - self.around.clock()
         if left is not None and left <= 0:
             return (yield from deliver(record, too_late(request)))
-        record.attempts = 1
+        record.attempts, record.attempt_began = 1, self.around.clock()
+        if request.streaming:
+            self.around.observe(StreamBegan(record))
         answer = yield Send(request, None, left)
         return (yield from deliver(record, answer))
 

@@ -9,6 +9,7 @@ from meshlib.dataplane import (
     Engine,
     Event,
     Meter,
+    Options,
     Request,
 )
 from meshlib.model import (
@@ -56,7 +57,8 @@ class Counted:
         action = RouteAction(cluster="reviews", hedge_policy=hedge, retry_policy=retry)
         breakers = CircuitBreakers(default=Thresholds(**limits))
         snapshot = one_service(upstreams, action=action, circuit_breakers=breakers)
-        self.mesh = VirtualMesh(snapshot, upstreams, dice=always(dice))
+        complete = Options(complete=True)
+        self.mesh = VirtualMesh(snapshot, upstreams, dice=always(dice), options=complete)
         self.mesh.clock.now = BEGAN
         self.recorder = Recorder(clock=self.mesh.clock)
         engine: Engine = self.mesh.engine
@@ -271,6 +273,19 @@ def test_who_was_not_reached_was_sent_nothing():
     alone = Counted({A: refuses()}, meter=meter).play()
     (sent,) = alone.told("client.attempt.sent_total_compressed_message_size").values()
     assert (sent.count, sent.total, sent.counts[0]) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_call_that_leaves_the_mesh_is_an_attempt_too(streaming):
+    call = Counted({})
+    call.mesh.script({"elsewhere:80": slow(0.2, OK)})
+    call.request = rpc("elsewhere:80", meter=Meter(), streaming=streaming)
+    seen = []
+    call.mesh.at(BEGAN + 0.1, lambda: seen.append(sum(call.started())))
+    call.play()
+    assert call.ended().record.attempt_began == BEGAN
+    assert call.attempts() == {"OK": [1, 0.2]}
+    assert seen == [int(streaming)]
 
 
 def test_a_call_without_an_attempt_weighs_nothing():

@@ -65,7 +65,7 @@ def _copy(
             outcome = refusal(breaker, cluster, request, timeout, around)
             yield Deliver(outcome, record)
         else:
-            record.endpoint, record.attempts = endpoint, 1
+            record.endpoint, record.attempts, record.attempt_began = endpoint, 1, around.clock()
             endpoint.active += 1
             breaker.concurrency.active += 1
             try:
