@@ -23,11 +23,23 @@ class Shown:
 
 
 def shown(pem: bytes) -> tuple[Shown, ...]:
-    """Each certificate of a file, in its order; keys beside them are passed over."""
-    return tuple(_shown(x509.load_pem_x509_certificate(one)) for one in split(pem))
+    """Each certificate of a file, in its order; keys beside them are passed over.
+
+    One that cannot be read has ended long ago, and says why where its subject would be.
+    """
+    return tuple(map(_shown, split(pem)))
 
 
-def _shown(certificate: x509.Certificate) -> Shown:
+def _shown(pem: bytes) -> Shown:
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        return _read(certificate)
+    except ValueError as error:
+        said = f"not readable: {error}"
+        return Shown(serial="", names=(), subject=said, not_before=0.0, not_after=0.0)
+
+
+def _read(certificate: x509.Certificate) -> Shown:
     return Shown(
         serial=f"{certificate.serial_number:x}",
         names=_names(certificate),

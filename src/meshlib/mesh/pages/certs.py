@@ -42,9 +42,15 @@ def text(member: Member, asked: Asked) -> Iterator[str]:
 def _line(kind: str, one: "Shown", path: str, now: float) -> str:
     known = sorted(one.names, key=lambda named: named[0] != "uri")  # ids first
     names = " ".join(name for _, name in known) or one.subject
-    left = f"{_days(one, now)} days left" if one.not_after > now else "EXPIRED"
+    left = _left(one.not_after - now)
     lasts = f"{_moment(one.not_before)} to {_moment(one.not_after)}"
     return f"{kind:<6}{one.serial}  {names}  {lasts}  {left}  {path}"
+
+
+def _left(seconds: float) -> str:
+    if seconds <= 0:
+        return "EXPIRED"
+    return f"{seconds / DAY:.0f} days left" if seconds > 2 * DAY else f"{seconds / 60:.0f} min left"
 
 
 Found = list[tuple[str, "Shown"]]
