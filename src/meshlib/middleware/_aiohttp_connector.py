@@ -9,6 +9,7 @@ from aiohttp import ClientRequest
 from aiohttp.client_proto import ResponseHandler
 
 from ..dataplane import Meter, UpstreamEndpoint
+from ..dataplane.upstream.cluster import UpstreamCluster
 from ..identity.tls import CheckedContext, CheckedObject
 from ..model import Cluster, TcpKeepalive
 from ._aiohttp_cut import Cutter
@@ -19,6 +20,8 @@ ENDPOINT = "meshlib_endpoint"
 """Where a native request carries the endpoint that it is sent to."""
 METER = "meshlib_meter"
 """Where it carries what is counted of its call."""
+MADE, FAILED = "made", "failed"
+"""What may come of a connection."""
 
 
 class MeshConnector(aiohttp.TCPConnector):
@@ -58,18 +61,28 @@ class MeshConnector(aiohttp.TCPConnector):
         if endpoint is not None:
             timeout = _hurried(timeout, endpoint.connect_timeout)
         self._close_outdated()
-        protocol = await super()._create_connection(req, traces, timeout)
+        try:
+            protocol = await super()._create_connection(req, traces, timeout)
+        except Exception:
+            if endpoint is not None:
+                self._count(endpoint, FAILED)
+            raise
         self._fresh.add(req)
         if self._cutter.add(protocol):
             self._runtime.security.lines.add(self._cutter)
-        if endpoint is not None:
-            self._begin(protocol, cluster_of(self._runtime.engine, endpoint))
+        if endpoint is not None and (cluster := self._count(endpoint, MADE)) is not None:
+            self._begin(protocol, cluster.balance.config)
         return protocol
 
-    def _begin(self, protocol: ResponseHandler, config: Cluster | None) -> None:
+    def _count(self, endpoint: UpstreamEndpoint, result: str) -> UpstreamCluster | None:
+        cluster = cluster_of(self._runtime.engine, endpoint)
+        if cluster is not None:
+            with self._runtime.lock:
+                cluster.connections[result] += 1
+        return cluster
+
+    def _begin(self, protocol: ResponseHandler, config: Cluster) -> None:
         """Take in what the cluster says of its connections."""
-        if config is None:
-            return
         term = term_of(config, self._runtime.clock)
         if term is not None:
             self._terms[protocol] = term

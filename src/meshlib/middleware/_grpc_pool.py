@@ -194,7 +194,8 @@ class Pool(Generic[C]):
             if endpoint is None:
                 made = self._members[key] = self._foreign(authority)
                 return made
-            config = cluster_of(self._engine, endpoint)
+            cluster = cluster_of(self._engine, endpoint)
+            config = None if cluster is None else cluster.balance.config
             term = term_of(config, self._engine.around.clock)
             more = connection_options(config)
             if term is None:

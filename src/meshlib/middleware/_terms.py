@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..clock import Clock
 from ..dataplane import Engine, UpstreamEndpoint
+from ..dataplane.upstream.cluster import UpstreamCluster
 from ..model import Cluster, HttpProtocolOptions
 
 UNSAID = HttpProtocolOptions()
@@ -36,11 +37,11 @@ class Term:
         return self.until is not None and clock() >= self.until
 
 
-def cluster_of(engine: Engine, endpoint: UpstreamEndpoint) -> Cluster | None:
-    """The configuration of the cluster that an endpoint is of: asked once a connection."""
+def cluster_of(engine: Engine, endpoint: UpstreamEndpoint) -> UpstreamCluster | None:
+    """The cluster that an endpoint is of: asked once a connection."""
     for cluster in engine.clusters.values():
         if cluster.balance.endpoints.get(endpoint.key) is endpoint:
-            return cluster.balance.config
+            return cluster
     return None
 
 

@@ -55,6 +55,7 @@ async def test_a_connection_takes_so_many_calls_and_no_more(mesh, servers, sessi
     applied(mesh, await servers.start(answer), http_protocol_options=options)
     await calls(session, url, 6)
     assert [ports.count(port) for port in dict.fromkeys(ports)] == [2, 2, 2]
+    assert mesh.engine.clusters["reviews"].connections == {"made": 3}
 
 
 async def test_a_connection_that_has_lasted_long_enough_is_not_used_again(
@@ -127,3 +128,4 @@ async def test_a_connection_that_does_not_come_about_in_time_is_a_failed_one(
         await session.get(url)
     assert caught.value.mesh.flags == ("UF",)
     assert mesh.active == 0
+    assert mesh.engine.clusters["reviews"].connections == {"failed": 1}

@@ -223,6 +223,13 @@ def test_health_checks_are_told_where_there_are_any(recorder, engine, facts):
     }
 
 
+def test_connections_are_told_by_what_came_of_them(recorder, engine, facts):
+    apply(engine, WELL)
+    engine.clusters["reviews"].connections["made"] += 3
+    found = values(recorder, facts, "meshlib_connections_total", "cluster", "result")
+    assert found == {("reviews", "made"): 3}
+
+
 def test_faults_on_purpose_are_told(recorder, engine, facts, monkeypatch):
     monkeypatch.setattr(Engine, "faults", {"routes/fault": {"delays_injected": 3}})
     monkeypatch.setattr(Engine, "active_faults", {"routes": 2})

@@ -47,6 +47,7 @@ class UpstreamCluster:
         "balance",
         "breaker",
         "checks",
+        "connections",
         "high",
         "load",
         "name",
@@ -72,6 +73,7 @@ class UpstreamCluster:
         self.outlier: OutlierDetector | None = None
         self.load: ClusterLoad | None = None
         self.checks: Counter[Result] = Counter()
+        self.connections: Counter[str] = Counter()
         self._clock = clock
         self._dice = dice
         self._hear = observe

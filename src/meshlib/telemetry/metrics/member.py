@@ -121,6 +121,13 @@ def _of_clusters(facts: Facts) -> Iterator[Metric]:
     ]
     text = "Active health checks by what came of them."
     yield _counter("meshlib_health_checks_total", text, checks)
+    connections: list[tuple[Labels, float]] = [
+        ((("cluster", one.name), ("result", result)), count)
+        for one in clusters
+        for result, count in one.connections.items()
+    ]
+    text = "Connections that were asked for, by what came of them."
+    yield _counter("meshlib_connections_total", text, connections)
     yield from weighing_metrics(weighed)
 
 
@@ -132,6 +139,7 @@ class _Seen:
     panics: bool
     endpoints: Counter[str]
     checks: Counter[Result]
+    connections: Counter[str]
 
     @classmethod
     def of(cls, cluster: UpstreamCluster) -> "_Seen":
@@ -157,8 +165,8 @@ class _Seen:
         )
         overflows = cluster.breaker.overflows, cluster.high.overflows
         panics = any(level.panics for level in spread)
-        checks = Counter(cluster.checks)
-        return cls(cluster.name, breakers, overflows, panics, states, checks)
+        seen = Counter(cluster.checks), Counter(cluster.connections)
+        return cls(cluster.name, breakers, overflows, panics, states, *seen)
 
 
 def _of_retries(recorder: Recorder) -> Iterator[Metric]:
