@@ -157,7 +157,7 @@ class Seen:
         facts.engine.ask()
         self._evict(facts.engine.clusters)
         yield from istio_metrics(recorder)
-        yield from grpc_metrics(recorder, facts.engine.around.schemes)
+        yield from grpc_metrics(recorder, facts.engine.around.schemes, facts.lock)
         yield from xds_metrics(facts.source())
         yield from member_metrics(recorder, facts)
 

@@ -1,16 +1,21 @@
 """Every attempt of a call is counted once, with its own time, status and messages."""
 
+from operator import le
+
 import pytest
 
 from meshlib.dataplane import (
     AttemptCancelled,
     AttemptFailed,
     CallEnded,
+    Cause,
     Engine,
     Event,
+    Failure,
     Meter,
     Options,
     Request,
+    StreamBegan,
 )
 from meshlib.model import (
     CircuitBreakers,
@@ -301,3 +306,62 @@ def test_the_last_attempt_of_a_call_that_finds_no_further_room_weighs_once():
     call = Counted({A: DOWN, B: OK}, hedge=TWO, meter=meter, retry_budget=nothing).play()
     assert call.numbers("client.attempt.duration")[0] == 1
     assert call.numbers("client.attempt.sent_total_compressed_message_size") == [1, 100]
+
+
+class Busy:
+    """A lock that others had until now: whenever it is taken, calls have ended meanwhile."""
+
+    def __init__(self, happens):
+        self._happens = happens
+
+    def __enter__(self):
+        self._happens()
+
+    def __exit__(self, *error):
+        pass
+
+
+def test_no_counter_goes_back_while_calls_begin_and_end(calls):
+    recorder = Recorder(clock=lambda: 3.0)
+    going = []
+
+    def happens():
+        """A stream ends, another one is told to have failed, a third begins; one never was."""
+        for ended in going[:2]:
+            going.remove(ended)
+            recorder(ended)
+        stream = calls.ended(grpc=True, path="/b.R/Talk", streaming=True, attempt_began=0.1)
+        stream.record.attempts = 1
+        recorder(StreamBegan(stream.record))
+        going.append(stream)
+        recorder(calls.ended(Failure(Cause.OVERFLOW), grpc=True, path="/b.R/Talk"))
+        served = calls.ended(grpc=True, path="/b.R/Talk", streaming=True, inbound=True)
+        recorder(StreamBegan(served.record))
+        going.append(served)
+
+    before = {}
+    for _ in range(20):
+        happens()
+        now = {}
+        for metric in grpc_metrics(recorder, lock=Busy(happens)):
+            for sample in metric.samples:
+                value = sample.value
+                found = [value] if isinstance(value, int | float) else list(value.counts)
+                now[metric.name, sample.labels] = found
+        for key, counts in before.items():
+            assert all(map(le, counts, now[key])), key
+        before = now
+    lasting = {key: sum(counts) for key, counts in before.items()}
+    assert min(lasting.values()) >= 0
+
+
+def test_a_stream_that_was_let_in_and_one_that_was_not_are_both_counted_once(calls):
+    recorder = Recorder(clock=lambda: 3.0)
+    let_in, denied = (
+        calls.ended(grpc=True, path="/b.R/Talk", streaming=True, inbound=True) for _ in range(2)
+    )
+    recorder(StreamBegan(let_in.record))
+    recorder(denied)
+    recorder(let_in)
+    (started,) = (m for m in grpc_metrics(recorder) if m.name == "grpc.server.call.started")
+    assert [sample.value for sample in started.samples] == [2]

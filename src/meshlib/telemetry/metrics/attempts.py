@@ -27,7 +27,7 @@ GIVEN_UP = Failure(Cause.CANCELLED, grpc_status=1)
 """What comes of an attempt where another one has won."""
 
 Stream = tuple[bool, str, str]
-"""One that is under way: whether it came in, its method, and its target."""
+"""Those that are alike: whether they came in, their method, and their target."""
 Failed = tuple[str, str, str, str]
 """By cluster, HTTP's status, gRPC's, and Envoy's flag."""
 Event = StreamBegan | TriedAgain | AttemptFailed | AttemptCancelled
@@ -61,13 +61,15 @@ class Attempts:
     """``over``: of gRPC's attempts, by method, target, cluster and gRPC status.
 
     ``retries``: further attempts, by cluster and why. ``failed``: those that others followed.
+    ``begun``: streams, which may go on for days, and ``streams`` those of them under way.
     """
 
     def __init__(self, methods: Methods, clock: Clock, most: int) -> None:
         self.over: dict[tuple[str, str, str, int], Series] = {}
         self.failed: Counter[Failed] = Counter()
         self.retries: Counter[tuple[str, str]] = Counter()
-        self.streams: dict[int, Stream] = {}
+        self.streams: set[int] = set()
+        self.begun: Counter[Stream] = Counter()
         self._methods = methods
         self._clock = clock
         self._most = most
@@ -85,7 +87,6 @@ class Attempts:
                 self.retries[name, why] += 1
             case AttemptFailed(outcome=outcome):
                 self.failed[_failed(name, outcome, is_grpc=request.is_grpc)] += 1
-                self.streams.pop(id(record), None)
                 self._over(record, name, outcome, record.attempt_began)
             case AttemptCancelled(began=began):
                 self._over(record, name, GIVEN_UP, began)
@@ -95,7 +96,18 @@ class Attempts:
         if request.is_grpc:
             method = self._methods.name(request, None, inbound=inbound)
             target = "" if inbound else request.target[:LONGEST]
-            self.streams[id(record)] = inbound, method, target
+            key = inbound, method, target
+            if key not in self.begun and len(self.begun) >= self._most:
+                key = inbound, OTHER, "" if inbound else OTHER
+            self.begun[key] += 1
+            self.streams.add(id(record))
+
+    def ends(self, record: CallRecord, series: Series) -> None:
+        """Of a stream, if it was told of when it began."""
+        key = id(record)
+        if key in self.streams:
+            self.streams.remove(key)
+            series.streams += 1
 
     def _over(self, record: CallRecord, cluster: str, outcome: Outcome, began: float) -> None:
         request, status = record.request, grpc_status_of(outcome)
@@ -108,6 +120,7 @@ class Attempts:
             if len(self.over) >= self._most:
                 key = OTHER, OTHER, OTHER, status
             series = self.over.setdefault(key, Series())
+        self.ends(record, series)
         series.attempt(max(0.0, self._clock() - began))
         sent = received = 0
         if (meter := request.meter) is not None and not _is_unsent(outcome):

@@ -1,11 +1,13 @@
 """gRPC's own metrics of calls and attempts (gRFC A66, A89, A96), out of what was counted.
 
 An attempt is counted when it is over, also as one that was started; only streams, which may go on
-for days, are counted as started when they are.
+for days, are counted as started when they are. Each number that is a difference of others is made
+of those of one moment: a counter must never go back.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +32,7 @@ METHOD, TARGET, STATUS, BACKEND = (
 )
 SCHEME = "dns:///"
 UNNAMED: Mapping[str, str] = {}
+UNCONTENDED = nullcontext()
 COUNTER, HISTOGRAM = MetricKind.COUNTER, MetricKind.HISTOGRAM
 UNSENT = Cause.CONNECT.value
 
@@ -88,10 +91,20 @@ class Attempts(Told):
 
 
 Made = Callable[[list[Told]], float | Distribution]
+Begun = list[tuple[Labels, int]]
 
 
-def grpc_metrics(recorder: Recorder, schemes: Mapping[str, str] = UNNAMED) -> Iterator[Metric]:
-    """``schemes``: those of targets that the application names with one."""
+def grpc_metrics(
+    recorder: Recorder,
+    schemes: Mapping[str, str] = UNNAMED,
+    lock: AbstractContextManager[Any] = UNCONTENDED,
+) -> Iterator[Metric]:
+    """``schemes``: those of targets that the application names with one. ``lock``: the mesh's,
+    which is taken for moments."""
+
+    def seen(series: Series) -> Series:
+        with lock:
+            return series.copied()
 
     def canonical(target: str) -> str:
         """As gRPC writes it: what is given without a scheme is a name of DNS."""
@@ -99,8 +112,8 @@ def grpc_metrics(recorder: Recorder, schemes: Mapping[str, str] = UNNAMED) -> It
             return target
         return f"{schemes.get(target, SCHEME)}{target}"
 
-    counted = [(kind, series) for (_, kind), series in list(recorder.series.items())]
-    grpc = [(kind, series) for kind, series in counted if kind.is_grpc]
+    counted = list(recorder.series.items())
+    grpc = [(kind, seen(series)) for (_, kind), series in counted if kind.is_grpc]
     clients: list[Told] = [
         Attempts(
             *(series, kind.method, kind.status, canonical(kind.target), kind.cluster),
@@ -111,14 +124,14 @@ def grpc_metrics(recorder: Recorder, schemes: Mapping[str, str] = UNNAMED) -> It
     ]
     servers = [Told(series, kind.method, kind.status) for kind, series in grpc if kind.inbound]
     failed = [
-        Attempts(series, method, status, canonical(target), cluster)
+        Attempts(seen(series), method, status, canonical(target), cluster)
         for (method, target, cluster, status), series in list(recorder.attempts.over.items())
     ]
-    streams = list(recorder.attempts.streams.values())
-    begun: list[Labels] = [
-        ((METHOD, method), (TARGET, canonical(to))) for is_in, method, to in streams if not is_in
-    ]
-    yield from _of_attempts([*clients, *failed], begun)
+    begun: tuple[Begun, Begun] = [], []
+    for (is_in, method, target), count in list(recorder.attempts.begun.items()):
+        there = () if is_in else ((TARGET, canonical(target)),)
+        begun[is_in].append((((METHOD, method), *there), count))
+    yield from _of_attempts([*clients, *failed], begun[False])
     called = METHOD, TARGET, STATUS
     yield _metric("client.call.duration", "s", "Calls, over all attempts.", clients, called, _calls)
     yield from tries_metrics(
@@ -126,10 +139,10 @@ def grpc_metrics(recorder: Recorder, schemes: Mapping[str, str] = UNNAMED) -> It
         for one in clients
         if one.series.tried is not None
     )
-    yield from _of_servers(servers, [((METHOD, method),) for is_in, method, _ in streams if is_in])
+    yield from _of_servers(servers, begun[True])
 
 
-def _of_attempts(told: list[Told], begun: list[Labels]) -> Iterator[Metric]:
+def _of_attempts(told: list[Told], begun: Begun) -> Iterator[Metric]:
     started = _metric(
         "client.attempt.started",
         "{attempt}",
@@ -148,7 +161,7 @@ def _of_attempts(told: list[Told], begun: list[Labels]) -> Iterator[Metric]:
         yield _metric(f"client.attempt.{name}", unit, text, told, labels, made)
 
 
-def _of_servers(told: list[Told], begun: list[Labels]) -> Iterator[Metric]:
+def _of_servers(told: list[Told], begun: Begun) -> Iterator[Metric]:
     text = "Calls that came in."
     started = _metric("server.call.started", "{call}", text, told, (METHOD,), _number_of_calls)
     yield _and(started, begun)
@@ -172,9 +185,9 @@ def _metric(
     return Metric(f"grpc.{name}", kind, text, samples, unit)
 
 
-def _and(ended: Metric, under_way: list[Labels]) -> Metric:
-    """What is under way was started, too."""
-    found = Counter(under_way)
+def _and(ended: Metric, begun: Begun) -> Metric:
+    """Streams are counted when they begin, and not once more."""
+    found = Counter(dict(begun))
     for sample in ended.samples:
         if not isinstance(sample.value, Distribution):
             found[sample.labels] += int(sample.value)
@@ -186,11 +199,11 @@ def _status_name(number: int) -> str:
 
 
 def _number_of_calls(alike: list[Told]) -> float:
-    return sum(sum(one.series.seconds) for one in alike)
+    return sum(sum(one.series.seconds) - one.series.streams for one in alike)
 
 
 def _number_of_attempts(alike: list[Told]) -> float:
-    return sum(sum(one.series.attempt_seconds) for one in alike)
+    return sum(sum(one.series.attempt_seconds) - one.series.streams for one in alike)
 
 
 def _calls(alike: list[Told]) -> Distribution:

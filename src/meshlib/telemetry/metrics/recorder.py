@@ -163,7 +163,7 @@ class Recorder:
             series.attempt_seconds[bisect_left(SECONDS, seconds)] += 1
 
     def _count_stream(self, record: CallRecord, series: Series) -> None:
-        self.attempts.streams.pop(id(record), None)
+        self.attempts.ends(record, series)
         meter, tries = record.request.meter, record.tries
         if meter is not None and (tries is None or record.attempts > tries.ended):
             series.weigh_stream(meter)

@@ -7,6 +7,7 @@ when somebody reads.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from copy import copy, deepcopy
 
 from ...dataplane import FRAME, Meter, Tries
 from ...exposition import Distribution
@@ -48,7 +49,10 @@ class Tried:
 
 
 class Series:
-    """Of calls that are alike in everything that any metric tells apart."""
+    """Of calls that are alike in everything that any metric tells apart.
+
+    ``streams``: how many of those attempts, or calls that came in, were told of when they began.
+    """
 
     __slots__ = (
         "attempt_seconds",
@@ -62,6 +66,7 @@ class Series:
         "response_odd",
         "response_total",
         "seconds",
+        "streams",
         "total",
         "tried",
     )
@@ -79,7 +84,19 @@ class Series:
         self.response_messages = 0
         self.request_odd: Odd | None = None
         self.response_odd: Odd | None = None
+        self.streams = 0
         self.tried: Tried | None = None
+
+    def copied(self) -> "Series":
+        """As it is now, to be looked at in peace; what of it is told apart needs no such thing."""
+        made = copy(self)
+        made.seconds = self.seconds.copy()
+        made.attempt_seconds = self.attempt_seconds.copy()
+        made.request_bytes = self.request_bytes.copy()
+        made.response_bytes = self.response_bytes.copy()
+        made.request_odd = deepcopy(self.request_odd)
+        made.response_odd = deepcopy(self.response_odd)
+        return made
 
     def attempt(self, seconds: float) -> None:
         self.attempt_total += seconds
