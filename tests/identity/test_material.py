@@ -60,6 +60,16 @@ def test_a_member_shows_its_own_and_believes_its_own(clock, authority, svid):
     assert made.of(instance, None).certificate_chain == svid.certificate_chain
 
 
+def test_what_was_wanted_is_held_as_it_was_wanted_last(clock, authority, svid, reviews, now):
+    source = StaticSource(authority.credentials(svid))
+    made = materials(clock, source)
+    assert made.held() == ()
+    made.of(OWN, ROOTS)
+    source.put(authority.credentials(authority.issue(reviews, now)))
+    newest, roots = made.of(OWN, ROOTS), made.of(None, ROOTS)
+    assert made.held() == (((OWN, ROOTS, ""), newest), ((None, ROOTS, ""), roots))
+
+
 def test_new_credentials_are_another_material(clock, authority, svid, reviews, now):
     source = StaticSource(authority.credentials(svid))
     made = materials(clock, source)

@@ -31,6 +31,11 @@ def test_a_certificate_is_told_by_all_its_names(svid):
     assert others
 
 
+def test_one_without_other_names_has_its_subject(root):
+    (only,) = shown(root.pem)
+    assert (only.names, only.subject) == ((), "CN=a root")
+
+
 def test_a_key_beside_it_is_passed_over(svid):
     both = svid.private_key + svid.certificate_chain
     assert shown(both) == shown(svid.certificate_chain)

@@ -8,6 +8,7 @@ from .certificates import ends, starts
 from .sources import split
 
 Names = tuple[tuple[str, str], ...]
+UNREADABLE = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ def _shown(pem: bytes) -> Shown:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         return _read(certificate)
-    except ValueError as error:
+    except UNREADABLE as error:
         said = f"not readable: {error}"
         return Shown(serial="", names=(), subject=said, not_before=0.0, not_after=0.0)
 
