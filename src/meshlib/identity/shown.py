@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from .certificates import ends, starts
+from .leaf_rules import UNREADABLE
 from .sources import split
 
 Names = tuple[tuple[str, str], ...]
-UNREADABLE = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
