@@ -173,8 +173,8 @@ def test_retries_and_ejections_are_counted_by_why(recorder, engine, facts, calls
     assert found == {("reviews", "consecutive_5xx"): 1}
     recorder(EndpointSpared("reviews", "success_rate", "max_ejection_overflow"))
     why = "grpc.lb.outlier_detection.unenforced_reason"
-    found = values(recorder, facts, name.replace("ions_", "ions_un"), method, why)
-    assert found == {("success_rate", "max_ejection_overflow"): 1}
+    found = values(recorder, facts, name.replace("ions_", "ions_un"), "grpc.target", method, why)
+    assert found == {("#mesh", "success_rate", "max_ejection_overflow"): 1}
 
 
 def test_plaintext_callers_are_named(recorder, facts):

@@ -15,6 +15,7 @@ from ...exposition import Distribution, Kind, Labels, Metric, Sample
 from ..access_log.writer import dropped
 from .recorder import Recorder
 from .weighing import weighing_metrics
+from .xds import TARGET
 
 STATES = ("healthy", "degraded", "unhealthy", "ejected")
 PRIORITIES = ("default", "high")
@@ -197,13 +198,13 @@ def _of_retries(recorder: Recorder) -> Iterator[Metric]:
 def _of_ejections(recorder: Recorder) -> Iterator[Metric]:
     """gRFC A91."""
     ejected: list[tuple[Labels, float]] = [
-        (((BACKEND, cluster), (DETECTION, reason)), count)
+        ((TARGET, (BACKEND, cluster), (DETECTION, reason)), count)
         for (cluster, reason), count in list(recorder.ejections.items())
     ]
     text = "Endpoints that outlier detection left out."
     yield _counter(f"{OUTLIER}.ejections_enforced", text, ejected, unit="{ejection}")
     spared: list[tuple[Labels, float]] = [
-        (((BACKEND, cluster), (DETECTION, reason), (UNENFORCED, why)), count)
+        ((TARGET, (BACKEND, cluster), (DETECTION, reason), (UNENFORCED, why)), count)
         for (cluster, reason, why), count in list(recorder.spared.items())
     ]
     text = "Endpoints that outlier detection would have left out."
