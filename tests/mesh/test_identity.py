@@ -10,7 +10,6 @@ from aiohttp import web
 
 import meshlib
 from meshlib import ConfigError, Mesh
-from meshlib.controlplane import ControlPlane
 from meshlib.identity.client import CaSource
 from meshlib.identity.sources import FileSource
 from meshlib.identity.spiffe import SpiffeId
@@ -130,45 +129,6 @@ def test_what_did_not_change_is_the_same_again():
 
 
 # -- for real ------------------------------------------------------------------------------------
-
-SERVICE = {
-    "apiVersion": "v1",
-    "kind": "Service",
-    "metadata": {"name": "reviews"},
-    "spec": {"selector": {"app": "reviews"}, "ports": [{"name": "http", "port": 9080}]},
-}
-
-
-def peers(mode):
-    return {
-        "apiVersion": "security.istio.io/v1",
-        "kind": "PeerAuthentication",
-        "metadata": {"name": "default", "namespace": "istio-system"},
-        "spec": {"mtls": {"mode": mode}},
-    }
-
-
-@pytest.fixture
-async def plane(request, tmp_path):
-    made = ControlPlane(
-        [SERVICE, peers(getattr(request, "param", "STRICT"))],
-        listen="127.0.0.1:0",
-        ca=tmp_path / "ca",
-        ca_socket=tmp_path / "ca.sock",
-    )
-    async with made:
-        yield made
-
-
-@pytest.fixture
-def member(plane, tmp_path, monkeypatch):
-    """``member("reviews")``: a mesh that this machine's CA gives a certificate."""
-
-    def make(service, **given):
-        monkeypatch.setenv("MESHLIB_CA", f"unix:{tmp_path}/ca.sock")
-        return Mesh(service, control_plane=plane.address, **given)
-
-    return make
 
 
 @pytest.fixture

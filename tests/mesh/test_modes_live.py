@@ -8,41 +8,12 @@ import pytest
 from aiohttp import web
 
 import meshlib
-from meshlib import Mesh
-from meshlib.controlplane import ControlPlane
-
-SERVICE = {
-    "apiVersion": "v1",
-    "kind": "Service",
-    "metadata": {"name": "reviews"},
-    "spec": {"selector": {"app": "reviews"}, "ports": [{"name": "http", "port": 9080}]},
-}
-
-
-def peers(mode):
-    return {
-        "apiVersion": "security.istio.io/v1",
-        "kind": "PeerAuthentication",
-        "metadata": {"name": "default", "namespace": "istio-system"},
-        "spec": {"mtls": {"mode": mode}},
-    }
 
 
 @pytest.fixture
-async def plane(tmp_path, monkeypatch):
-    local = tmp_path / "ca.sock"
-    monkeypatch.setenv("MESHLIB_CA", f"unix:{local}")
-    made = ControlPlane(
-        [SERVICE, peers("STRICT")], listen="127.0.0.1:0", ca=tmp_path / "ca", ca_socket=local
-    )
-    async with made:
-        yield made
-
-
-@pytest.fixture
-async def port(plane, free_port):
+async def port(member, free_port):
     """Where the service is, by aiohttp."""
-    mesh = Mesh("reviews", control_plane=plane.address)
+    mesh = member("reviews")
 
     async def hello(request):
         return web.json_response(meshlib.peer(request).secure)
@@ -115,17 +86,19 @@ MODES = ("PERMISSIVE", "STRICT", "PERMISSIVE", "DISABLE", "PERMISSIVE", "STRICT"
 """From one extreme to the other by way of the middle, as everybody hears of it in his own time."""
 
 
-async def test_no_call_fails_while_mutual_tls_is_given_up_and_asked_for_again(plane, port):
-    async with Mesh("web", control_plane=plane.address) as mesh, Load(mesh) as load:
+async def test_no_call_fails_while_mutual_tls_is_given_up_and_asked_for_again(
+    plane, member, asking, port
+):
+    async with member("web") as mesh, Load(mesh) as load:
         await load.more(secure=True)
         assert not await is_open(port)
         for said in MODES:
-            await plane.apply([SERVICE, peers(said)])
+            await plane.apply(asking(said))
             await becomes(port, open_=said != "STRICT")
             await load.more(secure=said != "DISABLE")
 
 
-async def test_a_server_is_lenient_again_when_nothing_is_said_any_more(plane, port):
+async def test_a_server_is_lenient_again_when_nothing_is_said_any_more(plane, asking, port):
     assert not await is_open(port)
-    await plane.apply([SERVICE])
+    await plane.apply(asking(None))
     await becomes(port, open_=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 
 import grpc
@@ -165,15 +165,28 @@ async def test_too_many_names_end_the_stream(server, connect):
     assert await stream.ended() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_a_client_that_reads_nothing_is_ended_and_never_has_a_queue(cache, connect, said):
-    big = "x" * 8_000_000
-    content = [cluster(big), ClusterLoadAssignment(cluster_name=big), RouteConfiguration(name=big)]
-    cache.set_snapshot("all", content)
-    async with serve(cache, FREE, limits=Limits(push_timeout=0.2)) as server:
-        stream = await connect(server.address)
-        for kind in ("cds", "eds", "rds"):
-            await stream.ask(kind, "*")
-        await said("reads too slowly")
+@pytest.fixture
+def sleeper(cache, connect, said):
+    """``async with sleeper(octets) as (server, stream)``: it asked for three resources as large as
+    that, and was found to read too slowly."""
+
+    @asynccontextmanager
+    async def asked(octets):
+        big = "x" * octets
+        assignment = ClusterLoadAssignment(cluster_name=big)
+        cache.set_snapshot("all", [cluster(big), assignment, RouteConfiguration(name=big)])
+        async with serve(cache, FREE, limits=Limits(push_timeout=0.2)) as server:
+            stream = await connect(server.address)
+            for kind in ("cds", "eds", "rds"):
+                await stream.ask(kind, "*")
+            await said("reads too slowly")
+            yield server, stream
+
+    return asked
+
+
+async def test_a_client_that_reads_nothing_is_ended_and_never_has_a_queue(sleeper):
+    async with sleeper(8_000_000) as (server, _):
         assert max(server.status.metrics.pushes.values(), default=0) <= 1
 
 
@@ -182,15 +195,8 @@ async def all_of(stream):
         await stream.next()
 
 
-async def test_who_reads_too_late_gets_what_was_under_way_and_then_the_end(cache, connect, said):
-    big = "x" * 3_000_000
-    content = [cluster(big), ClusterLoadAssignment(cluster_name=big), RouteConfiguration(name=big)]
-    cache.set_snapshot("all", content)
-    async with serve(cache, FREE, limits=Limits(push_timeout=0.2)) as server:
-        stream = await connect(server.address)
-        for kind in ("cds", "eds", "rds"):
-            await stream.ask(kind, "*")
-        await said("reads too slowly")
+async def test_who_reads_too_late_gets_what_was_under_way_and_then_the_end(sleeper):
+    async with sleeper(3_000_000) as (server, stream):
         assert (await stream.next()).type_url == CLUSTER
         with pytest.raises(grpc.aio.AioRpcError) as end:
             await all_of(stream)
