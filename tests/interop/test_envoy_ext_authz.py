@@ -36,6 +36,8 @@ from meshlib.model import (
 )
 from meshlib.model.authn import ExtAuthz, GrpcAuthorization, HttpAuthorization, RequestBody
 from meshlib.testing.envoy import ANYWHERE, bootstrap, http2_cluster, running, socket_address
+from meshlib.testing.grpc_servers import aio_serving
+from meshlib.testing.http_servers import started
 from meshlib.xds.codec.filter_ext_authz import EXT_AUTHZ
 from meshlib.xds.codec.wire import packed
 from meshlib.xds.ext_authz import METHOD
@@ -45,7 +47,6 @@ pytestmark = pytest.mark.interop
 
 HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
-SERVICE, _, NAME = METHOD.removeprefix("/").partition("/")
 CASE = "x-case"
 HOST = "shop.example"
 SECONDS = 1.0
@@ -298,35 +299,21 @@ def shown(request: Any) -> dict[str, Any]:
 @pytest.fixture
 async def services() -> AsyncIterator[Services]:
     made = Services()
-    handler: Any = grpc.unary_unary_rpc_method_handler(
-        made.check,
-        message_class("envoy.service.auth.v3.CheckRequest").FromString,
-        lambda message: message.SerializeToString(),
-    )
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(SERVICE, {NAME: handler}),)
-    )
-    made.grpc_port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    runners = [await site(behaviour) for behaviour in (made.check_http, upstream)]
+    check_request = message_class("envoy.service.auth.v3.CheckRequest")
+
+    async def check(request: bytes, context: Any) -> bytes:
+        answer = await made.check(check_request.FromString(request), context)
+        said: bytes = answer.SerializeToString()
+        return said
+
+    runners = [await started(behaviour) for behaviour in (made.check_http, upstream)]
     made.http_port, made.upstream_port = (runner.addresses[0][1] for runner in runners)
-    yield made
-    made.silence.set()
-    await server.stop(0)
+    async with aio_serving(METHOD, check) as port:
+        made.grpc_port = port
+        yield made
+        made.silence.set()
     for runner in runners:
         await runner.cleanup()
-
-
-async def site(behaviour: Any, setup: Any = None) -> web.AppRunner:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", behaviour)
-    if setup is not None:
-        setup(app)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner
 
 
 async def upstream(request: web.Request) -> web.Response:
@@ -368,7 +355,7 @@ async def ours(services: Services) -> AsyncIterator[tuple[int, int]]:
         for config in (ASKS_GRPC, ASKS_HTTP):
             mesh = stack.enter_context(meshlib.Mesh(config=[]))
             mesh._runtime.commit(mesh._engine.prepare(member(config, services)))
-            runner = await site(upstream, mesh.aiohttp.setup)
+            runner = await started(upstream, mesh.aiohttp.setup)
             ports.append(runner.addresses[0][1])
             stack.callback(asyncio.get_running_loop().create_task, runner.cleanup())
         yield ports[0], ports[1]

@@ -41,6 +41,7 @@ from meshlib.model.authn import ExtAuthz, GrpcAuthorization, HttpAuthorization, 
 from meshlib.model.security import UpstreamTls
 from meshlib.testing import assignment
 from meshlib.testing.grpc_servers import aio_serving, serving
+from meshlib.testing.http_servers import started
 from meshlib.xds.ext_authz import METHOD, Asked, decode_response, encode_request
 from meshlib.xds.protos import message_class
 
@@ -96,21 +97,10 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 async def http_service(service: Service) -> AsyncIterator[Service]:
-    runner = await site(service.check_http)
+    runner = await started(service.check_http)
     service.http_port = runner.addresses[0][1]
     yield service
     await runner.cleanup()
-
-
-async def site(behaviour: Any, setup: Any = None) -> web.AppRunner:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", behaviour)
-    if setup is not None:
-        setup(app)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner
 
 
 OVER_GRPC, OVER_HTTP = (
@@ -225,7 +215,7 @@ async def url(mesh: meshlib.Mesh) -> AsyncIterator[str]:
         body = await request.text()
         return web.Response(text=f"{request.headers.get('x-user')} {body}")
 
-    runner = await site(handler, mesh.aiohttp.setup)
+    runner = await started(handler, mesh.aiohttp.setup)
     yield f"http://127.0.0.1:{runner.addresses[0][1]}/p?q=1"
     await runner.cleanup()
 
@@ -254,7 +244,7 @@ def test_a_grpc_server_may_ask_over_http(mesh: meshlib.Mesh, sync_server: str) -
     answers = Service()
     loop = asyncio.new_event_loop()
     with futures.ThreadPoolExecutor(1) as pool:
-        runner = loop.run_until_complete(site(answers.check_http))
+        runner = loop.run_until_complete(started(answers.check_http))
         running = pool.submit(loop.run_forever)
         guard(mesh, runner.addresses[0][1], OVER_HTTP)
         with grpc.insecure_channel(sync_server) as channel:
