@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from opentelemetry import baggage, context, trace
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import IdGenerator, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, TraceIdRatioBased
@@ -502,3 +502,71 @@ def test_an_attempt_that_had_to_wait_says_so(waited, events):
     play = Play(now=lambda: next(moments))
     play.call(grpc(), FINE)
     assert [event.name for event in play.spans[0].events] == events
+
+
+OFF = Tracing(client_sampling=0.0, random_sampling=0.0, overall_sampling=0.0)
+"""``disableSpanReporting``"""
+
+
+@pytest.mark.parametrize("sampler", [ParentBased(ALWAYS_ON), ALWAYS_ON])
+@pytest.mark.parametrize("came", [PARENT, UNSAMPLED])
+def test_who_reports_no_spans_hands_on_what_came(sampler, came):
+    play = Play(sampler, OFF)
+    request, call = grpc(("traceparent", came)), grpc(target="ratings:9080")
+    entered = play.propagation.receive(request)
+    assert dict(play.propagation.outgoing())["traceparent"] == came
+    play.propagation.begin(call)
+    play.propagation.release(entered)
+    assert call.meter.trace is None
+    play.observe(CallEnded(CallRecord(request, 0.0, inbound=True), Response(200), 0.1))
+    while play.afterwards:
+        play.afterwards.popleft()()
+    assert play.exporter.get_finished_spans() == ()
+
+
+def test_a_decision_holds_whatever_the_sampler_makes_of_it_where_a_share_is_configured():
+    play = Play(ALWAYS_ON, Tracing(random_sampling=10.0))
+    request, call = grpc(("traceparent", UNSAMPLED)), grpc(target="ratings:9080")
+    entered = play.propagation.receive(request)
+    play.propagation.begin(call)
+    play.propagation.release(entered)
+    assert not request.meter.trace.sampled
+    assert call.meter.trace is None
+
+
+def test_who_has_disabled_the_sdk_hands_on_what_came_and_begins_nothing(monkeypatch):
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    propagation = Propagation(tracing=Tracer(TracerProvider()))
+    call = http()
+    propagation.begin(call)
+    assert call.meter.trace is None
+    entered = propagation.receive(grpc(("traceparent", PARENT)))
+    assert dict(propagation.outgoing())["traceparent"] == PARENT
+    propagation.release(entered)
+
+
+class NoIds(IdGenerator):
+    def generate_span_id(self):
+        return 0
+
+    generate_trace_id = generate_span_id
+
+
+def test_ids_that_are_none_do_not_go_out():
+    propagation = Propagation(tracing=Tracer(TracerProvider(id_generator=NoIds())))
+    call = http()
+    propagation.begin(call)
+    assert not call.meter.trace.attempt(Send(call, endpoint(1), None))
+
+
+@pytest.mark.parametrize("flags", ["00", "01", "02", "03"])
+def test_that_chance_made_a_trace_is_handed_on(flags):
+    play = Play()
+    call = grpc(target="ratings:9080")
+    entered = play.propagation.receive(grpc(("traceparent", PARENT[:-2] + flags)))
+    sent = dict(play.propagation.outgoing())
+    play.propagation.begin(call)
+    play.propagation.release(entered)
+    if call.meter.trace is not None:
+        sent |= dict(play.propagation.attempt(Send(call, endpoint(1), None)))
+    assert sent["traceparent"][-2:] == flags

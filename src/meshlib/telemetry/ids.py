@@ -8,9 +8,9 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import SpanContext, TraceFlags, get_current_span
 
+from .trace_headers import RANDOM
+
 S = TypeVar("S")
-RANDOM = 2
-"""The flag of trace ids that are random (W3C Trace Context, level 2)."""
 
 
 class Ids:

@@ -12,6 +12,8 @@ from . import b3, census
 from .propagation import PLACES
 from .trace_headers import (
     BAGGAGE,
+    RANDOM,
+    SAMPLED,
     TRACEPARENT,
     TRACESTATE,
     Parent,
@@ -44,7 +46,9 @@ def forms_of(headers: Headers, always: Forms) -> Forms:
 
 
 def marks(span: SpanContext, forms: Forms) -> Headers:
-    """``traceparent`` comes first."""
+    """``traceparent`` comes first. Ids that are none are not written: nobody could read them."""
+    if not span.is_valid:
+        return ()
     flags = int(span.trace_flags)
     said: Headers = ((TRACEPARENT, write_traceparent(span.trace_id, span.span_id, flags)),)
     if span.trace_state:
@@ -80,7 +84,7 @@ def parent_of(headers: Headers) -> Parent | None:
 
 
 def span_of(parent: Parent, *, remote: bool = True) -> SpanContext:
-    flags = TraceFlags(TraceFlags.SAMPLED if parent.sampled else TraceFlags.DEFAULT)
+    flags = TraceFlags((SAMPLED if parent.sampled else 0) | (RANDOM if parent.is_random else 0))
     state = TraceState.from_header([parent.tracestate]) if parent.tracestate else None
     return SpanContext(parent.trace_id, parent.span_id, remote, flags, state)
 

@@ -24,7 +24,8 @@ from opentelemetry.trace import (
 )
 
 from .deciding import Share, is_foreseen
-from .ids import RANDOM, Ids, Start
+from .ids import Ids, Start
+from .trace_headers import RANDOM
 
 Attribute = str | int | float | bool
 Attributes = Mapping[str, Attribute]

@@ -14,7 +14,7 @@ MEMBERS = 32
 MAX_BAGGAGE = 180
 FAR = 2 * LONGEST
 """Characters of a ``baggage`` that are looked at."""
-SAMPLED = 1
+SAMPLED, RANDOM = 1, 2
 
 PLAIN = re.compile(r"[\x20-\x7e]+")
 _TRACEPARENT = re.compile(
@@ -35,13 +35,15 @@ _PROPERTY = re.compile(rf"{_TOKEN}([ \t]*=[ \t]*{_VALUE})?")
 class Parent(NamedTuple):
     """The span that a call was made in. ``sampled`` ``None``: who is called is to decide.
 
-    Ids of 0: nothing but the decision came along.
+    Ids of 0: nothing but the decision came along. ``is_random``: whoever began the trace says of
+    its id that chance made it (W3C Trace Context, level 2).
     """
 
     trace_id: int
     span_id: int
     sampled: bool | None
     tracestate: str = ""
+    is_random: bool = False
 
 
 def is_traceparent(value: str) -> bool:
@@ -52,8 +54,9 @@ def is_traceparent(value: str) -> bool:
 
 def read_traceparent(value: str, tracestate: str = "") -> Parent:
     """``value`` is one (:func:`is_traceparent`)."""
-    sampled = bool(int(value[53:55], 16) & SAMPLED)
-    return Parent(int(value[3:35], 16), int(value[36:52], 16), sampled, tracestate)
+    flags = int(value[53:55], 16)
+    ids = int(value[3:35], 16), int(value[36:52], 16)
+    return Parent(*ids, bool(flags & SAMPLED), tracestate, bool(flags & RANDOM))
 
 
 def write_traceparent(trace_id: int, span_id: int, flags: int) -> str:

@@ -12,6 +12,7 @@ from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.trace import (
     INVALID_SPAN,
     NonRecordingSpan,
+    NoOpTracer,
     NoOpTracerProvider,
     ProxyTracerProvider,
     Span,
@@ -79,6 +80,7 @@ class Tracer:
         self._provider = provider
         self._now = now
         self._tracer: trace.Tracer | None = None
+        self._is_off = False
         self._sdk: SdkSpans
         self._lots: Lots
         self._plain: PlainSpans | None = None
@@ -89,7 +91,7 @@ class Tracer:
     def tracer(self) -> trace.Tracer | None:
         """``None`` as long as the program has set up nothing that traces."""
         if self._tracer is None:
-            if self._provider is None and not self._is_named and _is_unset():
+            if self._is_off or (self._provider is None and not self._is_named and _is_unset()):
                 return None
             provider = self._provider or trace.get_tracer_provider()
             if isinstance(provider, ProxyTracerProvider | NoOpTracerProvider):
@@ -97,6 +99,9 @@ class Tracer:
             sampler = getattr(provider, "sampler", None)
             self._obeys, self._share = obeys_parents(sampler), share_of(sampler)
             tracer = provider.get_tracer(SCOPE)
+            if isinstance(tracer, NoOpTracer):  # OTEL_SDK_DISABLED
+                self._is_off = True
+                return None
             self._ids.take_over(tracer)
             self._lots = Lots(self._ids, self._share, self._always)
             self._sdk, self._plain = SdkSpans(tracer), plain_spans(tracer, self._share)
@@ -109,7 +114,7 @@ class Tracer:
         """The headers to hand on, and what to give to :meth:`release`."""
         tracer, parent, here = self.tracer, parent_of(kept), _with_baggage(kept)
         around = _around(parent) if here else None
-        if around is None and parent is not None and self._leaves_out(parent):
+        if around is None and parent is not None and self._leaves_out(parent, INBOUND):
             if request.meter is not None:
                 request.meter.trace = Unsampled(parent)
             return kept, _attached(Handed(span_of(parent)), here)
@@ -128,9 +133,18 @@ class Tracer:
         kept = rewritten(kept, marks(own, forms_of(kept, self._always)))
         return kept, _attached(span if span.is_recording() else Handed(own), here)
 
-    def _leaves_out(self, parent: Parent) -> bool:
-        """Did a caller decide that this call is not traced?"""
-        return parent.sampled is False and parent.trace_id != 0 and self._obeys
+    def _leaves_out(self, parent: Parent, listener: str) -> bool:
+        """Did a caller decide that this call is not traced, or does nobody report here at all?
+
+        Where the configuration speaks of sampling, decisions hold whatever the sampler makes of
+        them.
+        """
+        if not parent.trace_id:
+            return False
+        if parent.sampled is False and self._obeys:
+            return True
+        config = self._configured(listener)
+        return config is not None and (parent.sampled is False or _is_off(config))
 
     def _served(
         self,
@@ -169,6 +183,8 @@ class Tracer:
         config = None if record.audience is None else record.audience.tracing
         said = [pair for pair in record.request.headers if pair[0] in PLACES]
         parent = parent_of(sounded(said))
+        if config is not None and _is_off(config):
+            return
         theirs = None if parent is None else _around(parent)
         if theirs is not None:
             ServerTrace(theirs, config, adopted=True).ended(event, at, ())
@@ -219,16 +235,18 @@ class Tracer:
             return  # what is handed on says that nobody traces this
         here = around.get_span_context()
         config = self._configured(request.target)
+        if config is not None and _is_off(config) and (here.is_valid or parent_of(received)):
+            return  # what is handed on names who reports
         if _is_of_instrumentor(around, SpanKind.CLIENT):
             forms = forms_of(received, self._always)
             source = self._source()
             meter.trace = ClientTrace(source, request, forms, around, config=config, now=self._now)
         elif not here.is_valid:
             parent = parent_of(received)
-            if parent is None or not self._leaves_out(parent):
+            if parent is None or not self._leaves_out(parent, request.target):
                 start = self._decide(request, parent, current, config)
                 self._begin(request, received, start, config)
-        elif here.trace_flags & TraceFlags.SAMPLED or not self._obeys:
+        elif here.trace_flags & TraceFlags.SAMPLED or not (self._obeys or config is not None):
             self._begin(request, received, Start(current, self._ids), config)
 
     def _begin_trace(self, request: Request) -> None:
@@ -292,7 +310,7 @@ class Tracer:
                 wanted = _within(parent.trace_id, config, request)
                 parent = parent._replace(sampled=wanted)
             remote = NonRecordingSpan(span_of(parent))
-            if not parent.sampled and self._obeys:
+            if not parent.sampled and (self._obeys or config is not None):
                 return remote
             return Start(trace.set_span_in_context(remote, here), self._ids)
         trace_id = self._ids.inner.generate_trace_id()
@@ -321,6 +339,11 @@ def _is_in(received: Headers, here: SpanContext) -> bool:
         return True
     parent = parent_of(received)
     return parent is not None and (parent.trace_id, parent.span_id) == (here.trace_id, here.span_id)
+
+
+def _is_off(config: model.Tracing) -> bool:
+    """``disableSpanReporting``"""
+    return not config.overall_sampling
 
 
 def _within(trace_id: int, config: model.Tracing | None, request: Request) -> bool:

@@ -5,9 +5,10 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace import TracerProvider
 
 from meshlib import ConfigError
-from meshlib.dataplane import Cause, Connection, Failure, Meter, Request, Response
+from meshlib.dataplane import Cause, Connection, Failure, Meter, Request, Response, Send
 from meshlib.model import Struct
 from meshlib.model.format import FormatError, Operator
 from meshlib.model.log_format import (
@@ -19,9 +20,11 @@ from meshlib.model.log_format import (
     secrets_in,
 )
 from meshlib.model.telemetry import NEVER_SET, RESPONSE_FLAGS, AccessLog, FileAccessLog
+from meshlib.telemetry import Propagation
 from meshlib.telemetry.access_log import compile_log, default_log
 from meshlib.telemetry.access_log.formats import compile_json, compile_text
 from meshlib.telemetry.access_log.values import as_json, one_line
+from meshlib.telemetry.tracing import Tracer
 
 
 @pytest.fixture
@@ -325,3 +328,12 @@ def test_the_environment_asks_for_a_log():
 def test_a_switch_is_no_path_of_a_log(word):
     with pytest.raises(ConfigError, match="such as /dev/stdout"):
         default_log({"MESHLIB_ACCESS_LOG": word})
+
+
+def test_the_trace_of_a_call_that_is_traced_is_written_as_in_its_headers(said, call):
+    propagation = Propagation(tracing=Tracer(TracerProvider()))
+    meter = Meter()
+    request = Request("reviews:9080", "GET", "/", meter=meter)
+    propagation.begin(request)
+    trace_id = propagation.attempt(Send(request, None, None))[0][1].split("-")[1]
+    assert said("%TRACE_ID%", call(Response(200), meter=meter)) == trace_id

@@ -197,11 +197,11 @@ def _trace_id(event: CallEnded) -> str | None:
     """Of the span of this call, or of whoever called."""
     meter = event.record.request.meter
     trace = None if meter is None else meter.trace
-    told: str | None = getattr(trace, "trace_id", None)
+    told: int = getattr(trace, "trace_id", 0)
+    if told:
+        return f"{told:0{TRACE_ID_DIGITS}x}"
     parts = (event.record.request.header("traceparent") or "").split("-")
-    if told or len(parts) < 4 or len(parts[1]) != TRACE_ID_DIGITS:
-        return told or None
-    return parts[1]
+    return parts[1] if len(parts) >= 4 and len(parts[1]) == TRACE_ID_DIGITS else None
 
 
 GRPC_STATUS: Mapping[str, Read] = {
