@@ -36,7 +36,7 @@ def told(caplog):
 def test_an_ejection_is_told_with_whom_why_and_until_when(told):
     event = EndpointEjected("reviews", BAD, "consecutive_5xx", until=130.0)
     said = "cluster reviews: outlier detection (consecutive_5xx) ejects 10.0.0.1:9080 for 30 s"
-    assert told(event) == [("WARNING", f"{said}, until 2027-01-15T08:00:30+00:00")]
+    assert told(event) == [("INFO", f"{said}, until 2027-01-15T08:00:30+00:00")]
 
 
 def test_an_ejection_for_ever_is_told_too(told):

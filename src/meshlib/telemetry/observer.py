@@ -123,7 +123,7 @@ class Telemetry:
 def _tell_ejected(event: EndpointEjected, left: float, until: float) -> None:
     when = datetime.fromtimestamp(min(until, LATEST), UTC).isoformat(timespec="seconds")
     said = "cluster %s: outlier detection (%s) ejects %s for %g s, until %s"
-    log.warning(said, event.cluster, event.reason, event.endpoint.address, round(left, 3), when)
+    log.info(said, event.cluster, event.reason, event.endpoint.address, round(left, 3), when)
 
 
 def _tell_returned(event: EndpointReturned) -> None:
