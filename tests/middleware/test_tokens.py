@@ -110,6 +110,18 @@ class Keys:
         return parse_keys(found)
 
 
+class Slow(Keys):
+    """They come when they may."""
+
+    def __init__(self, *answers: Any) -> None:
+        super().__init__(*answers)
+        self.may_come = threading.Event()
+
+    async def __call__(self, *_: Any) -> KeySet:
+        assert await asyncio.to_thread(self.may_come.wait, 10)
+        return await super().__call__()
+
+
 Make = Callable[..., VerifiedTokens]
 
 
@@ -117,8 +129,10 @@ Make = Callable[..., VerifiedTokens]
 def verifier() -> Iterator[Make]:
     made: list[VerifiedTokens] = []
 
-    def make(*answers: Any, now: Any = None, clock: Any = None) -> VerifiedTokens:
-        fetch = Keys(*answers or (FetchError("down"),))
+    def make(
+        *answers: Any, now: Any = None, clock: Any = None, fetch: Keys | None = None
+    ) -> VerifiedTokens:
+        fetch = fetch or Keys(*answers or (FetchError("down"),))
         remote = RemoteKeys(clock=clock or FakeClock(), dice=always(0), fetch=fetch)
         made.append(VerifiedTokens(now or FakeClock(NOW), remote, lambda action: action()))
         return made[-1]
@@ -228,8 +242,10 @@ def test_claims_of_every_kind_are_metadata() -> None:
 
 
 def test_the_first_call_waits_for_the_keys(verifier: Make) -> None:
-    tokens = verifier(KEYS)
+    slow = Slow(KEYS)
+    tokens = verifier(fetch=slow)
     assert isinstance(tokens.verify(REMOTE, GOOD), KeysWanted)
+    slow.may_come.set()
     assert isinstance(judged(tokens, REMOTE, GOOD), Verified)
     told: Any = tokens.status()[ISSUER]
     assert told["error"] == ""
