@@ -34,6 +34,16 @@ def test_s1_the_node_goes_with_the_first_request_of_each_stream_only(connected, 
     assert [request.first for request in pair.take()] == [True, False]
 
 
+def test_who_answers_is_connected_though_the_request_is_not_said_to_be_taken(pair, world) -> None:
+    pair.watch("a")
+    pair.open()
+    (server,) = pair.discovery.servers()
+    assert not server.connected
+    pair.respond(LISTENER, world.listener("a"))
+    (server,) = pair.discovery.servers()
+    assert server.connected
+
+
 def test_s2_the_version_survives_the_stream_and_the_nonce_does_not(connected, world) -> None:
     pair = connected("a", "b")
     pair.respond(LISTENER, world.listener("a"), world.listener("b"), version="7")

@@ -107,8 +107,7 @@ class Ads:
         self._reported: dict[str, str] = {}
         self._reopen_at: float | None = None
         self._active = False  # a stream is open, opening, or waited for
-        self._open = False
-        self._said_hello = False
+        self._open = self._said_hello = False
         self._first_response: float | None = None
         self.delta = delta
         self.connected = False
@@ -277,6 +276,7 @@ class Ads:
     # Responses
 
     def _response_received(self, response: ResponseReceived, now: float) -> tuple[Action, ...]:
+        self.connected = True  # gRPC may be later to say that it took the request
         actions: list[Action] = []
         if self._first_response is None:
             self._first_response = now

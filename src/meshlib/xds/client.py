@@ -230,9 +230,7 @@ class XdsClient:
     def _heard(self, line: Line, news: News, now: float) -> tuple[Effect, ...]:
         match news:
             case Sent(_, request):
-                if line.connect_by is not None:
-                    line.connect_by = None
-                    self._on_connection()
+                self._connected(line)
                 return self._discovery.handle(line.server, RequestSent(request), now)
             case Received(_, message):
                 return self._received(line, message, now)
@@ -240,6 +238,11 @@ class XdsClient:
                 if pings:
                     self._lines.ping_less(line.server)
                 return self._ended(line.server, status, unimplemented=unimplemented)
+
+    def _connected(self, line: Line) -> None:
+        if line.connect_by is not None:
+            line.connect_by = None
+            self._on_connection()
 
     def _tick(self, now: float) -> tuple[Effect, ...]:
         effects: list[Effect] = []
@@ -252,6 +255,7 @@ class XdsClient:
             response = decode_response(message, delta=line.delta)
         except GarbageError as error:
             return self._ended(line.server, str(error))
+        self._connected(line)
         self._lines.received(line, response)
         return self._discovery.handle(line.server, response, now)
 
